@@ -1,0 +1,216 @@
+"""The public functions: pretrain, evaluate, embed, export, load. The command line says the same words."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from selfstudy import config as cfg
+from selfstudy.data.scan import scan
+from selfstudy.data.sources import open_source
+from selfstudy.embedder import Embedder
+from selfstudy.errors import DataError, UsageError, did_you_mean
+from selfstudy.evaluate.results import Results
+from selfstudy.evaluation import PROBES, evaluate_run
+from selfstudy.export.parquet import write_embeddings
+from selfstudy.export.timm import ExportResult, export_timm
+from selfstudy.export.torchvision import export_torchvision
+from selfstudy.pretraining import default_out
+from selfstudy.pretraining import pretrain as _pretrain
+from selfstudy.run_folder import RunFolder
+
+_EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
+_QUIET = Console(quiet=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, and what can be done with it."""
+
+    folder: Path
+
+    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES) -> Results:
+        """See :func:`evaluate`."""
+        return evaluate(self.folder, data, test=test, probe=probe)
+
+    def embed(self, data: Any, out: str | Path) -> int:
+        """See :func:`embed`."""
+        return embed(self.folder, data, out)
+
+    def export(self, to: str, out: str | Path) -> ExportResult:
+        """See :func:`export`."""
+        return export(self.folder, to, out)
+
+    @property
+    def encoder(self) -> Embedder:
+        """See :func:`load`."""
+        return load(self.folder)
+
+
+def pretrain(
+    data: Any = None,
+    *,
+    out: str | Path | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    **settings: Any,
+) -> Run:
+    """A finished run: an encoder trained on images without labels, in a run folder.
+
+    Args:
+        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``.
+        out: the run folder; ``runs/<data>-<method>`` when left out.
+        config: a YAML file or nested mapping of settings; the arguments here come on top of it.
+        resume: continue the run in ``out``.
+        overwrite: move a run in ``out`` aside first.
+        console: where progress is printed; nowhere when left out.
+        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``,
+            ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or ``set={"method.temperature": 0.2}``.
+
+    Raises:
+        SelfstudyError: the subclass names the kind of trouble, the message what to do.
+    """
+    nested = _read(config)
+    folder = RunFolder(out) if out is not None else None
+    if resume and folder is not None and folder.config.is_file():
+        nested = _merge(cfg.read_yaml(folder.config), nested)
+    _apply(nested, settings)
+    if data is not None:
+        cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
+    if "path" not in nested.get("data", {}):
+        raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
+    built = cfg.build(nested)
+    folder = folder or RunFolder(default_out(data, built.method["name"]))
+    source = data if data is not None else built.data.path
+    _pretrain(source, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
+    return Run(folder.path)
+
+
+def evaluate(
+    run: str | Path, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, console: Console | None = None
+) -> Results:
+    """Accuracies of frozen features under simple probes, beside raw pixels and the untrained encoder.
+
+    Args:
+        run: the run folder.
+        data: labelled images; class sub-folders, a list with a label column, or a named data set.
+        test: labelled images to test on; when left out, ``data``'s own test split, or a fifth of it held out.
+        probe: any of ``"knn"`` and ``"linear"``.
+        console: where progress is printed; nowhere when left out.
+
+    Raises:
+        UsageError: an unknown probe, or no run at ``run``.
+        DataError: no labels, or train and test classes that differ.
+    """
+    for name in probe:
+        if name not in PROBES:
+            raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
+    folder = RunFolder.existing(run)
+    results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=console or _QUIET)
+    folder.append(folder.evaluations, results.to_dict()["scores"])
+    return results
+
+
+def embed(run: str | Path, data: Any, out: str | Path) -> int:
+    """The number of rows written: one embedding per readable input, as Parquet, streamed.
+
+    Columns: ``id``, ``path``, ``embedding`` (fixed-size list of float32) and ``label`` where the data has one; the
+    file's metadata says which encoder made it and how images were prepared.
+
+    Raises:
+        DataError: nothing could be read.
+    """
+    embedder = load(run)
+    source = open_source(data)
+    skipped: dict[int, str] = {}
+
+    def rows() -> Iterable[tuple[list[str], list[str], Any, list[int] | None]]:
+        for chunk in embedder.of_source(source, range(len(source))):
+            skipped.update(chunk.unreadable)
+            if chunk.indices:
+                labels = None if source.labels is None else [int(source.labels[i]) for i in chunk.indices]
+                ids, paths = ([names[i] for i in chunk.indices] for names in (source.ids, source.paths))
+                yield ids, paths, chunk.embeddings, labels
+
+    metadata = {"encoder": embedder.description, "pooling": "encoder output, not normalised", "source": source.describe()}
+    written = write_embeddings(Path(out), rows(), metadata=metadata)
+    errors = Path(f"{out}.unreadable.jsonl")
+    if skipped:
+        RunFolder(errors.parent).append(errors, ({"id": source.ids[i], "reason": why} for i, why in skipped.items()))
+    if written == 0:
+        raise DataError(f"no input of {source.describe()} could be read; the reasons are in {errors}")
+    return written
+
+
+def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
+    """The encoder as files that another library opens, after reloading them there and comparing outputs.
+
+    Args:
+        run: the run folder.
+        to: ``"timm"`` or ``"torchvision"``.
+        out: folder to write into.
+
+    Raises:
+        UsageError: an unknown target, or an encoder the target does not have.
+        FileRefusedError: the reloaded network does not compute the same.
+    """
+    if to not in _EXPORTS:
+        raise UsageError(f"unknown export target {to!r}{did_you_mean(to, _EXPORTS)}\nknown: {', '.join(_EXPORTS)}")
+    return _EXPORTS[to](RunFolder.existing(run).encoder, Path(out))
+
+
+def load(run: str | Path) -> Embedder:
+    """The encoder of a run, ready to ``embed`` paths, PIL images, arrays and tensors as (n, D) float32.
+
+    Raises:
+        FileRefusedError: the encoder's files are missing, damaged or unsafe.
+    """
+    return Embedder.load(run)
+
+
+_SHORT = {
+    "method": "method.name",
+    "encoder": "encoder.name",
+    "stem": "encoder.stem",
+    "image_size": "data.image_size",
+    "batch_size": "train.batch_size",
+    "precision": "train.precision",
+    "device": "train.device",
+    "workers": "train.workers",
+    "seed": "train.seed",
+}
+_DURATIONS = ("epochs", "steps", "minutes", "samples")
+
+
+def _apply(nested: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Put keyword settings into the nested ones."""
+    for name in settings:
+        if name not in (*_SHORT, *_DURATIONS, "set"):
+            known = [*_SHORT, *_DURATIONS]
+            raise UsageError(f"unknown setting {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
+    given = [unit for unit in _DURATIONS if settings.get(unit) is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} were both given; one duration decides a run")
+    for unit in given:
+        cfg.set_key(nested, "train.duration", f"{settings[unit]} {unit}")
+    for name, key in _SHORT.items():
+        if settings.get(name) is not None:
+            cfg.set_key(nested, key, settings[name])
+    for key, value in (settings.get("set") or {}).items():
+        cfg.set_key(nested, key, value)
+
+
+def _read(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    if isinstance(config, Mapping):
+        return cfg.with_overrides(config, [])
+    return {} if config is None else cfg.read_yaml(config)
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in cfg.flatten(top).items():
+        cfg.set_key(base, key, value)
+    return base

@@ -1,0 +1,225 @@
+"""The command line: the words of :mod:`selfstudy.api`, and the exit codes of :mod:`selfstudy.errors`.
+
+``selfstudy --help`` imports neither torch nor anything that does.
+"""
+
+import sys
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from selfstudy import __version__
+from selfstudy.errors import SelfstudyError, UsageError
+
+app = typer.Typer(
+    help="Self-supervised learning on your own images: an encoder, and the evidence of how good it is.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_debug = False
+
+
+class Target(str, Enum):
+    """Libraries an encoder can be exported to."""
+
+    timm = "timm"
+    torchvision = "torchvision"
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show the full trace of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+def _console() -> Console:
+    return Console(stderr=False, soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    data: Annotated[str, typer.Argument(help="Folder, zip, tar, list, Parquet, .npz, .npy, sample:NAME, hub:NAME.")],
+    method: Annotated[str | None, typer.Option(help="Pretext task; 'selfstudy methods' lists them.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Any timm name; 'selfstudy encoders' lists good ones.")] = None,
+    stem: Annotated[str | None, typer.Option(help="auto, stock or small (3x3, no max-pool).")] = None,
+    image_size: Annotated[str | None, typer.Option(help="auto, 224, or 96x64 (height x width).")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Train for this many epochs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train for this many optimizer steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Train for this long by the clock.")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="auto, or images per optimizer step.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    workers: Annotated[str | None, typer.Option(help="auto, or decoding processes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random number of the run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD when left out.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: method.temperature=0.2.")] = None,
+    eval_: Annotated[str | None, typer.Option("--eval", help="Labelled images to evaluate on afterwards.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
+) -> None:
+    """Learn an encoder from images without labels."""
+    from selfstudy.config import with_overrides
+
+    given: dict[str, Any] = {
+        "method": method,
+        "encoder": encoder,
+        "stem": stem,
+        "image_size": _size(image_size),
+        "epochs": epochs,
+        "steps": steps,
+        "minutes": minutes,
+        "batch_size": _number(batch_size, "--batch-size"),
+        "precision": precision,
+        "device": device,
+        "workers": _number(workers, "--workers"),
+        "seed": seed,
+        "set": _flat(with_overrides({}, set_ or [])),
+    }
+    from selfstudy import api
+
+    console = _console()
+    run = api.pretrain(
+        data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given
+    )
+    console.print(f"run      {run.folder}", highlight=False)
+    if eval_:
+        print(api.evaluate(run.folder, eval_, console=console))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Argument(help="Labelled images.")],
+    test: Annotated[str | None, typer.Option(help="Labelled test images; else DATA's test split or a held-out fifth.")] = None,
+    probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear.")] = "knn,linear",
+) -> None:
+    """Measure frozen features with simple probes, beside raw pixels and the untrained encoder."""
+    from selfstudy import api
+
+    print(api.evaluate(run, data, test=test, probe=[p.strip() for p in probe.split(",")], console=_console()))
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Argument(help="Images.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("embeddings.parquet"),
+) -> None:
+    """Write one embedding per image as Parquet."""
+    from selfstudy import api
+
+    rows = api.embed(run, data, out)
+    print(f"{rows:,} embeddings in {out}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    to: Annotated[Target, typer.Option(help="Library that is to open the encoder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+) -> None:
+    """Write the encoder for another library, reload it there and compare."""
+    from selfstudy import api
+
+    result = api.export(run, to.value, out)
+    print(f"{result.path}: reloaded in {to.value}, max |difference| {result.max_abs_difference:.1e}\n\n{result.usage}")
+
+
+@app.command()
+def methods() -> None:
+    """List the pretext tasks."""
+    from selfstudy.methods import available
+
+    _table(available())
+
+
+@app.command()
+def encoders() -> None:
+    """List good encoders; any other timm name works too."""
+    from selfstudy.encoders.catalogue import CATALOGUE
+
+    _table(CATALOGUE)
+
+
+@app.command()
+def samples() -> None:
+    """List the data sets that can be used without a download."""
+    from selfstudy.data.samples import samples as known
+
+    _table({f"sample:{name}": text for name, text in known().items()})
+
+
+@app.command()
+def demo(
+    minutes: Annotated[float, typer.Option(help="Length of the training.")] = 3.0,
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo-output"),
+) -> None:
+    """Pretrain, evaluate, embed and export on the bundled images, in about four minutes."""
+    from selfstudy.demo import run_demo
+
+    run_demo(out, minutes=minutes, console=_console())
+
+
+def _table(rows: dict[str, str]) -> None:
+    width = max(len(name) for name in rows)
+    for name, text in rows.items():
+        print(f"{name:<{width}}  {text}")
+
+
+def _number(text: str | None, option: str) -> int | str | None:
+    if text is None or text == "auto":
+        return text
+    if not text.isdigit():
+        raise UsageError(f"{option} {text!r} is neither auto nor a whole number")
+    return int(text)
+
+
+def _size(text: str | None) -> int | str | tuple[int, int] | None:
+    parts = (text or "").lower().split("x")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        return int(parts[0]), int(parts[1])
+    return _number(text, "--image-size")
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    from selfstudy.config import flatten
+
+    return flatten(settings)
+
+
+def main() -> None:
+    """Run the command line; every deliberate error becomes its message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except SelfstudyError as error:
+        _fail(error, error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if _debug:
+        traceback.print_exception(error)
+    message = str(error) if isinstance(error, SelfstudyError) else f"internal error: {type(error).__name__}: {error}"
+    hint = "" if isinstance(error, SelfstudyError) else "\nthis is a bug; selfstudy --debug ... shows the trace"
+    print(f"selfstudy: {message}{hint}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""The batch of a step: which images it holds, their crops, and the finished views, all functions of (seed, step).
+
+Two ways lead to the same crops. Images that fit in memory are cropped as one tensor on the training device; others are
+decoded and cropped by worker processes. Either way colour operations run on the whole batch on the training device.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from selfstudy.data.cache import Images
+from selfstudy.data.order import EpochOrder
+from selfstudy.data.sources import BadInput, Source
+from selfstudy.errors import DataError, EnvironmentFault
+from selfstudy.ops.random import fold
+from selfstudy.views.augment import crop, distort, normalize
+from selfstudy.views.geometry import crop_boxes, resample_one
+from selfstudy.views.spec import View
+
+_WORKER_TIMEOUT_SECONDS = 120
+_SUBSTITUTES_TRIED = 100
+
+
+class Shard(NamedTuple):
+    """Which part of the global batch this process takes: micro-batches of ``rank`` out of ``world_size``."""
+
+    rank: int = 0
+    world_size: int = 1
+    accumulate: int = 1
+
+
+class Crops(NamedTuple):
+    """One micro-batch between decoding and colour operations.
+
+    Attributes:
+        keys: (V, B) int64 random keys, one per view and sample.
+        crops: V tensors (B, C, h, w), uint8 or float32 in [0, 1]; empty when ``images`` is still to be cropped.
+        images: (B, C, H, W) uint8 or float32, when all images are one tensor in memory.
+        failed: positions of inputs that could not be read and were substituted, with the reason.
+    """
+
+    keys: Tensor
+    crops: list[Tensor]
+    images: Tensor | None
+    failed: dict[int, str]
+
+
+class TrainingData(Dataset[Crops]):
+    """Item t is micro-batch ``t % accumulate`` of optimizer step ``t // accumulate``.
+
+    Args:
+        order: which positions each step takes.
+        views: the specs; view v of a sample is keyed by (seed, epoch, sample, v).
+        images: all images in memory, or None to read from ``source``.
+        source: where to read from, with ``indices`` mapping position to source index.
+    """
+
+    def __init__(
+        self,
+        order: EpochOrder,
+        views: list[View],
+        *,
+        images: Images | None,
+        source: Source,
+        indices: list[int],
+        shard: Shard = Shard(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self.order, self.views, self.images, self.source, self.indices = order, views, images, source, indices
+        self.shard = shard
+        parts = shard.world_size * shard.accumulate
+        if order.batch_size % parts:
+            raise DataError(
+                f"batch size {order.batch_size} does not divide by {shard.world_size} processes x "
+                f"{shard.accumulate} micro-batches\nuse a multiple of {parts}"
+            )
+
+    def __getitem__(self, item: int) -> Crops:
+        """The crops (or, in memory as one tensor, the images) of micro-batch ``item``."""
+        step, micro = divmod(item, self.shard.accumulate)
+        epoch, positions = self.order.batch(step)
+        part = micro * self.shard.world_size + self.shard.rank
+        positions = positions.chunk(self.shard.world_size * self.shard.accumulate)[part]
+        flat = [view for view in self.views for _ in range(view.count)]
+        numbers = torch.arange(len(flat))[:, None]  # (V, 1)
+        keys = fold(self.order.seed, epoch, positions[None, :], numbers)  # (V, B)
+        if self.images is not None and self.images.tensor is not None:
+            return Crops(keys, [], self.images.tensor[positions], {})
+        failed: dict[int, str] = {}
+        images = [self._read(int(position), failed) for position in positions]
+        return Crops(keys, [_crop_each(images, v, k) for v, k in zip(flat, keys, strict=True)], None, failed)
+
+    def _read(self, position: int, failed: dict[int, str]) -> Tensor:
+        """The image at a position; an unreadable one is replaced by the next readable one and noted."""
+        if self.images is not None:
+            return self.images[position]
+        for offset in range(_SUBSTITUTES_TRIED):
+            candidate = (position + offset) % len(self.indices)
+            try:
+                return self.source.read(self.indices[candidate])
+            except BadInput as error:
+                failed[candidate] = str(error)
+        raise DataError(
+            f"{_SUBSTITUTES_TRIED} inputs in a row cannot be read, the first: {failed[position]}\n"
+            "is the data folder still mounted? resume with --resume once it is"
+        )
+
+
+def _crop_each(images: list[Tensor], view: View, keys: Tensor) -> Tensor:
+    """Random resized crops of images of any sizes: (B, C, h, w)."""
+    heights = torch.tensor([image.shape[-2] for image in images])
+    widths = torch.tensor([image.shape[-1] for image in images])
+    boxes = crop_boxes(view, keys, heights, widths)
+    flips = flip_draws(view, keys)
+    pairs = zip(images, boxes, flips, strict=True)
+    return torch.stack([resample_one(image, box, view.size, flip=bool(flip)) for image, box, flip in pairs])
+
+
+def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Iterator[Crops]:
+    """Micro-batches from ``first_step`` on, without end.
+
+    Raises:
+        EnvironmentFault: a worker process died or hung.
+    """
+    first = first_step * data.shard.accumulate
+    if workers == 0:
+        while True:
+            yield data[first]
+            first += 1
+    sampler = range(first, first + 2**31)
+    loader = DataLoader(
+        data,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        timeout=_WORKER_TIMEOUT_SECONDS,
+        worker_init_fn=_one_thread,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise EnvironmentFault(
+            f"a data worker died or hung: {str(error).splitlines()[0]}\n"
+            "usually out of memory; try --workers 1, then resume with --resume"
+        ) from error
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def render(
+    crops: Crops, views: list[View], normalization: tuple[list[float], list[float]], device: torch.device
+) -> list[Tensor]:
+    """The finished views of a micro-batch: V tensors (B, C, h, w) float32, normalised, on ``device``."""
+    flat = [view for view in views for _ in range(view.count)]
+    keys = crops.keys.to(device)
+    if crops.images is not None:
+        images = crops.images.to(device)
+        cropped: Callable[[int], Tensor] = lambda v: crop(images, flat[v], keys[v])  # noqa: E731
+    else:
+        cropped = lambda v: as_float(crops.crops[v].to(device))  # noqa: E731
+    return [normalize(distort(cropped(v), view, keys[v]), *normalization) for v, view in enumerate(flat)]

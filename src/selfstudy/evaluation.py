@@ -1,0 +1,111 @@
+"""Evaluates a run: the same probes on raw pixels, on the untrained encoder and on the pretrained one."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from selfstudy.data.scan import Scan, scan
+from selfstudy.data.sources import Source, open_source
+from selfstudy.embedder import Embedder
+from selfstudy.encoders.timm import build_encoder, spec_of
+from selfstudy.errors import DataError, UsageError
+from selfstudy.evaluate.features import evaluate_features, raw_pixels
+from selfstudy.evaluate.results import Results, Score, require_same_classes
+from selfstudy.ops.random import permutation
+from selfstudy.pretraining import initial_seed
+from selfstudy.run_folder import RunFolder
+
+PROBES = ("knn", "linear")
+_HELD_OUT = 5  # one image in five
+_SPLIT_STREAM = 0x73706C
+
+
+class Labelled(NamedTuple):
+    """Scanned images with their classes."""
+
+    source: Source
+    scan: Scan
+    labels: Tensor
+    classes: list[str]
+
+
+def evaluate_run(
+    folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console
+) -> Results:
+    """All scores of a run; the test images are touched once, by the final encoder."""
+    embedder = Embedder.load(folder.path)
+    train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
+    console.print(f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images ({split})")
+    untrained = _untrained(embedder)
+    scores: list[Score] = []
+    for name, of in (("raw pixels", None), ("untrained encoder", untrained), ("pretrained encoder", embedder)):
+        console.print(f"         {name}", highlight=False)
+        train, held = (_features(part, of, embedder) for part in (train_set, test_set))
+        scores += evaluate_features(name, train, train_set.labels, held, test_set.labels, probes=probes)
+    return Results(scores, notes=[split])
+
+
+def _features(part: Labelled, of: Embedder | None, prepared_by: Embedder) -> Tensor:
+    """Features (N, D) of the images: of an encoder, or the prepared pixels themselves."""
+    if of is not None:
+        return of.of_scan(part.scan, part.source)
+    return raw_pixels(prepared_by.prepared(part.scan, part.source))
+
+
+def _untrained(embedder: Embedder) -> Embedder:
+    """The same encoder as it was before the first step."""
+    torch.manual_seed(initial_seed(embedder.description["seed"]))
+    return Embedder(build_encoder(spec_of(embedder.description)), embedder.preprocessing, embedder.description)
+
+
+def _open(data: Any, test: Any, channels: int) -> tuple[Labelled, Labelled, str]:
+    """Train and test images, and a sentence on how they were split."""
+    if test is not None:
+        train_set, test_set = _labelled(data, None, channels), _labelled(test, None, channels)
+        how = "test images given apart"
+    else:
+        test_source = _test_split(data)
+        if test_source is None:
+            return _hold_out(_labelled(data, None, channels))
+        train_set, test_set = _labelled(data, "train", channels), _scan_labels(test_source, channels)
+        how = "the data's own test split"
+    require_same_classes(train_set.classes, test_set.classes)
+    return train_set, test_set, how
+
+
+def _test_split(data: Any) -> Source | None:
+    try:
+        return open_source(data, labels=True, split="test")
+    except UsageError:
+        return None
+
+
+def _labelled(data: Any, split: str | None, channels: int) -> Labelled:
+    return _scan_labels(open_source(data, labels=True, split=split), channels)
+
+
+def _scan_labels(source: Source, channels: int) -> Labelled:
+    if source.labels is None or source.class_names is None:
+        raise DataError(f"{source.describe()} has no labels\nuse class sub-folders, or a list with a label column")
+    found = scan(source, channels=channels)
+    return Labelled(source, found, torch.from_numpy(source.labels[found.good]).long(), source.class_names)
+
+
+def _hold_out(whole: Labelled) -> tuple[Labelled, Labelled, str]:
+    """A fifth of every class, chosen by a fixed permutation, becomes the test part."""
+    test_positions: list[int] = []
+    for label in torch.unique(whole.labels).tolist():
+        members = torch.nonzero(whole.labels == label).flatten()
+        order = permutation(len(members), _SPLIT_STREAM, label)
+        test_positions += members[order[: max(1, len(members) // _HELD_OUT)]].tolist()
+    is_test = np.zeros(len(whole.labels), bool)
+    is_test[test_positions] = True
+    train, test = (_subset(whole, np.flatnonzero(mask)) for mask in (~is_test, is_test))
+    return train, test, "a fifth of each class held out"
+
+
+def _subset(whole: Labelled, positions: np.ndarray) -> Labelled:
+    return whole._replace(scan=whole.scan.subset(positions), labels=whole.labels[torch.from_numpy(positions)])

@@ -1,0 +1,102 @@
+"""The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+
+class MethodConfig(BaseModel):
+    """Base of every method's ``Config``: frozen, closed, validated once when it is built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepOutput(NamedTuple):
+    """What one forward pass of a method gives back.
+
+    Attributes:
+        loss: () float32, to call ``backward`` on.
+        metrics: detached scalar tensors to log; names are nouns (``accuracy``, ``teacher_entropy``).
+        embedding: (B, D) float32, the encoder's output for the first view, detached: monitors need no second forward.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    embedding: Tensor | None
+
+
+class DataFacts(NamedTuple):
+    """What a method's default recipe may depend on."""
+
+    num_images: int
+    image_size: tuple[int, int]
+    channels: int
+    batch_size: int
+    total_steps: int
+
+
+class Recipe(NamedTuple):
+    """Optimizer settings and method settings that suit the data, each with the reason it has its value.
+
+    Attributes:
+        optimizer: settings of :class:`selfstudy.config.OptimizerConfig` (``name``, ``lr``, ``weight_decay``, ...).
+        method: settings of the method's own ``Config``.
+        reasons: ``"optimizer.lr" -> "0.06 x 512 / 256"``, for the comments of ``config.yaml``.
+    """
+
+    optimizer: dict[str, Any]
+    method: dict[str, Any]
+    reasons: dict[str, str]
+
+
+class Method(nn.Module):
+    """A pretext task around an encoder: usable in any PyTorch loop.
+
+    A subclass names its paper in the docstring, holds a frozen ``Config``, and defines ``default_views``, ``recipe``,
+    ``chance_loss`` and ``forward``. Everything that must survive a restart is a registered submodule or a persistent
+    buffer. No subclass is subclassed again.
+    """
+
+    Config: ClassVar[type[MethodConfig]]
+    uses_labels: ClassVar[bool] = False
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """The paper's views at this (height, width)."""
+        raise NotImplementedError
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Default settings for data of this size."""
+        raise NotImplementedError
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
+        """The loss of a model that has learnt nothing, with its formula, or None when the paper implies no such value.
+
+        ``(6.236, "ln(2B - 1)")``.
+        """
+        return None
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """The loss for one batch: ``views`` are (B, C, h, w) float32, normalised, in the order of the specs."""
+        raise NotImplementedError
+
+    def before_step(self, progress: Progress) -> None:
+        """Called when gradients are final and the optimizer has not moved yet."""
+        return None
+
+    def after_step(self, progress: Progress) -> None:
+        """Called once per optimizer step, after it: teachers and prototypes move here."""
+        return None
+
+    def representation(self) -> tuple[str, nn.Module]:
+        """The encoder users take away and which one it is: ``("student", encoder)`` unless a teacher is better."""
+        return "student", self.encoder

@@ -1,0 +1,69 @@
+"""SimCLR: two views of one image attract, all other images of the batch repel (Chen et al. 2020).
+
+Paper: A Simple Framework for Contrastive Learning of Visual Representations, arXiv:2002.05709. The loss is eq. 1, in
+:func:`selfstudy.ops.contrastive.nt_xent`. The method has no state beside its two networks.
+
+Differences from the authors' code:
+
+- Both views go through the encoder in one call, as in the authors' code, so BatchNorm statistics span both.
+- The default optimizer is SGD with momentum below batch size 1,024; the authors' LARS is meant for batches of
+  thousands (`optimizer.name=lars` brings it back).
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.contrastive import nt_xent
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+
+class SimCLR(Method):
+    """SimCLR around any encoder."""
+
+    class Config(MethodConfig):
+        """Settings of SimCLR."""
+
+        temperature: Annotated[float, Field(gt=0, description="0.1 for long ImageNet runs, 0.2 to 0.5 else")] = 0.2
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
+        projection_dim: Annotated[int, Field(gt=0, description="size of the space the loss lives in")] = 128
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder)
+        self.config = config or self.Config()
+        self.projector = mlp([encoder.embed_dim, self.config.hidden_dim, self.config.projection_dim])
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """Appendix A's augmentation; appendix B.9 drops the blur and halves the colour strength for small images."""
+        small = max(size) <= 64
+        strength = 0.5 if small else 1.0
+        jitter = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
+        return [View(size, count=2, jitter=jitter, grayscale=0.2, blur=0.0 if small else 0.5)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """SGD at 0.06 per 256 images with 10 % warm-up."""
+        lr = 0.06 * facts.batch_size / 256
+        return Recipe(
+            optimizer={"name": "sgd", "lr": lr, "weight_decay": 5e-4, "momentum": 0.9, "warmup": 0.1},
+            method={},
+            reasons={"optimizer.lr": f"0.06 x batch size {facts.batch_size} / 256 (linear rule)"},
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every other view equally likely."""
+        return float(torch.tensor(2.0 * batch_size - 1).log()), "ln(2B - 1)"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode and project both views together, gather them over processes, contrast."""
+        embedding = self.encoder(torch.cat(views))  # (2B, D)
+        first, second = self.projector(embedding).chunk(2)  # (B, P) each
+        loss = nt_xent(torch.cat([gather(first), gather(second)]), self.config.temperature)
+        return StepOutput(loss, {}, embedding[: len(views[0])].detach())

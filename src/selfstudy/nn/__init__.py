@@ -1,0 +1,1 @@
+"""Modules with state and no training: heads, the moving-average teacher, the queue."""

@@ -1,0 +1,71 @@
+"""Random numbers as a pure function of integers: counter-based, no state, the same on every device and worker.
+
+A number is the SplitMix64 finaliser (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) applied to a chain of
+counters, e.g. ``(seed, epoch, sample, view)``. Signed 64-bit tensor arithmetic wraps exactly as the unsigned original.
+"""
+
+import torch
+from torch import Tensor
+
+_MASK = (1 << 64) - 1
+_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def _signed(value: int) -> int:
+    """The 64-bit pattern of ``value`` as a signed integer, which is what a torch int64 holds."""
+    value &= _MASK
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical right shift of int64 (torch's own is arithmetic: it copies the sign bit)."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64 of each element."""
+    x = x + _signed(_GAMMA)
+    x = (x ^ _shift_right(x, 30)) * _signed(_MIX1)
+    x = (x ^ _shift_right(x, 27)) * _signed(_MIX2)
+    return x ^ _shift_right(x, 31)
+
+
+def fold(*counters: int | Tensor) -> Tensor:
+    """One int64 key per element from a chain of counters; tensors broadcast against each other.
+
+    Args:
+        counters: integers or int64 tensors, for example ``seed, epoch, samples, view`` with samples ``(B,)``.
+
+    Returns:
+        int64, the broadcast shape of the counters (``()`` when all are integers).
+    """
+    key = torch.zeros((), dtype=torch.int64)
+    for counter in counters:
+        value = torch.tensor(_signed(counter)) if isinstance(counter, int) else counter.to(torch.int64)
+        key = _mix(key.to(value.device) ^ value)
+    return key
+
+
+def uniform(keys: Tensor, count: int) -> Tensor:
+    """``count`` independent uniform numbers for every key.
+
+    Args:
+        keys: int64, (B,).
+        count: how many numbers each key gives.
+
+    Returns:
+        (B, count) float32 in [0, 1), 24 random bits each.
+    """
+    counters = torch.arange(count, device=keys.device)  # (count,)
+    bits = _mix(keys[:, None] ^ _mix(counters)[None, :])  # (B, count)
+    return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def permutation(n: int, *counters: int) -> Tensor:
+    """A permutation of ``range(n)`` that depends on the counters alone: (n,) int64."""
+    return torch.argsort(fold(*counters, torch.arange(n)), stable=True)
+
+
+def generator(*counters: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator seeded from the counters, for draws made inside a method (masks, dropout)."""
+    return torch.Generator(device=device).manual_seed(int(fold(*counters)) & (2**63 - 1))

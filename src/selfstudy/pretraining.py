@@ -1,0 +1,363 @@
+"""Puts a run together: data, views, encoder, method, optimizer, monitors, checkpoints; then trains it."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from torch import nn
+
+from selfstudy import config as cfg
+from selfstudy.data.loader import Shard, TrainingData
+from selfstudy.data.order import EpochOrder
+from selfstudy.data.scan import Scan, scan
+from selfstudy.data.sources import Source, open_source
+from selfstudy.encoders.store import save_encoder
+from selfstudy.encoders.timm import EncoderSpec, build_encoder
+from selfstudy.errors import DataError, TrainingError, UsageError
+from selfstudy.evaluate.health import HealthMonitor
+from selfstudy.methods import method_class
+from selfstudy.methods.base import Method
+from selfstudy.ops.random import fold
+from selfstudy.ops.schedules import Cosine
+from selfstudy.resolve import Resolved, resolve
+from selfstudy.run_folder import RunFolder
+from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
+from selfstudy.train.clock import Clock
+from selfstudy.train.lock import run_lock
+from selfstudy.train.loop import Outcome, Plan, Trainer
+from selfstudy.train.monitor import MetricsLog, Monitor, Observation, ProgressBar
+from selfstudy.train.optimizer import build_optimizer
+from selfstudy.views.contact_sheet import contact_sheet
+from selfstudy.views.spec import View
+
+_FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
+_ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
+
+
+class Data(NamedTuple):
+    """The opened and scanned training data."""
+
+    source: Source
+    scan: Scan
+
+
+def open_data(data: Any, config: cfg.DataConfig, console: Console) -> Data:
+    """Open and scan the training data, saying what was found."""
+    source = open_source(data)
+    channels = None if config.channels == "auto" else config.channels
+    started = time.perf_counter()
+    found = scan(source, channels=channels, max_bad=config.max_bad)
+    console.print(
+        f"data     {source.describe()}: {len(found.good):,} usable images"
+        f" ({len(source) - len(found.good)} skipped) in {time.perf_counter() - started:.1f} s",
+        highlight=False,
+    )
+    for warning in found.warnings:
+        console.print(f"         {warning}", highlight=False)
+    return Data(source, found)
+
+
+def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
+    """The method around a fresh encoder, and the configuration with the encoder's own choices filled in."""
+    config = resolved.config
+    torch.manual_seed(initial_seed(config.train.seed))
+    encoder = build_encoder(encoder_spec(resolved))
+    chosen = config.encoder.model_copy(
+        update={"stem": encoder.description["stem"], "patch_size": encoder.description["patch_size"] or "auto"}
+    )
+    cls = method_class(config.method["name"])
+    settings = {key: value for key, value in config.method.items() if key != "name"}
+    method = cls(encoder, cfg.validate(cls.Config, settings, "method"))
+    reasons = resolved.reasons | {"encoder.stem": encoder.reason}
+    return method, resolved._replace(config=config.model_copy(update={"encoder": chosen}), reasons=reasons)
+
+
+def initial_seed(seed: int) -> int:
+    """What torch is seeded with before the encoder is built, so that its untrained twin can be rebuilt."""
+    return int(fold(seed, _ENCODER_STREAM)) & (2**63 - 1)
+
+
+def encoder_spec(resolved: Resolved) -> EncoderSpec:
+    """The encoder that a configuration asks for."""
+    config = resolved.config
+    return EncoderSpec(
+        name=config.encoder.name,
+        image_size=tuple(config.data.image_size),
+        channels=config.data.channels,
+        stem=config.encoder.stem,
+        patch_size=config.encoder.patch_size,
+        pretrained=config.encoder.pretrained,
+        long_run=resolved.long_run,
+    )
+
+
+def views_of(method: type[Method], config: cfg.RunConfig) -> list[View]:
+    """The method's views at the run's image size."""
+    height, width = config.data.image_size
+    return method.default_views((height, width), config.data.channels)
+
+
+def pretrain(
+    data: Any, config: cfg.RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool, console: Console
+) -> Outcome:
+    """Train in a run folder, from the start or from its last checkpoint.
+
+    Raises:
+        SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
+    """
+    fabric = Fabric(accelerator="cpu", devices=1) if config.train.device == "cpu" else Fabric(devices=1)
+    if not resume and not overwrite:
+        folder.refuse_if_used()
+    cls = method_class(config.method["name"])
+    opened = open_data(data, config.data, console)
+    resolved = resolve(config, opened.scan, cls)
+    if overwrite and (aside := folder.move_aside()):
+        console.print(f"moved    the old run to {aside}", highlight=False)
+    folder.create()
+    with ExitStack() as stack:
+        stack.enter_context(run_lock(folder.path))
+        store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
+        store.clean()
+        method, resolved = build_method(resolved)
+        checkpoint = _checkpoint_to_resume(folder, store, resolved, opened, console) if resume else None
+        if checkpoint is None:
+            _write_inputs(folder, resolved, opened, views_of(cls, resolved.config))
+        _print_plan(resolved, console)
+        fabric = Fabric(
+            accelerator=resolved.config.train.device,
+            devices=1,
+            precision="bf16-mixed" if resolved.config.train.precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+        trainer = _trainer(fabric, method, resolved, opened, folder)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+            for log in (folder.metrics, folder.health):
+                folder.truncate_after(log, checkpoint.step)
+        health = Health(folder, resolved.config, method)
+        monitors: list[Monitor] = [MetricsLog(folder.metrics, every=resolved.config.train.log_every), health]
+        bar = ProgressBar(console)
+        try:
+            outcome = trainer.run(store, monitors=monitors, bar=bar)
+        finally:
+            bar.close()
+            _note_unreadable(folder, trainer, opened, console)
+        _require_steps(outcome)
+        _save_encoder(folder, method, resolved)
+    console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
+    return outcome
+
+
+def _trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Data, folder: RunFolder) -> Trainer:
+    """The training loop around its parts."""
+    config = resolved.config
+    train, optimizer = config.train, config.optimizer
+    order = EpochOrder(train.seed, len(opened.scan.good), train.batch_size)
+    data = TrainingData(
+        order,
+        views_of(type(method), config),
+        images=opened.scan.images,
+        source=opened.source,
+        indices=opened.scan.good.tolist(),
+        shard=Shard(fabric.global_rank, fabric.world_size, train.accumulate),
+    )
+    duration = cfg.Duration.parse(train.duration)
+    plan = Plan(
+        learning_rate=Cosine(optimizer.lr, optimizer.lr * optimizer.final_lr, optimizer.warmup),
+        clip=optimizer.clip,
+        seed=train.seed,
+        workers=train.workers,
+        checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
+        normalization=(config.data.mean, config.data.std),
+        resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
+    )
+    method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
+    return Trainer(
+        fabric,
+        method,
+        optimizer=build_optimizer(
+            method,
+            name=optimizer.name,
+            lr=optimizer.lr,
+            weight_decay=optimizer.weight_decay,
+            momentum=optimizer.momentum,
+        ),
+        data=data,
+        clock=lambda elapsed: Clock.of(
+            duration, steps_per_epoch=order.steps_per_epoch, batch_size=train.batch_size, elapsed_seconds=elapsed
+        ),
+        plan=plan,
+    )
+
+
+class Health:
+    """The label-free monitor: readings go to ``health.jsonl`` and, in short, to the progress bar."""
+
+    def __init__(self, folder: RunFolder, config: cfg.RunConfig, method: Method) -> None:
+        self._folder, self._stop = folder, config.health.on_collapse == "stop"
+        chance = method.chance_loss(config.train.batch_size // config.train.accumulate)
+        self._every = config.health.every
+        self._monitor = HealthMonitor(every=config.health.every, chance=chance)
+        self._note = ""
+        self.last = "health: no reading yet"
+
+    def __call__(self, observation: Observation) -> str:
+        """Take a reading when one is due; raises TrainingError on collapse if the run asked for that."""
+        step = observation.progress.step
+        pair = _pair(observation) if step % self._every == 0 else None
+        reading = self._monitor.observe(
+            step, observation.loss, observation.metrics, observation.embedding, pair=pair
+        )
+        if reading is not None:
+            self._folder.append(self._folder.health, [reading.to_json()])
+            self._note = f"rank {reading.effective_rank:.0f} {reading.verdict}"
+            self.last = f"{reading.verdict}: {reading.message}"
+            if self._stop and reading.verdict == "collapsed":
+                raise TrainingError(f"{reading.message}\nhealth.on_collapse is 'stop'; the last checkpoint is whole")
+        return self._note
+
+
+def _pair(observation: Observation) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Embeddings of two views of up to 256 images, in eval mode so that no state changes."""
+    if len(observation.views) < 2 or observation.views[0].shape != observation.views[1].shape:
+        return None
+    encoder, training = observation.encoder, observation.encoder.training
+    encoder.eval()
+    with torch.inference_mode():
+        first, second = (encoder(view[:256]).float().cpu() for view in observation.views[:2])
+    encoder.train(training)
+    return first, second
+
+
+def _checkpoint_to_resume(
+    folder: RunFolder, store: CheckpointStore, resolved: Resolved, opened: Data, console: Console
+) -> Checkpoint | None:
+    """The newest whole checkpoint, after checking that the run it belongs to is the one asked for."""
+    if not folder.config.is_file():
+        console.print(f"resume   {folder.path} holds no run yet; starting one", highlight=False)
+        return None
+    saved = cfg.build(cfg.read_yaml(folder.config))
+    changes = _changes(saved, resolved.config)
+    if changes:
+        raise UsageError(
+            "--resume cannot change these settings:\n"
+            + "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changes.items())
+            + "\nleave them out, or start a new run with --out"
+        )
+    environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    if environment["data_fingerprint"] != opened.source.fingerprint():
+        raise DataError(
+            f"the data is not what this run began with: {environment['inputs']} inputs then, {len(opened.source)} now\n"
+            "bring the files back, or start a new run with --out"
+        )
+    checkpoint = store.latest()
+    for rejected in store.rejected:
+        console.print(f"resume   {rejected}", highlight=False)
+    text = f"from step {checkpoint.step:,}" if checkpoint else "no checkpoint yet: from the beginning"
+    console.print(f"resume   {text}", highlight=False)
+    return checkpoint
+
+
+def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ and may not; a longer duration in the same unit is an extension and allowed."""
+    old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
+    different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
+    before, after = (cfg.Duration.parse(config.train.duration) for config in (saved, asked))
+    if before.unit == after.unit and after.amount >= before.amount:
+        different.pop("train.duration", None)
+    return {
+        key: pair for key, pair in different.items() if key not in _FREE_ON_RESUME and not key.startswith("health.")
+    }
+
+
+def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data, views: list[View]) -> None:
+    """Everything known before the first step: configuration, scan, environment, contact sheet."""
+    config = resolved.config
+    folder.config.write_text(cfg.to_yaml(config, resolved.reasons), encoding="utf-8")
+    opened.scan.write(folder.inputs)
+    environment = {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("selfstudy", "torch", "torchvision", "timm", "lightning")},
+        "git_commit": _git_commit(),
+        "seed": config.train.seed,
+        "inputs": len(opened.source),
+        "data_fingerprint": opened.source.fingerprint(),
+    }
+    folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    first = [opened.source.read(int(i)) for i in opened.scan.good[:8]]
+    contact_sheet(first, views, seed=config.train.seed).save(folder.views)
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, if it is a git checkout."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _print_plan(resolved: Resolved, console: Console) -> None:
+    """Say every derived value with its reason."""
+    flat = cfg.flatten(resolved.config.model_dump(mode="json"))
+    console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
+    for key, reason in resolved.reasons.items():
+        console.print(f"  {key} = {flat.get(key)}  ({reason})", highlight=False, soft_wrap=True)
+
+
+def _note_unreadable(folder: RunFolder, trainer: Trainer, opened: Data, console: Console) -> None:
+    """List inputs that the scan found whole and training could not read."""
+    if not trainer.unreadable:
+        return
+    ids = opened.source.ids
+    lines = [
+        {"id": ids[int(opened.scan.good[position])], "reason": why} for position, why in trainer.unreadable.items()
+    ]
+    folder.append(folder.unreadable, lines)
+    console.print(f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False)
+
+
+def _require_steps(outcome: Outcome) -> None:
+    if outcome.steps < 1:
+        raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
+
+
+def _save_encoder(folder: RunFolder, method: Method, resolved: Resolved) -> None:
+    """Write ``encoder/``: what users take away."""
+    which, encoder = method.representation()
+    config = resolved.config
+    save_encoder(
+        _plain(encoder),
+        folder.encoder,
+        preprocessing={
+            "size": tuple(config.data.image_size),
+            "channels": config.data.channels,
+            "mean": config.data.mean,
+            "std": config.data.std,
+        },
+        extra={"weights": which, "method": config.method["name"], "seed": config.train.seed},
+    )
+
+
+def _plain(encoder: nn.Module) -> nn.Module:
+    """The encoder on the CPU in the default memory layout."""
+    return encoder.cpu().to(memory_format=torch.contiguous_format)
+
+
+def default_out(data: Any, method: str) -> Path:
+    """``runs/NAME``: the data's own name and the method."""
+    name = Path(str(data)).name if isinstance(data, str | Path) else "data"
+    return Path("runs") / f"{name.replace(':', '-') or 'data'}-{method}"

@@ -1,0 +1,1 @@
+"""The optimizer-step loop and what it needs: optimizers, monitors, the checkpoint store."""

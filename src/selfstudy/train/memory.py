@@ -1,0 +1,20 @@
+"""One setting of the C allocator that CPU training gains much from."""
+
+import ctypes
+import platform
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
+_ONE_GIB = 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """True when glibc was told to reuse large freed blocks instead of returning them to the system at once.
+
+    By default every large tensor is a fresh mapping whose pages fault in one by one. Keeping them made forward and
+    backward of resnet10t at batch 512 x 32 px 1.3 to 1.4 times faster on 2 cores; the price is that the process keeps
+    its peak memory. Nothing happens on other C libraries.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, 2 * _ONE_GIB - 1))

@@ -1,0 +1,46 @@
+"""SIGTERM and Ctrl-C become a flag that the loop reads between steps."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SECOND_PRESS_SECONDS = 5.0
+
+
+class StopFlag:
+    """Which signal asked training to stop, if any."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._since = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + int(self.signal or 0)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal; a second Ctrl-C within five seconds gives up at once, without a checkpoint."""
+        now = time.monotonic()
+        if number == signal.SIGINT and self.signal is not None and now - self._since < _SECOND_PRESS_SECONDS:
+            raise KeyboardInterrupt
+        self.signal, self._since = signal.Signals(number), now
+
+
+@contextmanager
+def stop_flag() -> Iterator[StopFlag]:
+    """A flag raised by SIGTERM and SIGINT inside the block; outside the main thread it is never raised."""
+    flag = StopFlag()
+    previous: dict[int, object] = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, flag.handle)
+    except ValueError:  # not the main thread: the host program owns the signals
+        previous.clear()
+    try:
+        yield flag
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]

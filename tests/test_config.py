@@ -1,0 +1,82 @@
+import pytest
+import yaml
+
+from selfstudy import config as cfg
+from selfstudy.errors import FileRefusedError, UsageError
+
+
+def _base(**groups):
+    return {"data": {"path": "photos"}, **groups}
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one():
+    with pytest.raises(UsageError, match=r"unknown setting 'train\.batchsize'; did you mean 'batch_size'\?"):
+        cfg.build(_base(train={"batchsize": 3}))
+
+
+def test_a_value_of_the_wrong_kind_is_refused_with_its_key_and_itself():
+    with pytest.raises(UsageError, match=r"setting 'train\.batch_size': got 'big'"):
+        cfg.build(_base(train={"batch_size": "big"}))
+
+
+def test_a_method_without_a_name_is_simclr():
+    assert cfg.build(_base(method={"temperature": 0.1})).method == {"name": "simclr", "temperature": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [("10 epochs", 10, "epochs"), ("1 step", 1, "steps"), ("2.5 minutes", 2.5, "minutes"), ("5%", 5, "%")],
+)
+def test_durations_are_a_number_and_a_unit(text, amount, unit):
+    assert cfg.Duration.parse(text) == (amount, unit)
+    assert cfg.Duration.parse(str(cfg.Duration.parse(text))) == (amount, unit)
+
+
+@pytest.mark.parametrize("text", ["5", "epochs", "-3 steps", "nan steps", "inf epochs", "5 lightyears", "0 steps", ""])
+def test_anything_else_is_not_a_duration(text):
+    with pytest.raises(UsageError, match="is not a positive number and a unit"):
+        cfg.Duration.parse(text)
+
+
+def test_durations_become_steps_by_hand():
+    facts = {"steps_per_epoch": 39, "batch_size": 256}
+    assert cfg.Duration.parse("2 epochs").steps(**facts) == 78
+    assert cfg.Duration.parse("2560 samples").steps(**facts) == 10
+    assert cfg.Duration.parse("10 %").steps(**facts, total=500) == 50
+    assert cfg.Duration.parse("3 minutes").steps(**facts) is None
+
+
+def test_overrides_are_dotted_and_later_ones_win():
+    settings = cfg.with_overrides(_base(), ["optimizer.lr=1e-3", "data.image_size=[96, 64]", "optimizer.lr=2e-3"])
+    config = cfg.build(settings)
+    assert config.optimizer.lr == 2e-3
+    assert config.data.image_size == (96, 64)
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr", "=3", "data.path.deeper=1"])
+def test_an_override_of_another_form_is_refused(text):
+    with pytest.raises(UsageError):
+        cfg.with_overrides(_base(), [text])
+
+
+def test_yaml_round_trip_keeps_every_value_and_shows_the_reasons():
+    config = cfg.build(_base(data={"path": "a: b # c", "image_size": (96, 64)}, train={"batch_size": 128}))
+    text = cfg.to_yaml(config, {"train.batch_size": "for 1,000 images"})
+    assert "batch_size: 128  # for 1,000 images" in text
+    assert cfg.build(yaml.safe_load(text)) == config
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "- a\n- b", "a: [", "\x00"])
+def test_a_yaml_file_that_is_not_a_plain_mapping_is_refused(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(FileRefusedError, match="run.yaml"):
+        cfg.read_yaml(file)
+
+
+def test_a_huge_yaml_file_is_refused_and_a_missing_one_named(tmp_path):
+    (tmp_path / "big.yaml").write_text("a: " + "x" * 1_100_000)
+    with pytest.raises(FileRefusedError, match="more than 1 MB"):
+        cfg.read_yaml(tmp_path / "big.yaml")
+    with pytest.raises(UsageError, match="does not exist"):
+        cfg.read_yaml(tmp_path / "none.yaml")
