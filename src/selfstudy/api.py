@@ -8,12 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.data.scan import scan
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.errors import DataError, UsageError, did_you_mean
 from selfstudy.evaluate.results import Results
-from selfstudy.evaluation import PROBES, evaluate_run
+from selfstudy.evaluate.probes import PROBES
+from selfstudy.evaluation import evaluate_run
 from selfstudy.export.parquet import write_embeddings
 from selfstudy.export.timm import ExportResult, export_timm
 from selfstudy.export.torchvision import export_torchvision
@@ -106,12 +106,12 @@ def evaluate(
         UsageError: an unknown probe, or no run at ``run``.
         DataError: no labels, or train and test classes that differ.
     """
-    for name in probe:
+    for name in probe:  # before the minutes that embedding takes
         if name not in PROBES:
             raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
     folder = RunFolder.existing(run)
     results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=console or _QUIET)
-    folder.append(folder.evaluations, results.to_dict()["scores"])
+    folder.append(folder.evaluations, (score._asdict() for score in results))
     return results
 
 

@@ -74,6 +74,9 @@ class DataConfig(Closed):
     channels: Annotated[Auto | int, Field(description="channels an image must have")] = "auto"
     mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
     std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
+    cache_gigabytes: Annotated[Auto | float, Field(description="memory for decoded images; 0 reads them every time")] = (
+        "auto"
+    )
     max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from selfstudy.data.arrays import to_image
-from selfstudy.data.decode import decode_file
+from selfstudy.data.decode import decode_file, with_channels
 from selfstudy.data.scan import Scan
 from selfstudy.data.sources import BadInput, Source
 from selfstudy.encoders.store import load_encoder
@@ -17,6 +17,7 @@ from selfstudy.evaluate.features import embed_batches
 from selfstudy.views.preprocess import Preprocessing
 
 _BATCH = 256
+_CPU = "cpu"
 
 
 class Chunk(NamedTuple):
@@ -31,7 +32,7 @@ class Embedder:
     """An encoder that remembers its image size, channels and normalisation."""
 
     def __init__(self, encoder: nn.Module, preprocessing: Preprocessing, description: dict[str, Any]) -> None:
-        self.encoder = encoder.eval()
+        self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.description = description
 
@@ -58,7 +59,7 @@ class Embedder:
         single = isinstance(images, str | Path | np.ndarray | Tensor) or not isinstance(images, Sequence)
         prepared = [self.preprocessing.prepare(self._read(image)) for image in ([images] if single else images)]
         batches = (torch.stack(prepared[i : i + _BATCH]) for i in range(0, len(prepared), _BATCH))
-        found = list(embed_batches(self.encoder, batches))
+        found = list(embed_batches(self.encoder, batches, device=_CPU))
         return torch.cat(found).numpy() if found else np.zeros((0, self.description["embed_dim"]), np.float32)
 
     def _read(self, image: Any) -> Tensor:
@@ -73,12 +74,16 @@ class Embedder:
             kept, prepared, unreadable = [], [], {}
             for index in indices[start : start + _BATCH]:
                 try:
-                    prepared.append(self.preprocessing.prepare(source.read(index)))
+                    prepared.append(self._prepare(source, index))
                     kept.append(index)
                 except BadInput as error:
                     unreadable[index] = str(error)
-            embeddings = next(embed_batches(self.encoder, [torch.stack(prepared)])) if prepared else torch.zeros(0, 0)
+            embeddings = next(embed_batches(self.encoder, [torch.stack(prepared)], device=_CPU)) if prepared else torch.zeros(0, 0)
             yield Chunk(kept, embeddings, unreadable)
+
+    def _prepare(self, source: Source, index: int) -> Tensor:
+        """One image of a source, gray repeated where the encoder wants three channels, as in training."""
+        return self.preprocessing.prepare(with_channels(source.read(index), self.preprocessing.channels))
 
     def of_scan(self, scan: Scan, source: Source) -> Tensor:
         """Embeddings (N, D) of every usable image of a scan, from memory when it holds them."""
@@ -88,5 +93,5 @@ class Embedder:
                 self.preprocessing.prepare_batch([images[i] for i in range(s, min(s + _BATCH, len(images)))])
                 for s in range(0, len(images), _BATCH)
             )
-            return torch.cat(list(embed_batches(self.encoder, batches)))
+            return torch.cat(list(embed_batches(self.encoder, batches, device=_CPU)))
         return torch.cat([chunk.embeddings for chunk in self.of_source(source, scan.good.tolist())])

@@ -12,13 +12,14 @@ from selfstudy.data.sources import Source, open_source
 from selfstudy.embedder import Embedder
 from selfstudy.encoders.timm import build_encoder, spec_of
 from selfstudy.errors import DataError, UsageError
-from selfstudy.evaluate.features import evaluate_features, raw_pixels
-from selfstudy.evaluate.results import Results, Score, require_same_classes
+from selfstudy.evaluate.features import raw_pixels, raw_pixels_name
+from selfstudy.evaluate.probes import evaluate_features
+from selfstudy.evaluate.results import Results, Score
 from selfstudy.ops.random import permutation
 from selfstudy.pretraining import initial_seed
 from selfstudy.run_folder import RunFolder
+from selfstudy.views.geometry import fit
 
-PROBES = ("knn", "linear")
 _HELD_OUT = 5  # one image in five
 _SPLIT_STREAM = 0x73706C
 
@@ -38,21 +39,38 @@ def evaluate_run(
     """All scores of a run; the test images are touched once, by the final encoder."""
     embedder = Embedder.load(folder.path)
     train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
-    console.print(f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images ({split})")
+    console.print(f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False)
     untrained = _untrained(embedder)
+    pixels = [_pixels(part, embedder.preprocessing.size) for part in (train_set, test_set)]
+    features = [(raw_pixels_name(pixels[0]), [raw_pixels(images) for images in pixels])]
+    for name, of in (("untrained encoder", untrained), ("pretrained encoder", embedder)):
+        features.append((name, [of.of_scan(part.scan, part.source) for part in (train_set, test_set)]))
     scores: list[Score] = []
-    for name, of in (("raw pixels", None), ("untrained encoder", untrained), ("pretrained encoder", embedder)):
+    for name, (train, held) in features:
         console.print(f"         {name}", highlight=False)
-        train, held = (_features(part, of, embedder) for part in (train_set, test_set))
         scores += evaluate_features(name, train, train_set.labels, held, test_set.labels, probes=probes)
-    return Results(scores, notes=[split])
+    return Results(scores)
 
 
-def _features(part: Labelled, of: Embedder | None, prepared_by: Embedder) -> Tensor:
-    """Features (N, D) of the images: of an encoder, or the prepared pixels themselves."""
-    if of is not None:
-        return of.of_scan(part.scan, part.source)
-    return raw_pixels(prepared_by.prepared(part.scan, part.source))
+def _pixels(part: Labelled, size: tuple[int, int]) -> Tensor:
+    """The images as the encoder gets them, before normalisation: (N, C, h, w)."""
+    if part.scan.images is not None:
+        return torch.stack([fit(part.scan.images[i], size) for i in range(len(part.scan.images))])
+    return torch.stack([fit(part.source.read(int(index)), size) for index in part.scan.good])
+
+
+def require_same_classes(train: list[str], test: list[str]) -> None:
+    """Refuse to compare numbers of classes that are not the same classes.
+
+    Raises:
+        DataError: naming the classes that only one side has.
+    """
+    only_train, only_test = sorted(set(train) - set(test)), sorted(set(test) - set(train))
+    if only_train or only_test:
+        raise DataError(
+            f"train and test do not have the same classes\nonly in train: {', '.join(only_train) or 'none'}\n"
+            f"only in test: {', '.join(only_test) or 'none'}"
+        )
 
 
 def _untrained(embedder: Embedder) -> Embedder:

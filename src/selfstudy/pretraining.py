@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -16,6 +16,7 @@ from rich.console import Console
 from torch import nn
 
 from selfstudy import config as cfg
+from selfstudy.data.decode import with_channels
 from selfstudy.data.loader import Shard, TrainingData
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import Scan, scan
@@ -34,6 +35,7 @@ from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Outcome, Plan, Trainer
+from selfstudy.train.memory import keep_freed_memory
 from selfstudy.train.monitor import MetricsLog, Monitor, Observation, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
 from selfstudy.views.contact_sheet import contact_sheet
@@ -55,7 +57,8 @@ def open_data(data: Any, config: cfg.DataConfig, console: Console) -> Data:
     source = open_source(data)
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
-    found = scan(source, channels=channels, max_bad=config.max_bad)
+    memory = None if config.cache_gigabytes == "auto" else int(config.cache_gigabytes * 10**9)
+    found = scan(source, channels=channels, max_bad=config.max_bad, memory_bytes=memory)
     console.print(
         f"data     {source.describe()}: {len(found.good):,} usable images"
         f" ({len(source) - len(found.good)} skipped) in {time.perf_counter() - started:.1f} s",
@@ -114,7 +117,6 @@ def pretrain(
     Raises:
         SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
     """
-    fabric = Fabric(accelerator="cpu", devices=1) if config.train.device == "cpu" else Fabric(devices=1)
     if not resume and not overwrite:
         folder.refuse_if_used()
     cls = method_class(config.method["name"])
@@ -128,17 +130,12 @@ def pretrain(
         store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         store.clean()
         method, resolved = build_method(resolved)
+        store.require_space(method.state_dict())
         checkpoint = _checkpoint_to_resume(folder, store, resolved, opened, console) if resume else None
         if checkpoint is None:
             _write_inputs(folder, resolved, opened, views_of(cls, resolved.config))
         _print_plan(resolved, console)
-        fabric = Fabric(
-            accelerator=resolved.config.train.device,
-            devices=1,
-            precision="bf16-mixed" if resolved.config.train.precision == "bf16" else "32-true",
-        )
-        fabric.launch()
-        trainer = _trainer(fabric, method, resolved, opened, folder)
+        trainer = make_trainer(method, resolved, opened, folder)
         if checkpoint is not None:
             trainer.restore(checkpoint)
             for log in (folder.metrics, folder.health):
@@ -157,10 +154,15 @@ def pretrain(
     return outcome
 
 
-def _trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Data, folder: RunFolder) -> Trainer:
-    """The training loop around its parts."""
+def make_trainer(method: Method, resolved: Resolved, opened: Data, folder: RunFolder) -> Trainer:
+    """The training loop around its parts, on the device and in the precision of the configuration."""
     config = resolved.config
     train, optimizer = config.train, config.optimizer
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if train.precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator=train.device, devices=1, precision=precision)
+    fabric.launch()
+    if train.device == "cpu":
+        keep_freed_memory()
     order = EpochOrder(train.seed, len(opened.scan.good), train.batch_size)
     data = TrainingData(
         order,
@@ -168,6 +170,7 @@ def _trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Data, f
         images=opened.scan.images,
         source=opened.source,
         indices=opened.scan.good.tolist(),
+        channels=opened.scan.channels,
         shard=Shard(fabric.global_rank, fabric.world_size, train.accumulate),
     )
     duration = cfg.Duration.parse(train.duration)
@@ -215,12 +218,17 @@ class Health:
         step = observation.progress.step
         pair = _pair(observation) if step % self._every == 0 else None
         reading = self._monitor.observe(
-            step, observation.loss, observation.metrics, observation.embedding, pair=pair
+            step,
+            observation.loss,
+            observation.metrics,
+            observation.embedding,
+            fraction=observation.progress.fraction,
+            pair=pair,
         )
         if reading is not None:
-            self._folder.append(self._folder.health, [reading.to_json()])
-            self._note = f"rank {reading.effective_rank:.0f} {reading.verdict}"
-            self.last = f"{reading.verdict}: {reading.message}"
+            self._folder.append(self._folder.health, [json.loads(reading.to_json())])
+            rank = "" if reading.effective_rank is None else f"rank {reading.effective_rank:.0f} "
+            self._note, self.last = f"{rank}{reading.verdict}", reading.message
             if self._stop and reading.verdict == "collapsed":
                 raise TrainingError(f"{reading.message}\nhealth.on_collapse is 'stop'; the last checkpoint is whole")
         return self._note
@@ -297,7 +305,7 @@ def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data, views: li
         "data_fingerprint": opened.source.fingerprint(),
     }
     folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    first = [opened.source.read(int(i)) for i in opened.scan.good[:8]]
+    first = [with_channels(opened.source.read(int(i)), config.data.channels) for i in opened.scan.good[:8]]
     contact_sheet(first, views, seed=config.train.seed).save(folder.views)
 
 
@@ -342,12 +350,8 @@ def _save_encoder(folder: RunFolder, method: Method, resolved: Resolved) -> None
     save_encoder(
         _plain(encoder),
         folder.encoder,
-        preprocessing={
-            "size": tuple(config.data.image_size),
-            "channels": config.data.channels,
-            "mean": config.data.mean,
-            "std": config.data.std,
-        },
+        mean=config.data.mean,
+        std=config.data.std,
         extra={"weights": which, "method": config.method["name"], "seed": config.train.seed},
     )
 

@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfstudy.data.cache import Images
 from selfstudy.data.order import EpochOrder
-from selfstudy.data.sources import BadInput, Source
+from selfstudy.data.decode import BadInput, with_channels
+from selfstudy.data.sources import Source
 from selfstudy.errors import DataError, EnvironmentFault
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import crop, distort, normalize
-from selfstudy.views.geometry import crop_boxes, resample_one
+from selfstudy.views.geometry import crop_boxes, flips, resample_one
 from selfstudy.views.spec import View
 
 _WORKER_TIMEOUT_SECONDS = 120
@@ -56,6 +57,7 @@ class TrainingData(Dataset[Crops]):
         views: the specs; view v of a sample is keyed by (seed, epoch, sample, v).
         images: all images in memory, or None to read from ``source``.
         source: where to read from, with ``indices`` mapping position to source index.
+        channels: that every image is to have.
     """
 
     def __init__(
@@ -66,10 +68,11 @@ class TrainingData(Dataset[Crops]):
         images: Images | None,
         source: Source,
         indices: list[int],
+        channels: int,
         shard: Shard = Shard(),  # noqa: B008 - a frozen value
     ) -> None:
         self.order, self.views, self.images, self.source, self.indices = order, views, images, source, indices
-        self.shard = shard
+        self.channels, self.shard = channels, shard
         parts = shard.world_size * shard.accumulate
         if order.batch_size % parts:
             raise DataError(
@@ -99,7 +102,7 @@ class TrainingData(Dataset[Crops]):
         for offset in range(_SUBSTITUTES_TRIED):
             candidate = (position + offset) % len(self.indices)
             try:
-                return self.source.read(self.indices[candidate])
+                return with_channels(self.source.read(self.indices[candidate]), self.channels)
             except BadInput as error:
                 failed[candidate] = str(error)
         raise DataError(
@@ -113,9 +116,8 @@ def _crop_each(images: list[Tensor], view: View, keys: Tensor) -> Tensor:
     heights = torch.tensor([image.shape[-2] for image in images])
     widths = torch.tensor([image.shape[-1] for image in images])
     boxes = crop_boxes(view, keys, heights, widths)
-    flips = flip_draws(view, keys)
-    pairs = zip(images, boxes, flips, strict=True)
-    return torch.stack([resample_one(image, box, view.size, flip=bool(flip)) for image, box, flip in pairs])
+    triples = zip(images, boxes, flips(view, keys), strict=True)
+    return torch.stack([resample_one(image, box, view.size, flip=bool(flip)) for image, box, flip in triples])
 
 
 def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Iterator[Crops]:
@@ -149,6 +151,10 @@ def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Itera
         ) from error
 
 
+def _as_float(images: Tensor) -> Tensor:
+    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
+
+
 def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
@@ -163,5 +169,5 @@ def render(
         images = crops.images.to(device)
         cropped: Callable[[int], Tensor] = lambda v: crop(images, flat[v], keys[v])  # noqa: E731
     else:
-        cropped = lambda v: as_float(crops.crops[v].to(device))  # noqa: E731
+        cropped = lambda v: _as_float(crops.crops[v].to(device))  # noqa: E731
     return [normalize(distort(cropped(v), view, keys[v]), *normalization) for v, view in enumerate(flat)]

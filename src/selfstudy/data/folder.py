@@ -1,0 +1,56 @@
+"""Images in a folder, flat or nested."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from selfstudy.data.decode import read_bytes
+from selfstudy.data.members import EncodedImages, choose_split, class_of, is_image_name, require_images
+
+
+class FileReader:
+    """Bytes of numbered files."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __call__(self, index: int) -> bytes:
+        return read_bytes(Path(self.paths[index]))
+
+
+def open_folder(root: Path, *, labels: bool, split: str | None) -> EncodedImages:
+    """Every image under ``root``, in the byte order of relative paths.
+
+    Only regular files inside ``root`` count; links and hidden names are passed over, so there are no loops.
+
+    Raises:
+        DataError: no images, or labels asked for and not laid out.
+    """
+    what = f"folder {root}"
+    everything = dict(sorted(_walk(root, root), key=lambda item: os.fsencode(item[0])))
+    images = [name for name in everything if is_image_name(name)]
+    require_images(images, everything, what)
+    names, prefix = choose_split(images, split, what)
+    paths = [str(root / name) for name in names]
+    return EncodedImages(
+        names,
+        [everything[name] for name in names],
+        fetch=FileReader(paths),
+        label_names=class_of(names, prefix, what) if labels else None,
+        what=f"{what}, {prefix.removesuffix('/')} part" if prefix else what,
+        paths=paths,
+    )
+
+
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, int]]:
+    """(relative path with /, bytes) of every regular file."""
+    try:
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            if not entry.name.startswith("."):
+                yield from _walk(root, Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False).st_size

@@ -1,0 +1,103 @@
+"""Opens whatever the user points at as a :class:`Source`: images by number, with ids, and labels when asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from selfstudy.data.decode import BadInput
+from selfstudy.errors import UsageError, did_you_mean
+
+__all__ = ["BadInput", "Source", "open_source"]
+
+
+class Source(Protocol):
+    """Images by number.
+
+    Attributes:
+        ids: unique names, relative paths where there are files.
+        paths: absolute paths, or "" for images that are no files of their own.
+        labels: (N,) int64 class numbers, or None.
+        class_names: of the labels, or None.
+    """
+
+    ids: Sequence[str]
+    paths: Sequence[str]
+    labels: np.ndarray | None
+    class_names: list[str] | None
+
+    def __len__(self) -> int:
+        """How many inputs, readable or not."""
+        ...
+
+    def read(self, index: int) -> Tensor:
+        """Image ``index`` (C, H, W), uint8, or float32 in [0, 1]; raises BadInput."""
+        ...
+
+    def encoded(self, index: int) -> bytes | None:
+        """The encoded file behind an image, or None for images that are arrays."""
+        ...
+
+    def describe(self) -> str:
+        """What this is, in a few words."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A digest of the ids and sizes, which changes when inputs come or go."""
+        ...
+
+
+def open_source(
+    data: Any, *, labels: bool = False, split: str | None = None, label_column: str | None = None
+) -> Source:
+    """The source behind a path, a name, an array, a tensor or a ``Dataset``.
+
+    Args:
+        data: a folder; a zip or tar of one; a text, CSV or Parquet list of paths; a Parquet table of encoded images; an
+            ``.npz`` or ``.npy`` file; ``torchvision:NAME``, ``hub:NAME``, ``sample:NAME``; an array (N, H, W[, C]), a
+            tensor (N, C, H, W), or a ``torch.utils.data.Dataset``.
+        labels: whether labels are needed; class sub-folders are read as labels only then.
+        split: ``train`` or ``test``, where the data has them; None takes the train part when there are two.
+        label_column: of a table; ``label`` when left out.
+
+    Raises:
+        UsageError: nothing there, an unknown kind, or a split the data does not have.
+        DataError: no images, or labels asked for and not found.
+    """
+    if isinstance(data, str | Path):
+        return _open_named(str(data), labels, split, label_column)
+    from selfstudy.data.arrays import open_object
+
+    return open_object(data, labels=labels)
+
+
+def _open_named(name: str, labels: bool, split: str | None, label_column: str | None) -> Source:
+    """A source from the text a user types."""
+    from selfstudy.data import archive, arrays, folder, named, tables
+
+    prefix, colon, rest = name.partition(":")
+    if colon and len(prefix) > 1 and not Path(name).exists():
+        if prefix not in named.OPENERS:
+            raise UsageError(
+                f"unknown kind of data {prefix!r}{did_you_mean(prefix, named.OPENERS)}\n"
+                f"known: {', '.join(f'{key}:NAME' for key in named.OPENERS)}, or a path"
+            )
+        return named.OPENERS[prefix](rest, labels=labels, split=split)
+    path = Path(name)
+    if path.is_dir():
+        return folder.open_folder(path, labels=labels, split=split)
+    if not path.exists():
+        raise UsageError(f"{name!r} does not exist\nname a folder, archive, list or table, or see 'selfstudy samples'")
+    suffixes = "".join(path.suffixes[-2:]).lower()
+    if path.suffix.lower() == ".zip" or ".tar" in suffixes or path.suffix.lower() == ".tgz":
+        return archive.open_archive(path, labels=labels, split=split)
+    if path.suffix.lower() in (".npz", ".npy"):
+        return arrays.open_array_file(path, labels=labels, split=split)
+    if path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst", ".parquet"):
+        return tables.open_table(path, labels=labels, label_column=label_column or "label")
+    raise UsageError(
+        f"{name!r} is not a kind of data that can be opened\n"
+        "allowed: a folder, .zip, .tar[.gz], .txt, .csv, .tsv, .parquet, .npz, .npy"
+    )

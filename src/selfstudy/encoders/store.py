@@ -1,0 +1,123 @@
+"""The ``encoder/`` folder: weights as safetensors, everything else as JSON, both checked when they are read."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from selfstudy import __version__
+from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
+from selfstudy.errors import FileRefusedError, SelfstudyError
+
+FORMAT_VERSION = 1
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+_MAX_CONFIG_BYTES = 1_000_000
+
+
+class EncoderConfig(BaseModel):
+    """What ``config.json`` may hold: nothing else is accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int
+    selfstudy_version: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_.]+$")
+    image_size: tuple[int, int]
+    channels: int = Field(ge=1, le=1024)
+    stem: str = Field(pattern="^(stock|small)$")
+    patch_size: int | None
+    embed_dim: int
+    mean: list[float]
+    std: list[float]
+    weights: str = Field(pattern="^(student|teacher)$")
+    method: str
+    seed: int
+    sha256: str
+
+
+def save_encoder(
+    encoder: TimmEncoder, folder: Path, *, mean: list[float], std: list[float], extra: dict[str, Any]
+) -> None:
+    """Write an encoder so that :func:`load_encoder` gives it back.
+
+    Args:
+        encoder: on any device.
+        folder: made when missing.
+        mean: per channel, in [0, 1], what its images are normalised by; ``std`` likewise.
+        extra: ``weights`` (student or teacher), ``method`` and ``seed``.
+
+    Raises:
+        FileRefusedError: weights that are not finite.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.network.state_dict().items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
+    packed = save(state)
+    config = EncoderConfig(
+        format_version=FORMAT_VERSION,
+        selfstudy_version=__version__,
+        embed_dim=encoder.embed_dim,
+        mean=mean,
+        std=std,
+        sha256=hashlib.sha256(packed).hexdigest(),
+        **encoder.description,
+        **extra,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / _WEIGHTS, packed)
+    _replace(folder / _CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write beside the target, sync, rename."""
+    staged = file.with_name(f".{file.name}.tmp-{os.getpid()}")
+    with staged.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    staged.replace(file)
+
+
+def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
+    """An encoder in eval mode and its configuration.
+
+    Raises:
+        FileRefusedError: files that are missing, damaged, from a newer version, or not what they should be.
+    """
+    config = _read_config(folder / _CONFIG)
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        raise FileRefusedError(f"{weights} is missing\na finished run has it; was training interrupted?")
+    packed = weights.read_bytes()
+    if hashlib.sha256(packed).hexdigest() != config.sha256:
+        raise FileRefusedError(f"{weights}: its digest is not the one in {_CONFIG}; the file is damaged or another's")
+    settings = config.model_dump()
+    try:
+        encoder = build_encoder(spec_of(settings))
+        encoder.network.load_state_dict(load(packed), strict=True)
+    except (SelfstudyError, SafetensorError, RuntimeError, TypeError) as error:
+        raise FileRefusedError(f"{folder}: does not fit its own description: {str(error).splitlines()[0]}") from None
+    return encoder.eval(), settings
+
+
+def _read_config(file: Path) -> EncoderConfig:
+    """The validated ``config.json``."""
+    if not file.is_file():
+        raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
+    if file.stat().st_size > _MAX_CONFIG_BYTES:
+        raise FileRefusedError(f"{file}: larger than a configuration can be")
+    try:
+        loaded = json.loads(file.read_text(encoding="utf-8"))
+        version = loaded["format_version"]
+        if version != FORMAT_VERSION:
+            raise FileRefusedError(f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}")
+        return EncoderConfig.model_validate(loaded)
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        raise FileRefusedError(f"{file}: not an encoder's configuration: {str(error).splitlines()[0]}") from None

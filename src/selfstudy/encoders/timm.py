@@ -1,0 +1,180 @@
+"""Image encoders by timm name, with stem, patch size and input channels fitted to the images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean
+
+_SMALL_SIDE = 64  # pixels up to which a stem or patch made for 224 px loses too much
+_TOKENS_PER_SIDE = 8  # patches per side wanted of a small image, 64 tokens in all
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What decides an encoder.
+
+    Attributes:
+        name: a name that ``timm.list_models()`` gives.
+        image_size: (height, width) in pixels.
+        channels: of the input.
+        stem: ``stock``, ``small`` (first convolution stride 1, no max-pool; ResNets only) or ``auto``.
+        patch_size: of vision transformers, in pixels, or ``auto``.
+        pretrained: start from timm's weights, fetched by timm.
+        long_run: whether training is long enough for the slower small stem to pay.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    channels: int = 3
+    stem: str = "auto"
+    patch_size: int | Literal["auto"] | None = "auto"
+    pretrained: bool = False
+    long_run: bool = False
+
+
+class TimmEncoder(nn.Module):
+    """A timm network without its classifier: (B, C, H, W) to (B, D), the network's own pooling."""
+
+    def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
+        super().__init__()
+        self.network = network
+        self.embed_dim = int(network.num_features)  # type: ignore[arg-type]
+        self.description, self.reason = description, reason
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeddings (B, D) of normalised images (B, C, H, W)."""
+        return self.network(x)  # type: ignore[no-any-return]
+
+
+class TimmTokenEncoder(TimmEncoder):
+    """A timm vision transformer, which also gives one vector per patch."""
+
+    def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
+        super().__init__(network, description, reason)
+        self.num_tokens = int(network.patch_embed.num_patches)  # type: ignore[union-attr,arg-type]
+
+    def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Patch tokens (B, N, D) of images (B, C, H, W).
+
+        Args:
+            x: normalised images.
+            keep: (B, K) int64, the patches to encode; the others are never computed, and the result is (B, K, D).
+        """
+        net: Any = self.network
+        tokens = net._pos_embed(net.patch_embed(x))  # (B, P + N, D), P prefix tokens first
+        prefix = net.num_prefix_tokens
+        if keep is not None:
+            kept = tokens[:, prefix:].gather(1, keep[:, :, None].expand(-1, -1, tokens.shape[2]))
+            tokens = torch.cat([tokens[:, :prefix], kept], dim=1)
+        return net.norm(net.blocks(net.norm_pre(tokens)))[:, prefix:]  # type: ignore[no-any-return]
+
+
+def build_encoder(spec: EncoderSpec) -> TimmEncoder:
+    """A fresh encoder; ``description`` holds what rebuilds it, ``reason`` says why it has its stem.
+
+    Raises:
+        UsageError: an unknown name, a stem or patch size the network cannot have.
+        EnvironmentFault: pretrained weights that cannot be fetched.
+    """
+    _require_known(spec.name)
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
+    is_vit = spec.name.startswith(("vit_", "deit_"))
+    stem, reason, patch = "stock", "the network's own", None
+    if is_vit:
+        patch, reason = _patch_size(spec)
+        options |= {"img_size": tuple(spec.image_size), "patch_size": patch}
+    elif _is_resnet(spec.name):
+        stem, reason = _stem(spec)
+    elif spec.stem == "small":
+        raise UsageError(f"--stem small is for ResNets; {spec.name} has another stem\nuse --stem stock")
+    network = _create(spec, options)
+    if stem == "small":
+        use_small_stem(network)
+    if not isinstance(getattr(network, "num_features", None), int):
+        raise UsageError(f"{spec.name} gives no single vector per image\n'selfstudy encoders' lists networks that do")
+    description = {**asdict(spec), "image_size": list(spec.image_size), "stem": stem, "patch_size": patch}
+    cls = TimmTokenEncoder if is_vit else TimmEncoder
+    return cls(network, {key: description[key] for key in _DESCRIBES}, reason)
+
+
+_DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size")
+
+
+def spec_of(description: dict[str, Any]) -> EncoderSpec:
+    """The spec that rebuilds an encoder from its description, with fresh weights."""
+    known = {key: description[key] for key in _DESCRIBES}
+    height, width = known["image_size"]
+    return EncoderSpec(**(known | {"image_size": (height, width), "patch_size": known["patch_size"] or "auto"}))
+
+
+def use_small_stem(network: Any) -> None:
+    """Give a timm ResNet a first convolution of stride 1 and no max-pool, in place; weights keep their names.
+
+    A 7x7 first convolution keeps its size: only its stride changes, so the state dict still fits timm's network.
+    """
+    first = next(module for module in network.conv1.modules() if isinstance(module, nn.Conv2d))
+    first.stride = (1, 1)
+    network.maxpool = nn.Identity()
+
+
+def _require_known(name: str) -> None:
+    """Only names in timm's registry: no hub prefixes, no paths."""
+    if not timm.is_model(name.partition(".")[0]) or "/" in name or ":" in name:
+        models = timm.list_models()
+        raise UsageError(
+            f"unknown encoder {name!r}{did_you_mean(name, models)}\n"
+            f"any of timm's {len(models):,} names works; 'selfstudy encoders' lists good ones"
+        )
+
+
+def _is_resnet(name: str) -> bool:
+    return name.startswith(("resnet", "resnext", "wide_resnet", "seresnet"))
+
+
+def _stem(spec: EncoderSpec) -> tuple[str, str]:
+    """The ResNet stem and the reason for it."""
+    if spec.stem != "auto":
+        return spec.stem, "given"
+    side = max(spec.image_size)
+    if side > _SMALL_SIDE:
+        return "stock", f"made for images like these ({side} px)"
+    if spec.long_run:
+        return "small", f"keeps resolution at {side} px; four times the work, which a long run repays"
+    return "stock", f"faster, and ahead in a short run; for a long one at {side} px use --stem small"
+
+
+def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
+    """The patch size and the reason for it; it must divide both sides."""
+    height, width = spec.image_size
+    if spec.patch_size not in ("auto", None):
+        patch, reason = int(spec.patch_size), "given"
+    elif max(height, width) > 2 * _SMALL_SIDE:
+        patch, reason = 16, "the usual one for large images"
+    else:
+        wanted = max(2, max(height, width) // _TOKENS_PER_SIDE)
+        both = [p for p in range(2, wanted + 1) if height % p == 0 and width % p == 0]
+        patch, reason = (both or [wanted])[-1], f"about {_TOKENS_PER_SIDE} patches a side at {height}x{width} px"
+    if height % patch or width % patch:
+        allowed = [p for p in range(2, min(height, width) // 2 + 1) if height % p == 0 and width % p == 0]
+        raise UsageError(
+            f"patch size {patch} does not divide images of {height}x{width} px\n"
+            f"allowed: {allowed or 'none'}; or choose another --image-size"
+        )
+    return patch, reason
+
+
+def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
+    """timm's network; a failed download becomes one line."""
+    try:
+        return timm.create_model(spec.name, pretrained=spec.pretrained, **options)  # type: ignore[no-any-return]
+    except (OSError, RuntimeError) as error:
+        if not spec.pretrained:
+            raise
+        raise EnvironmentFault(
+            f"timm's weights for {spec.name} could not be fetched: {str(error).splitlines()[0][:150]}\n"
+            "check the connection, or train from scratch without encoder.pretrained"
+        ) from error

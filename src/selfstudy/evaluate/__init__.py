@@ -1,0 +1,1 @@
+"""How good an encoder is: frozen-feature probes, their baselines, and label-free health."""

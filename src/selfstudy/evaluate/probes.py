@@ -1,0 +1,72 @@
+"""All probes on one set of features, under one protocol."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from selfstudy.errors import DataError, UsageError, did_you_mean
+from selfstudy.evaluate.knn import knn_accuracy, knn_protocol
+from selfstudy.evaluate.labels import check_labels
+from selfstudy.evaluate.linear import linear_probe
+from selfstudy.evaluate.results import Score
+
+PROBES = ("knn", "linear")
+_K, _TEMPERATURE = 20, 0.07
+
+
+def evaluate_features(
+    name: str,
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    probes: Sequence[str] = PROBES,
+) -> list[Score]:
+    """The accuracy of every probe on these features.
+
+    Args:
+        name: what the features are, for the table: ``"raw pixels"``, ``"untrained encoder"``, ``"pretrained encoder"``.
+        train: (N, D) float32.
+        train_labels: (N,) int64.
+        test: (M, D) float32.
+        test_labels: (M,) int64.
+        probes: any of ``"knn"`` and ``"linear"``.
+
+    Raises:
+        UsageError: an unknown probe.
+        DataError: labels refused by :func:`selfstudy.evaluate.labels.check_labels`, a label missing for an image, or
+            features that are not finite.
+    """
+    for probe in probes:
+        if probe not in PROBES:
+            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, PROBES)}\nknown: {', '.join(PROBES)}")
+    _check_features(name, train, train_labels)
+    _check_features(name, test, test_labels)
+    check_labels(train_labels, test_labels)
+    return [_score(name, probe, (train, train_labels), (test, test_labels)) for probe in probes]
+
+
+def _score(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Score:
+    """One probe's line of the table."""
+    if probe == "knn":
+        accuracy = knn_accuracy(*train, *test, k=_K, temperature=_TEMPERATURE)
+        return Score(name, probe, accuracy, knn_protocol(_K, _TEMPERATURE, len(train[0]), len(test[0])))
+    result = linear_probe(*train, *test)
+    return Score(name, probe, result.accuracy, result.protocol)
+
+
+def _check_features(name: str, features: Tensor, labels: Tensor) -> None:
+    """One label for every row, and numbers only: a NaN would be ranked as the nearest neighbour of everything."""
+    if len(features) != len(labels):
+        raise DataError(
+            f"{name}: {len(features):,} feature vectors but {len(labels):,} labels\n"
+            "every image needs exactly one label\ncheck which images were skipped as unreadable"
+        )
+    damaged = len(features) - int(torch.isfinite(features).all(dim=1).sum())
+    if damaged:
+        raise DataError(
+            f"{name}: {damaged:,} of {len(features):,} feature vectors hold NaN or infinity\n"
+            "probes need finite numbers\nevaluate in fp32, or take an earlier checkpoint if training diverged"
+        )

@@ -1,0 +1,97 @@
+"""The table of an evaluation: features x probe, each number with the protocol it was measured under."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_TITLES = {"knn": "k-NN", "linear": "linear"}
+
+
+class Score(NamedTuple):
+    """One number of an evaluation.
+
+    Attributes:
+        features: what was probed, e.g. ``"pretrained encoder"``.
+        probe: ``"knn"`` or ``"linear"``.
+        accuracy: in percent.
+        protocol: how it was measured; numbers with different protocols must not be compared.
+    """
+
+    features: str
+    probe: str
+    accuracy: float
+    protocol: str
+
+
+class Results:
+    """Scores in the order they were given; prints as a plain text table.
+
+    >>> print(Results([Score("raw pixels", "knn", 36.3, "k-NN k=20"), Score("pretrained", "knn", 53.7, "k-NN k=20")]))
+    features      k-NN
+    raw pixels  36.3 %
+    pretrained  53.7 %
+    <BLANKLINE>
+    k-NN k=20
+    """
+
+    def __init__(self, scores: Iterable[Score]) -> None:
+        self.scores = tuple(scores)
+
+    def __iter__(self) -> Iterator[Score]:
+        return iter(self.scores)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __str__(self) -> str:
+        """Features down, probes across, then each protocol once."""
+        cells = {(score.features, score.probe): f"{score.accuracy:.1f} %" for score in self.scores}
+        probes = list(dict.fromkeys(score.probe for score in self.scores))
+        table = [["features", *(_TITLES.get(probe, probe) for probe in probes)]]
+        for name in dict.fromkeys(score.features for score in self.scores):
+            table.append([name, *(cells.get((name, probe), "-") for probe in probes)])
+        protocols = list(dict.fromkeys(score.protocol for score in self.scores))
+        return "\n".join([*_aligned(table), "", *protocols])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def accuracy(self, features: str, probe: str) -> float:
+        """One number, in percent.
+
+        Raises:
+            KeyError: these features were not measured with this probe.
+        """
+        return {score[:2]: score.accuracy for score in self.scores}[features, probe]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Columns ``features``, ``probe``, ``accuracy``, ``protocol``: what ``pandas.DataFrame`` takes."""
+        return {column: [getattr(score, column) for score in self.scores] for column in Score._fields}
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """The rows as CSV with a header; also written to ``path`` if there is one."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([Score._fields, *self.scores])
+        if path is not None:
+            Path(path).write_text(text.getvalue(), encoding="utf-8")
+        return text.getvalue()
+
+    def to_jsonl(self) -> str:
+        """One JSON object per number and line, each line ended: ready to append to ``evaluations.jsonl``."""
+        return "".join(json.dumps(score._asdict(), ensure_ascii=False) + "\n" for score in self.scores)
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Lines with the first column flush left and the others flush right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]

@@ -1,0 +1,59 @@
+"""Embeddings as Parquet, written as they come, so that memory does not grow with the data."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfstudy.errors import EnvironmentFault
+
+Rows = tuple[Sequence[str], Sequence[str], Any, Sequence[int] | None]
+
+
+def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[str, Any]) -> int:
+    """The number of rows written to ``out``, which appears complete or not at all.
+
+    Args:
+        out: the file; its folder must exist.
+        batches: (ids, paths, embeddings (B, D) float32, labels or None) at a time.
+        metadata: JSON-able facts, kept in the file under the key ``selfstudy``.
+
+    Raises:
+        EnvironmentFault: the disk refuses.
+    """
+    staged = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    writer, rows = None, 0
+    try:
+        for ids, paths, embeddings, labels in batches:
+            table = _table(ids, paths, np.asarray(embeddings, dtype=np.float32), labels)
+            if writer is None:
+                about = {"selfstudy": json.dumps(metadata, default=list)}
+                writer = pq.ParquetWriter(staged, table.schema.with_metadata(about))
+            writer.write_table(table)
+            rows += len(ids)
+        if writer is not None:
+            writer.close()
+            staged.replace(out)
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write {out}: {error.strerror or error}\nfree space or name another --out") from None
+    finally:
+        if writer is not None:
+            writer.close()
+        staged.unlink(missing_ok=True)
+    return rows
+
+
+def _table(ids: Sequence[str], paths: Sequence[str], embeddings: np.ndarray, labels: Sequence[int] | None) -> pa.Table:
+    """One batch as a table; names that are not UTF-8 are percent-escaped."""
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
+    columns = {"id": pa.array(map(_text, ids)), "path": pa.array(map(_text, paths)), "embedding": vectors}
+    return pa.table(columns | ({} if labels is None else {"label": pa.array(labels, pa.int64())}))
+
+
+def _text(name: str) -> str:
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)

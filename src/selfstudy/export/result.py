@@ -1,0 +1,52 @@
+"""What an export gives back, and the comparison every export has to pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from selfstudy.errors import FileRefusedError
+
+_TOLERANCE = 1e-4
+_BATCHES = (1, 7)
+
+
+class ExportResult(NamedTuple):
+    """A file another library opens: where, how exactly it agrees, and the lines of Python that use it."""
+
+    path: Path
+    max_abs_difference: float
+    usage: str
+
+
+def write_and_compare(
+    ours: nn.Module, state: dict[str, Tensor], *, file: Path, reload: Callable[[Path], nn.Module], shape: tuple[int, ...]
+) -> float:
+    """The largest difference between our encoder and the reloaded one, on random images; the file stays if it is small.
+
+    Args:
+        ours: in eval mode.
+        state: tensors by the target library's names.
+        file: to write.
+        reload: makes the target library's network from the file.
+        shape: (C, H, W) of an image.
+
+    Raises:
+        FileRefusedError: they differ by more than 1e-4; the file is removed.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, file)
+    theirs = reload(file).eval()
+    images = torch.Generator().manual_seed(0)
+    worst = 0.0
+    with torch.inference_mode():
+        for size in _BATCHES:
+            x = torch.randn(size, *shape, generator=images)
+            worst = max(worst, float((ours(x) - theirs(x)).abs().max()))
+    if not worst <= _TOLERANCE:
+        file.unlink()
+        raise FileRefusedError(f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept")
+    return worst

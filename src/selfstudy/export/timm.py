@@ -1,0 +1,47 @@
+"""The encoder as a timm state dict."""
+
+from pathlib import Path
+
+import timm
+from safetensors.torch import load_file
+from torch import nn
+
+from selfstudy.encoders.store import load_encoder
+from selfstudy.encoders.timm import use_small_stem
+from selfstudy.export.result import ExportResult, write_and_compare
+
+
+def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
+    """``out/model.safetensors`` with timm's own names, reloaded in a plain timm network and compared.
+
+    Raises:
+        FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
+    """
+    encoder, config = load_encoder(encoder_folder)
+    options = {"num_classes": 0, "in_chans": config["channels"]}
+    if config["patch_size"]:
+        options |= {"img_size": tuple(config["image_size"]), "patch_size": config["patch_size"]}
+    small = config["stem"] == "small"
+
+    def reload(file: Path) -> nn.Module:
+        network = timm.create_model(config["name"], **options)
+        if small:
+            use_small_stem(network)
+        network.load_state_dict(load_file(file), strict=True)
+        return network  # type: ignore[no-any-return]
+
+    file, shape = out / "model.safetensors", (config["channels"], *config["image_size"])
+    worst = write_and_compare(encoder, encoder.network.state_dict(), file=file, reload=reload, shape=shape)
+    arguments = "".join(f", {key}={value!r}" for key, value in options.items())
+    stem = "from selfstudy.encoders.timm import use_small_stem\nuse_small_stem(model)  # stride 1, no max-pool\n"
+    usage = (
+        f"import timm\nfrom safetensors.torch import load_file\n"
+        f"model = timm.create_model({config['name']!r}{arguments})\n{stem if small else ''}"
+        f"model.load_state_dict(load_file({str(file)!r}))\n"
+        f"# images: mean {_short(config['mean'])}, std {_short(config['std'])}"
+    )
+    return ExportResult(file, worst, usage)
+
+
+def _short(values: list[float]) -> list[float]:
+    return [round(value, 4) for value in values]

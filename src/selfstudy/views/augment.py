@@ -1,0 +1,175 @@
+"""The random views of a batch, in tensor code that is the same on CPU and GPU.
+
+Every draw is keyed by its sample (see :mod:`selfstudy.ops.random`), so a sample's view never depends on the batch it is
+in. Each operation equals torchvision's function of the same name at the same parameter.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from selfstudy.ops.random import fold, uniform
+from selfstudy.views.geometry import crop_boxes, flips, resample
+from selfstudy.views.spec import View
+
+_JITTER_STREAM, _ORDER_STREAM, _GRAY_STREAM, _BLUR_STREAM, _SOLARIZE_STREAM = 3, 4, 5, 6, 7
+_LUMA = (0.2989, 0.587, 0.114)  # torchvision's rounding of ITU-R 601
+
+
+def augment(images: Tensor, view: View, keys: Tensor) -> Tensor:
+    """One random view of every image: (B, C, h, w) float32 in [0, 1].
+
+    Args:
+        images: (B, C, H, W) uint8, or float32 in [0, 1].
+        view: the spec.
+        keys: (B,) int64, one per sample and view.
+    """
+    return distort(crop(images, view, keys), view, keys)
+
+
+def crop(images: Tensor, view: View, keys: Tensor) -> Tensor:
+    """The geometric half: random resized crop and flip; shapes as in :func:`augment`."""
+    boxes = crop_boxes(view, keys, images.shape[-2], images.shape[-1])
+    return resample(images, boxes, view.size, flips(view, keys))
+
+
+def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
+    """The colour half: jitter, grayscale, blur, solarise, in that order.
+
+    With other than three channels, saturation, hue and grayscale do not apply and are skipped.
+
+    Args:
+        images: (B, C, h, w) float32 in [0, 1]; overwritten.
+        view: the spec.
+        keys: (B,) int64.
+    """
+    if any(view.jitter):
+        images = color_jitter(images, view, keys)
+    if view.grayscale and images.shape[1] == 3:
+        chosen = _chosen(keys, _GRAY_STREAM, view.grayscale)
+        images[chosen] = _luma(images[chosen]).expand(-1, 3, -1, -1)
+    if view.blur:
+        chosen = _chosen(keys, _BLUR_STREAM, view.blur)
+        low, high = view.blur_sigma
+        sigma = low + (high - low) * uniform(fold(keys[chosen], _BLUR_STREAM), 2)[:, 1]
+        images[chosen] = gaussian_blur(images[chosen], sigma)
+    if view.solarize:
+        chosen = _chosen(keys, _SOLARIZE_STREAM, view.solarize)
+        images[chosen] = solarize(images[chosen], view.solarize_threshold)
+    return images
+
+
+def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
+    """``(images - mean) / std`` per channel, in channels-last memory, in which convolutions are fastest.
+
+    Args:
+        images: (B, C, h, w) float32.
+        mean: C values; ``std`` likewise.
+    """
+    centre = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
+    scale = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
+    out = torch.empty_like(images, memory_format=torch.channels_last)
+    return torch.sub(images, centre, out=out).div_(scale)
+
+
+def _chosen(keys: Tensor, stream: int, probability: float) -> Tensor:
+    """Indices of the samples an operation applies to."""
+    return torch.nonzero(uniform(fold(keys, stream), 2)[:, 0] < probability).flatten()
+
+
+def color_jitter(images: Tensor, view: View, keys: Tensor) -> Tensor:
+    """torchvision's ``ColorJitter``: four factors and an order of the four operations, drawn per sample.
+
+    Samples are grouped by the operation whose turn it is; factors are uniform in [1 - strength, 1 + strength], floored
+    at 0, and for the hue in [-strength, strength].
+    """
+    chosen = _chosen(keys, _JITTER_STREAM, view.jitter_probability)
+    if not len(chosen):
+        return images
+    picked = images[chosen]  # (J, C, h, w)
+    draws = uniform(fold(keys[chosen], _JITTER_STREAM, 1), 4)  # (J, 4)
+    order = uniform(fold(keys[chosen], _ORDER_STREAM), 4).argsort(dim=1)  # (J, 4), which operation at which turn
+    color = images.shape[1] == 3
+    operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+    for turn in range(4):
+        for number, operation in enumerate(operations):
+            strength = view.jitter[number]
+            if not strength or (number >= 2 and not color):
+                continue
+            now = torch.nonzero(order[:, turn] == number).flatten()
+            centre = 0.0 if number == 3 else 1.0
+            factor = centre + strength * (2 * draws[now, number] - 1)
+            picked[now] = operation(picked[now], factor if number == 3 else factor.clamp(min=0))
+    return images.index_copy_(0, chosen, picked)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Images (B, C, h, w) times ``factor`` (B,), clipped to [0, 1]."""
+    return (images * factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from (factor > 1) or toward (< 1) the mean gray value of each image; clipped to [0, 1]."""
+    gray = _luma(images) if images.shape[1] == 3 else images
+    return _blend(images, gray.mean(dim=(1, 2, 3), keepdim=True), factor)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Away from or toward each pixel's own gray value; three channels; clipped to [0, 1]."""
+    return _blend(images, _luma(images), factor)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """The hue turned by ``shift`` (B,) in [-0.5, 0.5] of the colour circle; images (B, 3, h, w) in [0, 1].
+
+    HSV and back in closed form: each channel is ``V - C clamp(min(k, 4 - k), 0, 1)`` with ``k = (n + 6 H) mod 6`` and
+    n = 5, 3, 1 for red, green, blue.
+    """
+    red, green, blue = images.unbind(1)  # (B, h, w) each
+    value = images.amax(dim=1)
+    chroma = value - images.amin(dim=1)
+    safe = chroma.clamp(min=1e-12)
+    is_red, is_green = value == red, value == green
+    sextant = torch.where(
+        is_red, (green - blue) / safe, torch.where(is_green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
+    )
+    sextant = sextant.add_(6 * shift.view(-1, 1, 1))  # (B, h, w)
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    k = (sextant.unsqueeze(1) + offsets).remainder_(6.0)  # (B, 3, h, w)
+    k = torch.minimum(k, 4 - k).clamp_(0, 1)
+    return value.unsqueeze(1) - k.mul_(chroma.unsqueeze(1))
+
+
+def solarize(images: Tensor, threshold: float) -> Tensor:
+    """Values at or above ``threshold`` inverted."""
+    return torch.where(images >= threshold, 1 - images, images)
+
+
+def kernel_size(size: tuple[int, int]) -> int:
+    """The blur's kernel: a tenth of the shorter side, odd, at least 3 (SimCLR, appendix A)."""
+    return max(3, min(size) // 10 // 2 * 2 + 1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
+    """Images (B, C, h, w) blurred with a Gaussian of ``sigma`` (B,) pixels, edges reflected."""
+    batch, channels, height, width = images.shape
+    taps = kernel_size((height, width))
+    half = taps // 2
+    distance = torch.arange(-half, half + 1, device=images.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (distance[None, :] / sigma[:, None]) ** 2)  # (B, taps)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0)  # (B C, taps)
+    flat = F.pad(images.reshape(1, batch * channels, height, width), [half] * 4, mode="reflect")
+    flat = F.conv2d(flat, kernel[:, None, :, None], groups=batch * channels)
+    flat = F.conv2d(flat, kernel[:, None, None, :], groups=batch * channels)
+    return flat.view(batch, channels, height, width)
+
+
+def _luma(images: Tensor) -> Tensor:
+    """Gray values (B, 1, h, w) of (B, 3, h, w)."""
+    red, green, blue = images.unbind(1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2]).unsqueeze(1)
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    """``factor x images + (1 - factor) x other``, clipped to [0, 1]."""
+    return torch.lerp(other.expand_as(images), images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)

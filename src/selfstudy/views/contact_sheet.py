@@ -1,0 +1,54 @@
+"""A picture of what a method will see: one row per image, the image itself and then every random view of it."""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from selfstudy.ops.random import fold
+from selfstudy.views.augment import distort
+from selfstudy.views.geometry import crop_boxes, flips, resample_one
+from selfstudy.views.spec import View
+
+_GAP = 4
+_CELL = 96  # smallest side shown, in pixels
+
+
+def contact_sheet(images: list[Tensor], views: list[View], *, seed: int) -> Image.Image:
+    """The views of epoch 0 under ``seed``, exactly as training draws them.
+
+    Args:
+        images: (C, H, W) tensors, uint8 or float32 in [0, 1], of any sizes.
+        views: the specs.
+        seed: the run's seed.
+    """
+    flat = [view for view in views for _ in range(view.count)]
+    side = max(_CELL, max(max(view.size) for view in flat))
+    sheet = Image.new("RGB", ((side + _GAP) * (len(flat) + 1) + _GAP, (side + _GAP) * len(images) + _GAP), "white")
+    for row, image in enumerate(images):
+        cells = [_as_float(image)] + [_render(image, view, seed, row, v) for v, view in enumerate(flat)]
+        for column, cell in enumerate(cells):
+            picture = _picture(cell)
+            scale = side / max(picture.size)
+            picture = picture.resize([max(1, round(length * scale)) for length in picture.size], Image.Resampling.NEAREST)
+            sheet.paste(picture, (_GAP + column * (side + _GAP), _GAP + row * (side + _GAP)))
+    return sheet
+
+
+def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> Tensor:
+    """View ``number`` of a sample in epoch 0: (C, h, w) float32."""
+    keys = fold(seed, 0, torch.tensor([sample]), number)
+    box = crop_boxes(view, keys, image.shape[-2], image.shape[-1])[0]
+    cut = resample_one(image, box, view.size, flip=bool(flips(view, keys)[0]))
+    return distort(_as_float(cut)[None], view, keys)[0]
+
+
+def _as_float(image: Tensor) -> Tensor:
+    return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image.clone()
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """Three channels as colour, one as gray; of any other number the first three, or the first of two."""
+    channels = 3 if image.shape[0] >= 3 else 1
+    pixels = (image[:channels].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0])).convert("RGB")

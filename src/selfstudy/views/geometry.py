@@ -1,0 +1,106 @@
+"""Where a view is cut out of an image, and cutting it out: whole batches as two matrix products."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torchvision.transforms.v2.functional as TF
+from torch import Tensor
+
+from selfstudy.ops.random import fold, uniform
+from selfstudy.views.spec import View
+
+_CANDIDATES = 10  # torchvision draws up to ten boxes before it falls back to a central one
+_BOX_STREAM, _FLIP_STREAM = 1, 2
+
+
+def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor | int) -> Tensor:
+    """Random resized crops as (B, 4) float32 rows (top, left, height, width) in whole pixels.
+
+    The distribution is torchvision's ``RandomResizedCrop``: area uniform in ``view.scale``, aspect ratio log-uniform in
+    ``view.ratio``, the first of ten draws that fits, else the central crop of the nearest allowed ratio.
+
+    Args:
+        view: the spec.
+        keys: (B,) int64, one per image.
+        heights: (B,) or one for all, in pixels; ``widths`` likewise.
+    """
+    high = torch.as_tensor(heights, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]  # (B, 1)
+    wide = torch.as_tensor(widths, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]
+    draws = uniform(fold(keys, _BOX_STREAM), 2 * _CANDIDATES + 2)  # (B, 22)
+    low, up = view.scale
+    area = high * wide * (low + (up - low) * draws[:, :_CANDIDATES])  # (B, 10)
+    log_low, log_up = math.log(view.ratio[0]), math.log(view.ratio[1])
+    ratio = torch.exp(log_low + (log_up - log_low) * draws[:, _CANDIDATES:-2])
+    w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
+    fits = (w > 0) & (w <= wide) & (h > 0) & (h <= high)
+    first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)  # (B, 1), 0 when none fits
+    w, h = w.gather(1, first), h.gather(1, first)
+    central_w = torch.minimum(wide, torch.round(high * view.ratio[1]))
+    central_h = torch.minimum(high, torch.round(wide / view.ratio[0]))
+    any_fits = fits.any(dim=1, keepdim=True)
+    w, h = torch.where(any_fits, w, central_w), torch.where(any_fits, h, central_h)
+    top = torch.where(any_fits, torch.floor(draws[:, -2:-1] * (high - h + 1)), torch.floor((high - h) / 2))
+    left = torch.where(any_fits, torch.floor(draws[:, -1:] * (wide - w + 1)), torch.floor((wide - w) / 2))
+    return torch.cat([top, left, h, w], dim=1)
+
+
+def flips(view: View, keys: Tensor) -> Tensor:
+    """Which images are mirrored: (B,) bool."""
+    return uniform(fold(keys, _FLIP_STREAM), 1)[:, 0] < view.flip
+
+
+def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], flip: Tensor | None = None) -> Tensor:
+    """Crops of a batch, resized with antialiased bilinear interpolation: (B, C, h, w) float32.
+
+    Cropping, resizing and mirroring an axis are one linear map, so a batch is two batched matrix products. Equal to
+    torchvision's ``resized_crop(antialias=True)`` on float images.
+
+    Args:
+        images: (B, C, H, W) uint8, or float32 in [0, 1].
+        boxes: (B, 4) rows (top, left, height, width).
+        size: (h, w) of the result.
+        flip: (B,) bool, rows to mirror left to right.
+    """
+    batch, channels, height, width = images.shape
+    vertical = _weights(boxes[:, 0], boxes[:, 2], height, size[0])  # (B, h, H)
+    horizontal = _weights(boxes[:, 1], boxes[:, 3], width, size[1])  # (B, w, W)
+    if flip is not None:
+        horizontal = torch.where(flip[:, None, None], horizontal.flip(1), horizontal)
+    if images.dtype == torch.uint8:
+        vertical = vertical / 255
+    pixels = images.to(torch.float32)
+    rows = torch.bmm(pixels.reshape(batch, channels * height, width), horizontal.transpose(1, 2))  # (B, C H, w)
+    rows = rows.view(batch, channels, height, size[1])
+    return torch.matmul(vertical[:, None], rows)  # (B, C, h, w)
+
+
+def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+    """Rows of interpolation weights (B, target, source) of a triangle filter over ``start .. start + length``."""
+    scale = (length / target)[:, None, None]  # (B, 1, 1), source pixels per target pixel
+    support = scale.clamp(min=1.0)  # wider than one pixel only when shrinking: that is the antialiasing
+    centre = (torch.arange(target, device=start.device) + 0.5)[None, :, None] * scale  # (B, target, 1)
+    pixel = torch.arange(source, device=start.device)[None, None, :] - start[:, None, None]  # (B, 1, source)
+    weights = (1 - ((pixel + 0.5 - centre) / support).abs()).clamp(min=0)
+    weights = weights * ((pixel >= 0) & (pixel < length[:, None, None]))
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, int], *, flip: bool) -> Tensor:
+    """One crop of one image (C, H, W), for images of mixed sizes: (C, h, w) of the same dtype."""
+    top, left, height, width = (int(value) for value in box)
+    out = TF.resized_crop(image, top, left, height, width, list(size), antialias=True)
+    return out.flip(-1) if flip else out
+
+
+def fit(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The evaluation view: the image scaled to cover ``size``, then its centre; (C, h, w) of the same dtype.
+
+    An image that already has that size is returned as it is.
+    """
+    height, width = image.shape[-2:]
+    if (height, width) == tuple(size):
+        return image
+    scale = max(size[0] / height, size[1] / width)
+    scaled = [max(size[0], round(height * scale)), max(size[1], round(width * scale))]
+    return TF.center_crop(TF.resize(image, scaled, antialias=True), list(size))

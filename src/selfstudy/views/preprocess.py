@@ -1,0 +1,46 @@
+"""How an image is prepared for a trained encoder: no randomness, the same for evaluating, embedding and serving."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfstudy.errors import DataError
+from selfstudy.views.augment import normalize
+from selfstudy.views.geometry import fit
+
+
+class Preprocessing(NamedTuple):
+    """What an encoder expects: (height, width), channels, and per-channel mean and standard deviation in [0, 1]."""
+
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """One image (C, H, W), uint8 or float32 in [0, 1], as (C, h, w) float32, normalised.
+
+        Raises:
+            DataError: another number of channels than the encoder was trained on.
+        """
+        return self.prepare_batch([image])[0]
+
+    def prepare_batch(self, images: Sequence[Tensor]) -> Tensor:
+        """Images of any sizes, (C, H, W) each, as one batch (B, C, h, w) float32, normalised.
+
+        Raises:
+            DataError: as for :meth:`prepare`.
+        """
+        for image in images:
+            if image.shape[0] != self.channels:
+                raise DataError(
+                    f"an image has {image.shape[0]} channels, this encoder was trained on {self.channels}\n"
+                    "convert the images first: channels are never dropped or made up silently"
+                )
+        return normalize(torch.stack([_as_float(fit(image, self.size)) for image in images]), self.mean, self.std)
+
+
+def _as_float(image: Tensor) -> Tensor:
+    return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image

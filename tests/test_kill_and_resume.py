@@ -1,0 +1,116 @@
+"""Real kill -9 at random moments: the resumed run ends bit-identical to the one that was never killed.
+
+The parent has imported everything and forks a child per attempt, so that an attempt costs milliseconds, not imports.
+"""
+
+import hashlib
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from selfstudy import api
+from selfstudy.methods import available
+
+STEPS = 24
+SETTINGS = {
+    "encoder": "resnet10t",
+    "image_size": 16,
+    "batch_size": 8,
+    "steps": STEPS,
+    "precision": "fp32",
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 24, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number:02d}.png")
+    return folder
+
+
+def _train(photos: Path, out: Path, method: str, workers: int) -> None:
+    """What a child does."""
+    torch.set_num_threads(1)
+    overrides = {"train.checkpoint_every": "1 steps", "data.cache_gigabytes": 0 if workers else "auto"}
+    api.pretrain(photos, method=method, workers=workers, out=out, resume=True, set=overrides, **SETTINGS)
+
+
+def _fork(photos: Path, out: Path, method: str, workers: int) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setpgid(0, 0)
+            _train(photos, out, method, workers)
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    return child
+
+
+def _finish(photos: Path, out: Path, method: str, workers: int) -> None:
+    _, status = os.waitpid(_fork(photos, out, method, workers), 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def _digest(out: Path) -> str:
+    """Over the final model and optimizer files, byte for byte."""
+    last = out / "checkpoints" / f"step-{STEPS:09d}"
+    files = [last / "model.safetensors", last / "optimizer.safetensors", out / "encoder" / "model.safetensors"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _kill_until_done(photos: Path, out: Path, method: str, workers: int, kills: int) -> int:
+    """Kill at random moments until ``kills`` children died, then let one finish; returns how many were killed."""
+    began = time.monotonic()
+    _finish(photos, out.with_name("timed"), method, workers)
+    duration = time.monotonic() - began
+    chance, killed, longest = random.Random(kills), 0, duration / 4
+    while killed < kills:
+        child = _fork(photos, out, method, workers)
+        time.sleep(chance.uniform(0.02, longest))
+        if os.waitpid(child, os.WNOHANG)[0] == child:
+            out = _fresh(out, killed)
+            continue
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        killed += 1
+        longest = min(longest * 1.1, duration)
+    _finish(photos, out, method, workers)
+    return killed
+
+
+def _fresh(out: Path, number: int) -> Path:
+    """A new folder when the run finished before all kills were spent; the finished one is checked first."""
+    return out.with_name(f"{out.name}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", sorted(available()))
+def test_twenty_kills_leave_no_trace(photos, tmp_path, method, workers):
+    _finish(photos, tmp_path / "straight", method, workers)
+    wanted = _digest(tmp_path / "straight")
+    killed = _kill_until_done(photos, tmp_path / "killed", method, workers, 20 if workers == 0 else 5)
+    runs = [path for path in tmp_path.iterdir() if path.name.startswith("killed")]
+    assert killed >= 5
+    assert [_digest(run) for run in runs] == [wanted] * len(runs)
+
+
+def test_two_kills_leave_no_trace(photos, tmp_path):
+    _finish(photos, tmp_path / "straight", "simclr", 0)
+    _kill_until_done(photos, tmp_path / "killed", "simclr", 0, 2)
+    assert _digest(tmp_path / "killed") == _digest(tmp_path / "straight")
