@@ -1,6 +1,8 @@
 """Projection heads: small networks between the encoder and the loss, thrown away after training."""
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 def mlp(sizes: list[int], *, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
@@ -22,3 +24,38 @@ def mlp(sizes: list[int], *, norm: bool = True, last_norm: bool = False, last_af
         if not last:
             layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
+
+
+class PrototypeHead(nn.Module):
+    """DINO's head: three layers, an l2-normalised bottleneck, and K unit-length prototypes as the last layer.
+
+    The prototypes' length is fixed at 1 (``norm_last_layer`` in the authors' code): only their direction is learnt.
+    Source: Caron et al. 2021, arXiv:2104.14294, section 3.1 and appendix C.
+
+    Args:
+        embed_dim: of the encoder.
+        hidden_dim: width of the hidden layers.
+        bottleneck_dim: size of the normalised vector.
+        output_dim: K.
+    """
+
+    def __init__(self, embed_dim: int, *, hidden_dim: int, bottleneck_dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, bottleneck_dim),
+        )
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+        self.prototypes = nn.Parameter(torch.empty(output_dim, bottleneck_dim))
+        nn.init.trunc_normal_(self.prototypes, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Cosines (B, K) of (B, D) embeddings with the prototypes."""
+        bottleneck = F.normalize(self.mlp(x).float(), dim=1)
+        return F.linear(bottleneck, F.normalize(self.prototypes.float(), dim=1))

@@ -24,3 +24,24 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     half = len(z) // 2
     positives = torch.arange(2 * half, device=z.device).roll(half)  # (2B,)
     return F.cross_entropy(logits, positives)
+
+
+def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of picking the positive among one positive and the negatives.
+
+    Args:
+        query: (B, D); normalised here, as are the others.
+        positive: (B, D), row i belonging to query i.
+        negatives: (K, D) shared by all queries, or (B, N, D), each query's own.
+        temperature: positive.
+
+    Returns:
+        () float32 (float64 for float64 input): the mean over queries. With features that carry nothing it is ln(K + 1).
+
+    Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; He et al. 2020, arXiv:1911.05722, eq. 1.
+    """
+    q, p, n = (F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1) for x in (query, positive, negatives))
+    own = (q * p).sum(dim=1, keepdim=True)  # (B, 1)
+    others = torch.einsum("bd,bnd->bn", q, n) if n.ndim == 3 else q @ n.T  # (B, N)
+    logits = torch.cat([own, others], dim=1) / temperature  # (B, 1 + N)
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))

@@ -1,0 +1,102 @@
+"""Barlow Twins: two views' embeddings agree in every dimension, and no two dimensions say the same (Zbontar et al. 2021).
+
+Paper: Self-Supervised Learning via Redundancy Reduction, arXiv:2103.03230; the loss is eq. 1 on the cross-correlation
+matrix of eq. 2, here :func:`barlow_twins_loss`.
+
+Differences from the authors' code:
+
+- The loss is divided by the number of dimensions, so that its size, and the learning rate it wants, do not depend on
+  the projector's width (the authors' README leaves the scale open; others multiply by 0.1 or 1/48).
+- The projector is 2,048 wide instead of 8,192: on small encoders the paper's would hold most of the parameters.
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+_EPS = 1e-5  # BatchNorm's, which the authors normalise with
+
+
+def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -> Tensor:
+    """``(sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2) / D`` of the cross-correlation C of two batches.
+
+    Args:
+        first: (B, D) projections of one view; ``second`` of the other.
+        redundancy_weight: lambda.
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2, divided by D.
+    """
+    dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
+    a, b = (_standardised(x.to(dtype)) for x in (first, second))
+    with torch.autocast(a.device.type, enabled=False):
+        correlation = a.T @ b / len(a)  # (D, D)
+    diagonal = correlation.diagonal()
+    off_diagonal = correlation.square().sum() - diagonal.square().sum()
+    return ((1 - diagonal).square().sum() + redundancy_weight * off_diagonal) / len(correlation)
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Columns of zero mean and unit variance over the batch."""
+    centred = x - x.mean(dim=0)
+    return centred / (centred.square().mean(dim=0) + _EPS).sqrt()
+
+
+class BarlowTwins(Method):
+    """Barlow Twins around any encoder."""
+
+    class Config(MethodConfig):
+        """Settings of Barlow Twins."""
+
+        redundancy_weight: Annotated[float, Field(gt=0, description="lambda; the paper's 0.0051")] = 0.0051
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
+        projection_dim: Annotated[int, Field(gt=1, description="dimensions to decorrelate")] = 2048
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder)
+        self.config = config or self.Config()
+        hidden = self.config.hidden_dim
+        self.projector = mlp([encoder.embed_dim, hidden, hidden, self.config.projection_dim])
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """BYOL's asymmetric pair; without blur for small images."""
+        small = max(size) <= 64
+        common = View(size, scale=(0.2 if small else 0.08, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
+        return [
+            common._replace(blur=0.0 if small else 1.0),
+            common._replace(blur=0.0 if small else 0.1, solarize=0.2),
+        ]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW with a square-root rule, and a projector no wider than short runs can train."""
+        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
+        width = 1024 if facts.total_steps < 10_000 else 2048
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"projection_dim": width, "hidden_dim": width},
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
+                "method.projection_dim": f"for {facts.total_steps:,} steps",
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode the views one after the other, as BatchNorm in the paper's code does; correlate the global batch."""
+        first, second = views
+        embedding = self.encoder(first)  # (B, D)
+        z_first, z_second = self.projector(embedding), self.projector(self.encoder(second))  # (B, P)
+        loss = barlow_twins_loss(gather(z_first), gather(z_second), self.config.redundancy_weight)
+        return StepOutput(loss, {}, embedding.detach())

@@ -1,0 +1,138 @@
+"""DINO: a student predicts, from any view, what a slowly moving teacher says of the large views (Caron et al. 2021).
+
+Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 2 with multi-crop,
+centring and sharpening section 3.1, here :func:`dino_loss`.
+
+Differences from the authors' code:
+
+- The centre moves once per optimizer step, by the mean over its micro-batches and processes; theirs moves per forward.
+- Momentum, output dimension and the number of small views follow the length of the run and the number of images: the
+  paper's 0.996 and 65,536 outputs are for a million images and 100,000 steps.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.ema import EMA
+from selfstudy.nn.heads import PrototypeHead
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Cosine, Progress
+from selfstudy.views.spec import View
+
+_CENTRE_MOMENTUM = 0.9
+_GLOBAL = 2
+
+
+def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of every student view against every teacher view but its own, averaged over pairs and images.
+
+    Args:
+        student: (V, B, K) logits, the teacher's G views first.
+        targets: (G, B, K) probabilities.
+        temperature: of the student.
+
+    Returns:
+        () float32 (float64 for float64 input). With uniform outputs it is ln K.
+
+    Source: Caron et al. 2021, arXiv:2104.14294, eq. 2.
+    """
+    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+    log_p = F.log_softmax(student.to(dtype) / temperature, dim=-1)
+    pairs = -torch.einsum("gbk,vbk->gv", targets.to(dtype), log_p) / student.shape[1]  # (G, V)
+    own = torch.zeros_like(pairs, dtype=torch.bool).fill_diagonal_(True)
+    return pairs.masked_fill(own, 0).sum() / (pairs.numel() - len(pairs))
+
+
+class DINO(Method):
+    """DINO around any encoder."""
+
+    class Config(MethodConfig):
+        """Settings of DINO."""
+
+        output_dim: Annotated[int, Field(gt=1, description="K, the number of outputs")] = 65536
+        student_temperature: Annotated[float, Field(gt=0)] = 0.1
+        teacher_temperature: Annotated[float, Field(gt=0, description="lower sharpens; above 0.07 is unstable")] = 0.04
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the head")] = 2048
+        bottleneck_dim: Annotated[int, Field(gt=0, description="before the outputs, normalised")] = 256
+        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with the last layer fixed")] = 0.01
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder)
+        c = self.config = config or self.Config()
+        self.head = PrototypeHead(
+            encoder.embed_dim, hidden_dim=c.hidden_dim, bottleneck_dim=c.bottleneck_dim, output_dim=c.output_dim
+        )
+        self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
+        self.register_buffer("centre", torch.zeros(c.output_dim))
+        self._batch_means: list[Tensor] = []  # within one optimizer step, so no part of the state
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """Two large views, and small ones at half the size: six, or four when images are small to begin with."""
+        small = max(size) <= 64
+        half = (max(8, size[0] // 2), max(8, size[1] // 2))
+        jitter = (0.4, 0.4, 0.2, 0.1)
+        large = View(size, scale=(0.25, 1.0), jitter=jitter, grayscale=0.2, blur=0.0 if small else 1.0)
+        return [
+            large,
+            large._replace(blur=0.0 if small else 0.1, solarize=0.2),
+            large._replace(size=half, count=4 if small else 6, scale=(0.05, 0.25), blur=0.0 if small else 0.5),
+        ]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Outputs from the number of images, momentum from the number of steps."""
+        outputs = 1 << min(16, max(9, round(math.log2(facts.num_images / 16))))
+        momentum = min(0.996, max(0.9, 1 - 40 / facts.total_steps))
+        lr = 1e-3 * (facts.batch_size / 256) ** 0.5
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
+            method={"output_dim": outputs, "momentum": round(momentum, 5)},
+            reasons={
+                "method.output_dim": f"a power of two near {facts.num_images:,} images / 16",
+                "method.momentum": f"the teacher turns over about 40 times in {facts.total_steps:,} steps",
+                "optimizer.lr": f"0.001 x sqrt(batch size {facts.batch_size} / 256)",
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every output equally likely."""
+        return math.log(self.config.output_dim), "ln K"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """The student sees all views, those of one size together; the teacher sees the large ones."""
+        teacher_logits = self.teacher(torch.cat(views[:_GLOBAL])).float()  # (G B, K)
+        targets = F.softmax((teacher_logits - self.centre) / self.config.teacher_temperature, dim=1)
+        embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
+        if len(views) > _GLOBAL:
+            embeddings.append(self.encoder(torch.cat(views[_GLOBAL:])))
+        student = self.head(torch.cat(embeddings)).unflatten(0, (len(views), -1))  # (V, B, K)
+        loss = dino_loss(student, targets.unflatten(0, (_GLOBAL, -1)), self.config.student_temperature)
+        if self.training:
+            self._batch_means.append(gather(teacher_logits.mean(dim=0, keepdim=True)).mean(dim=0))
+        entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
+        return StepOutput(loss, {"teacher_entropy": entropy}, embeddings[0][: len(views[0])].detach())
+
+    def before_step(self, progress: Progress) -> None:
+        """Hold the last layer still at the very beginning, while the teacher says nothing yet."""
+        if progress.fraction < self.config.freeze_fraction:
+            self.head.prototypes.grad = None
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher follows, with a momentum that rises to 1; the centre follows the teacher's mean output."""
+        momentum = Cosine(self.config.momentum, 1.0)(progress)
+        self.teacher.move_toward(nn.Sequential(self.encoder, self.head), momentum)
+        if self._batch_means:
+            self.centre.lerp_(torch.stack(self._batch_means).mean(dim=0), 1 - _CENTRE_MOMENTUM)
+            self._batch_means.clear()
+
+    def representation(self) -> tuple[str, nn.Module]:
+        """The teacher, which is the better of the two throughout training (section 5.2)."""
+        return "teacher", self.teacher.module[0]

@@ -1,0 +1,94 @@
+"""MoCo v2: a query finds its key among a long queue of keys from a slowly moving encoder (He et al. 2020).
+
+Papers: Momentum Contrast, arXiv:1911.05722 (loss: eq. 1, momentum: eq. 2); v2's MLP head, blur and temperature:
+Chen et al. 2020, arXiv:2003.04297.
+
+Differences from the authors' code:
+
+- Shuffled BatchNorm needs several GPUs. Here the key encoder normalises with statistics of its own batch of second
+  views, which on one device leaves the leak that shuffling closes; queue and momentum are as in the paper.
+- The loss is taken in both directions (each view is query once), as in MoCo v3's and solo-learn's code: on small data
+  it learns more from a batch. ``symmetric=False`` gives the paper's.
+- Momentum and queue are derived from the length of the run and the number of images: with the paper's 0.999 the
+  teacher of a run of 2,000 steps would hardly move, and a queue larger than the data holds an image's own keys.
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.ema import EMA
+from selfstudy.nn.heads import mlp
+from selfstudy.nn.queue import Queue
+from selfstudy.ops.contrastive import info_nce
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+
+class MoCo(Method):
+    """MoCo v2 around any encoder."""
+
+    class Config(MethodConfig):
+        """Settings of MoCo v2."""
+
+        temperature: Annotated[float, Field(gt=0, description="0.2 in v2, 0.07 in v1")] = 0.2
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the key encoder, kept per step")] = 0.999
+        queue_size: Annotated[int, Field(ge=1, description="keys kept; at most an eighth of the images")] = 65536
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
+        projection_dim: Annotated[int, Field(gt=0, description="size of queries and keys")] = 128
+        symmetric: bool = True
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder)
+        self.config = config or self.Config()
+        self.projector = mlp([encoder.embed_dim, self.config.hidden_dim, self.config.projection_dim], norm=False)
+        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.queue = Queue(self.config.projection_dim, self.config.queue_size)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """The v2 augmentation; the blur is dropped for small images, where it erases what there is."""
+        blur = 0.0 if max(size) <= 64 else 0.5
+        return [View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Queue from the number of images, momentum from the number of steps."""
+        queue = max(facts.batch_size, min(65536, facts.num_images // 8 // facts.batch_size * facts.batch_size))
+        momentum = min(0.999, max(0.9, 1 - 20 / facts.total_steps))
+        return Recipe(
+            optimizer={"name": "sgd", "lr": 0.06 * facts.batch_size / 256, "weight_decay": 5e-4, "warmup": 0.05},
+            method={"queue_size": queue, "momentum": round(momentum, 5)},
+            reasons={
+                "method.queue_size": f"at most an eighth of {facts.num_images:,} images",
+                "method.momentum": f"the key encoder turns over about 20 times in {facts.total_steps:,} steps",
+                "optimizer.lr": f"0.06 x batch size {facts.batch_size} / 256 (linear rule)",
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every key equally likely."""
+        return math.log(self.config.queue_size + 1), "ln(K + 1)"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Queries of one view against keys of the other and the queue; then the keys join the queue."""
+        first, second = views
+        embedding = self.encoder(first)  # (B, D)
+        keys = self.teacher(second)  # (B, P)
+        loss = info_nce(self.projector(embedding), keys, self.queue.items, self.config.temperature)
+        if self.config.symmetric:
+            other = info_nce(
+                self.projector(self.encoder(second)), self.teacher(first), self.queue.items, self.config.temperature
+            )
+            loss = (loss + other) / 2
+        if self.training:
+            self.queue.push(nn.functional.normalize(gather(keys).float(), dim=1))
+        return StepOutput(loss, {}, embedding.detach())
+
+    def after_step(self, progress: Progress) -> None:
+        """The key encoder follows (eq. 2)."""
+        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), self.config.momentum)
