@@ -13,19 +13,20 @@ Differences from the authors' code:
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.distributed import gather
+from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
 
 _EPS = 1e-5  # BatchNorm's, which the authors normalise with
 
 
+@full_precision
 def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -> Tensor:
     """``(sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2) / D`` of the cross-correlation C of two batches.
 
@@ -38,10 +39,8 @@ def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -
 
     Source: Zbontar et al. 2021, arXiv:2103.03230, eq. 1 and 2, divided by D.
     """
-    dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-    a, b = (_standardised(x.to(dtype)) for x in (first, second))
-    with torch.autocast(a.device.type, enabled=False):
-        correlation = a.T @ b / len(a)  # (D, D)
+    a, b = _standardised(first), _standardised(second)
+    correlation = a.T @ b / len(a)  # (D, D)
     diagonal = correlation.diagonal()
     off_diagonal = correlation.square().sum() - diagonal.square().sum()
     return ((1 - diagonal).square().sum() + redundancy_weight * off_diagonal) / len(correlation)

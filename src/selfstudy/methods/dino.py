@@ -22,6 +22,7 @@ from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Step
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.distributed import gather
+from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Cosine, Progress
 from selfstudy.views.spec import View
 
@@ -29,6 +30,7 @@ _CENTRE_MOMENTUM = 0.9
 _GLOBAL = 2
 
 
+@full_precision
 def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Cross entropy of every student view against every teacher view but its own, averaged over pairs and images.
 
@@ -42,9 +44,8 @@ def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
     Source: Caron et al. 2021, arXiv:2104.14294, eq. 2.
     """
-    dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
-    log_p = F.log_softmax(student.to(dtype) / temperature, dim=-1)
-    pairs = -torch.einsum("gbk,vbk->gv", targets.to(dtype), log_p) / student.shape[1]  # (G, V)
+    log_p = F.log_softmax(student / temperature, dim=-1)
+    pairs = -torch.einsum("gbk,vbk->gv", targets, log_p) / student.shape[1]  # (G, V)
     own = torch.zeros_like(pairs, dtype=torch.bool).fill_diagonal_(True)
     return pairs.masked_fill(own, 0).sum() / (pairs.numel() - len(pairs))
 
@@ -108,7 +109,7 @@ class DINO(Method):
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The student sees all views, those of one size together; the teacher sees the large ones."""
-        teacher_logits = self.teacher(torch.cat(views[:_GLOBAL])).float()  # (G B, K)
+        teacher_logits = self.teacher(torch.cat(views[:_GLOBAL]))  # (G B, K)
         targets = F.softmax((teacher_logits - self.centre) / self.config.teacher_temperature, dim=1)
         embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
         if len(views) > _GLOBAL:

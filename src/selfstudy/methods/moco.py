@@ -86,7 +86,7 @@ class MoCo(Method):
             )
             loss = (loss + other) / 2
         if self.training:
-            self.queue.push(nn.functional.normalize(gather(keys).float(), dim=1))
+            self.queue.push(nn.functional.normalize(gather(keys).to(self.queue.items.dtype), dim=1))
         return StepOutput(loss, {}, embedding.detach())
 
     def after_step(self, progress: Progress) -> None:

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfstudy.ops.precision import full_precision
+
 
 def mlp(sizes: list[int], *, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
     """Linear layers of these sizes with BatchNorm and ReLU between them.
@@ -57,5 +59,9 @@ class PrototypeHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Cosines (B, K) of (B, D) embeddings with the prototypes."""
-        bottleneck = F.normalize(self.mlp(x).float(), dim=1)
-        return F.linear(bottleneck, F.normalize(self.prototypes.float(), dim=1))
+        return _cosines(self.mlp(x), self.prototypes)
+
+
+@full_precision
+def _cosines(x: Tensor, prototypes: Tensor) -> Tensor:
+    return F.normalize(x, dim=1) @ F.normalize(prototypes, dim=1).T

@@ -4,7 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfstudy.ops.precision import full_precision
 
+
+@full_precision
 def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     """Normalised temperature-scaled cross entropy over two views.
 
@@ -18,7 +21,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
 
     Source: Chen et al. 2020, arXiv:2002.05709, eq. 1 and algorithm 1.
     """
-    z = F.normalize(projections if projections.dtype == torch.float64 else projections.float(), dim=1)
+    z = F.normalize(projections, dim=1)
     logits = z @ z.T / temperature  # (2B, 2B)
     logits.fill_diagonal_(float("-inf"))  # an anchor is neither its own positive nor its own negative
     half = len(z) // 2
@@ -26,6 +29,7 @@ def nt_xent(projections: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, positives)
 
 
+@full_precision
 def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
     """Cross entropy of picking the positive among one positive and the negatives.
 
@@ -40,7 +44,7 @@ def info_nce(query: Tensor, positive: Tensor, negatives: Tensor, temperature: fl
 
     Source: van den Oord et al. 2018, arXiv:1807.03748, eq. 4; He et al. 2020, arXiv:1911.05722, eq. 1.
     """
-    q, p, n = (F.normalize(x if x.dtype == torch.float64 else x.float(), dim=-1) for x in (query, positive, negatives))
+    q, p, n = (F.normalize(x, dim=-1) for x in (query, positive, negatives))
     own = (q * p).sum(dim=1, keepdim=True)  # (B, 1)
     others = torch.einsum("bd,bnd->bn", q, n) if n.ndim == 3 else q @ n.T  # (B, N)
     logits = torch.cat([own, others], dim=1) / temperature  # (B, 1 + N)

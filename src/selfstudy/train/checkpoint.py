@@ -1,30 +1,34 @@
 """The checkpoint store: whole or absent, checked by digest, never a pickle.
 
-A checkpoint is staged in ``step-N.tmp-PID`` beside its target, every file synced, a manifest of sizes and SHA-256
+A checkpoint is staged in ``step-N.tmp-PID`` beside its target, every file synced, the manifest of sizes and SHA-256
 digests written last, and the folder renamed; a kill at any moment leaves the previous checkpoints as they were.
+Saving and cleaning are for the one process that holds the run's lock.
 """
 
 import errno
-import hashlib
 import json
+import math
 import os
-import shutil
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError
+from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError
+from selfstudy.train.file_system import Bytes, FileSystem
+from selfstudy.train.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
+from selfstudy.train.optimizer_state import join_state, split_state
+from selfstudy.train.tensor_file import byte_count, read_tensors, tensor_chunks
 
-FORMAT_VERSION = 1
-_FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
-_MANIFEST = "MANIFEST.json"
-_RESERVE_BYTES = 64 * 2**20
-_MAX_JSON_BYTES = 64 * 2**20
+_MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+_LARGEST = {_MODEL: 2**38, _OPTIMIZER: 2**39, _STATE: 2**26}  # bytes; far above any encoder this trains
+_NAME = re.compile(r"step-(\d{9,})(\.old)?")
+_RESERVE_BYTES = 64 * 2**20  # for the logs and tables that grow beside the checkpoints
+_MEGA = 2**20
 
 
 class Checkpoint(NamedTuple):
@@ -37,147 +41,196 @@ class Checkpoint(NamedTuple):
     path: Path
 
 
-class FileSystem:
-    """The system calls a save is made of, in one place so that a test can make any of them fail."""
-
-    def mkdir(self, path: Path) -> None:
-        """Make a folder and its parents."""
-        path.mkdir(parents=True)
-
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a new file and sync it to disk."""
-        with open(path, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def sync(self, folder: Path) -> None:
-        """Sync a folder's entries to disk."""
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def rename(self, source: Path, target: Path) -> None:
-        """Give the staged folder its final name."""
-        source.rename(target)
-
-    def remove(self, folder: Path) -> None:
-        """Delete a folder."""
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 class CheckpointStore:
     """The checkpoints of one run.
 
+    ``rejected`` says, one line each, which checkpoints the last :meth:`latest` passed over, and why.
+
     Args:
         folder: where they are; made when the first is saved.
-        keep: how many committed ones are kept, at least 2.
+        keep: how many are kept, at least 2, so that damage to the newest never costs the run.
         files: the system calls.
+
+    Raises:
+        UsageError: ``keep`` below 2.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2, files: FileSystem | None = None) -> None:
-        self.folder, self.keep = folder, max(2, keep)
+        if keep < 2:
+            raise UsageError(f"keep={keep} checkpoints would leave none when the newest is damaged; keep at least 2")
+        self.folder, self.keep = folder, keep
         self.rejected: list[str] = []
+        self._damaged: list[Path] = []
         self._files = files or FileSystem()
 
     def save(
         self, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Any], state: Mapping[str, Any]
     ) -> Path:
-        """Commit the state after ``step`` optimizer steps and drop the oldest beyond ``keep``.
+        """Commit the state after ``step`` optimizer steps, then drop what is beyond ``keep``.
+
+        Args:
+            step: optimizer steps done.
+            model: a ``state_dict``; tensors may share memory.
+            optimizer: a torch optimizer's ``state_dict``.
+            state: plain data, as JSON holds it.
 
         Raises:
-            TrainingError: a tensor that is not finite; nothing is written.
-            EnvironmentFault: the disk refuses; earlier checkpoints are untouched.
+            TrainingError: a tensor or number that is not finite; nothing is written.
+            EnvironmentFault: the system refused twice; the earlier checkpoints are as they were.
         """
-        tensors, structure = _split_optimizer(optimizer)
-        _require_finite({**model, **tensors}, step)
-        text = json.dumps({"step": step, "optimizer": structure, **state})
-        contents = dict(zip(_FILES, (_packed(model), _packed(tensors), text.encode()), strict=True))
+        tensors, structure = split_state(optimizer)
+        _require_finite(model, step, "the model")
+        _require_finite(tensors, step, "the optimizer")
+        text = _state_text({"step": step, "state": state, "optimizer": structure})
         target = self.folder / f"step-{step:09d}"
-        try:
-            self._commit(target, contents)
-        except OSError as error:
-            raise self._refused(step, error, sum(map(len, contents.values()))) from error
-        for old in self._committed()[self.keep :]:
-            self._files.remove(old)
+        for last_try in (False, True):
+            try:
+                self._commit(target, _contents(model, tensors, text))
+                break
+            except OSError as error:
+                self.clean()  # what kills left behind may be what fills the disk
+                if last_try:
+                    raise self._refused(step, error, byte_count(model) + byte_count(tensors) + len(text)) from error
+        self._rotate(step)
         return target
 
-    def _commit(self, target: Path, contents: Mapping[str, bytes]) -> None:
+    def _commit(self, target: Path, contents: Mapping[str, Iterable[Bytes]]) -> None:
         """Stage, sync, rename, sync: the order is what makes it atomic."""
+        if not self.folder.is_dir():
+            self._files.make_folder(self.folder)
+            self._files.sync_folder(self.folder.parent)
         staged = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "files": {name: {"bytes": len(c), "sha256": _digest(c)} for name, c in contents.items()},
-        }
+        self._files.make_folder(staged)
+        tallies = {name: Tally(chunks) for name, chunks in contents.items()}
+        for name, tally in tallies.items():
+            self._files.write(staged / name, tally)
+        self._files.write(staged / MANIFEST, [manifest_text({name: tally.entry() for name, tally in tallies.items()})])
+        self._files.sync_folder(staged)
+        if os.path.lexists(target):
+            # Saved before, or damaged: moved aside under a name that latest() still finds, never deleted first.
+            aside = target.with_name(f"{target.name}.old")
+            if os.path.lexists(aside):
+                self._discard(aside)
+            self._files.rename(target, aside)
+        self._files.rename(staged, target)
+        self._files.sync_folder(self.folder)
+
+    def _rotate(self, step: int) -> None:
+        """Drop the oldest beyond ``keep``, and what is damaged or replaced; the one just saved stays in any case."""
+        older = [path for path in self._committed() if _step(path) < step and path not in self._damaged]
+        for path in [*older[self.keep - 1 :], *self._replaced(), *self._damaged]:
+            if path.name != f"step-{step:09d}" and os.path.lexists(path):
+                self._discard(path)
+        self._damaged = []
+
+    def _discard(self, path: Path) -> None:
+        """Delete a folder: out of the committed names first, so that a kill half-way leaves no damaged checkpoint."""
         try:
-            self._files.mkdir(staged)
-            for name, content in contents.items():
-                self._files.write(staged / name, content)
-            self._files.write(staged / _MANIFEST, json.dumps(manifest, indent=1).encode())
-            self._files.sync(staged)
-            if target.exists():
-                self._files.remove(target)
-            self._files.rename(staged, target)
-            self._files.sync(self.folder)
+            if _NAME.fullmatch(path.name):
+                stale = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+                self._files.rename(path, stale)
+                path = stale
+            self._files.remove(path)
         except OSError:
-            self._files.remove(staged)
-            raise
+            pass  # it only takes space: the next save or clean tries again
 
     def _refused(self, step: int, error: OSError, needed: int) -> EnvironmentFault:
-        """The message for a save the system refused."""
+        """The message for a save that the system refused."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         committed = self._committed()
-        last = committed[0].name if committed else "none"
-        mega = 2**20
-        why = error.strerror or str(error)
-        if error.errno == errno.ENOSPC:
-            why = f"disk full: needed {needed / mega:.0f} MB, free {_free_bytes(self.folder) / mega:.0f} MB"
         return EnvironmentFault(
-            f"cannot write the checkpoint of step {step} under {self.folder}: {why}\n"
-            f"last good checkpoint: {last}\nfree space or fix the folder, then continue with --resume"
+            f"{'disk full' if full else error.strerror or error} while writing the checkpoint of step {step} under "
+            f"{self.folder}: needed {needed / _MEGA:.1f} MB, free {self._free_bytes() / _MEGA:.1f} MB\n"
+            f"last good checkpoint: {f'step {_step(committed[0])}' if committed else 'none'}\n"
+            "free space or mend the folder, then continue with --resume"
         )
 
-    def require_space(self, model: Mapping[str, Tensor]) -> None:
-        """Refuse to begin a run whose checkpoints cannot fit.
+    def preflight(self, size: int) -> None:
+        """Refuse to begin where checkpoints of ``size`` bytes cannot be kept.
 
         Raises:
-            EnvironmentFault: less is free than ``keep`` + 1 checkpoints need.
+            EnvironmentFault: less is free than ``keep`` + 1 of them, less those that will make way, and 64 MB.
         """
-        # Momentum optimizers hold one value per weight and Adam two: three times the model is the upper bound.
-        needed = (self.keep + 1) * 3 * sum(t.numel() * t.element_size() for t in model.values()) + _RESERVE_BYTES
-        free = _free_bytes(self.folder)
+        there = min(self.keep, len(self._committed()))
+        needed = (self.keep + 1 - there) * size + _RESERVE_BYTES
+        free = self._free_bytes()
         if free < needed:
             raise EnvironmentFault(
-                f"checkpoints under {self.folder} need {needed / 2**20:.0f} MB, {free / 2**20:.0f} MB are free\n"
-                "free space or name a folder on another disk with --out"
+                f"checkpoints under {self.folder} need {needed / _MEGA:,.0f} MB, {free / _MEGA:,.0f} MB are free\n"
+                "free space, or name a folder on another disk with --out"
             )
 
-    def clean(self) -> None:
-        """Delete staged folders that a kill left behind; only while holding the run's lock."""
-        for staged in self.folder.glob("step-*.tmp-*"):
-            self._files.remove(staged)
+    def _free_bytes(self) -> float:
+        """Free bytes where the checkpoints are; NaN, which refuses nothing, when the system does not say."""
+        try:
+            return self._files.free_bytes(self.folder)
+        except OSError:
+            return math.nan
 
-    def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None when none was ever committed; ``rejected`` says what was passed over.
+    def require_space(self, model: Mapping[str, Tensor]) -> None:
+        """:meth:`preflight` before the optimizer has a state: Adam's is the largest, two values for each weight.
 
         Raises:
-            FileRefusedError: there are checkpoints, and every one is damaged.
+            EnvironmentFault: as for :meth:`preflight`.
         """
-        self.rejected, committed = [], self._committed()
-        for path in committed:
+        self.preflight(3 * byte_count(model))
+
+    def clean(self) -> None:
+        """Delete what kills left behind: staged folders, and checkpoints that were replaced by a new one."""
+        for path in [*self.folder.glob("step-*.tmp-*"), *self._replaced()]:
+            self._discard(path)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None when none was ever committed.
+
+        Raises:
+            FileRefusedError: a later version of selfstudy wrote the newest, or there are some and none is whole.
+            EnvironmentFault: the folder cannot be listed.
+        """
+        reasons: list[str] = []
+        self._damaged, self.rejected = [], reasons
+        for path in self._committed():
             try:
-                return _read(path)
+                found = _read(path)
+            except NewerFormat:
+                raise
             except FileRefusedError as error:
-                self.rejected.append(f"passed over {error}")
-        if committed:
-            raise FileRefusedError("no checkpoint is whole\n" + "\n".join(self.rejected))
+                reasons.append(f"passed over {error}")
+                self._damaged.append(path)
+                continue
+            lost = [_step(path) - found.step for path in self._damaged]
+            self.rejected = [f"{why}; {n} steps are trained again" for why, n in zip(reasons, lost, strict=True)]
+            return found
+        if reasons:
+            raise FileRefusedError(
+                f"no checkpoint under {self.folder} is whole\n" + "\n".join(reasons) + "\nrestore one, or start anew"
+            )
         return None
 
     def _committed(self) -> list[Path]:
-        """Committed checkpoints, newest first."""
-        found = [path for path in self.folder.glob("step-*") if path.name[5:].isdigit() and not path.is_symlink()]
-        return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+        """Committed checkpoints, newest first; of one step, the one that was moved aside for another last."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise EnvironmentFault(f"cannot list the checkpoints in {self.folder}: {error.strerror}") from None
+        found = [self.folder / name for name in names if _NAME.fullmatch(name)]
+        return sorted(found, key=lambda path: (_step(path), path.suffix != ".old"), reverse=True)
+
+    def _replaced(self) -> list[Path]:
+        """Checkpoints that were moved aside and whose successor is in place."""
+        return [path for path in self.folder.glob("step-*.old") if os.path.lexists(path.with_suffix(""))]
+
+
+def _step(path: Path) -> int:
+    """The step in a committed checkpoint's name."""
+    return int(path.name.removesuffix(".old")[len("step-") :])
+
+
+def _contents(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], text: bytes) -> dict[str, Iterable[Bytes]]:
+    """The files of a checkpoint, as chunks that can be gone through once."""
+    return {_MODEL: tensor_chunks(model), _OPTIMIZER: tensor_chunks(tensors), _STATE: [text]}
 
 
 def _read(path: Path) -> Checkpoint:
@@ -186,96 +239,50 @@ def _read(path: Path) -> Checkpoint:
     Raises:
         FileRefusedError: naming the file and what is wrong with it.
     """
-    manifest = _json(path / _MANIFEST)
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise FileRefusedError(f"{path}: format version {manifest.get('format_version')!r}, this is {FORMAT_VERSION}")
-    present = {item.name for item in path.iterdir()}
-    if present != {*_FILES, _MANIFEST} or set(manifest.get("files", ())) != set(_FILES):
-        raise FileRefusedError(f"{path}: holds {sorted(present)}, expected {sorted([*_FILES, _MANIFEST])}")
-    for name in _FILES:
-        _verify(path / name, manifest["files"][name])
-    state = _json(path / "state.json")
+    verify(path, _LARGEST)
+    content = read_json(path / _STATE, _LARGEST[_STATE])
+    if content.get("step") != _step(path) or not isinstance(content.get("state"), dict):
+        raise FileRefusedError(f"{path / _STATE}: not the state of step {_step(path)}")
+    reading = path / _MODEL
     try:
-        model, tensors = (load_file(path / name) for name in _FILES[:2])
-        optimizer = _join_optimizer(tensors, state.pop("optimizer"))
-        return Checkpoint(int(state.pop("step")), model, optimizer, state, path)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise FileRefusedError(f"{path}: {type(error).__name__}: {error}") from None
+        model = read_tensors(reading)
+        reading = path / _OPTIMIZER
+        optimizer = join_state(content.get("optimizer"), read_tensors(reading))
+    except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise FileRefusedError(f"{reading}: {str(error).splitlines()[0] or type(error).__name__}") from None
+    return Checkpoint(content["step"], model, optimizer, content["state"], path)
 
 
-def _verify(file: Path, entry: Any) -> None:
-    """Size and digest of one file against its manifest entry."""
-    if file.is_symlink() or not file.is_file():
-        raise FileRefusedError(f"{file}: not a regular file")
-    if not isinstance(entry, dict) or file.stat().st_size != entry.get("bytes"):
-        raise FileRefusedError(f"{file}: {file.stat().st_size} bytes, the manifest says otherwise")
-    with file.open("rb") as handle:
-        found = hashlib.file_digest(handle, "sha256").hexdigest() if _HAS_FILE_DIGEST else _digest(handle.read())
-    if found != entry.get("sha256"):
-        raise FileRefusedError(f"{file}: digest {found[:12]}…, the manifest says {str(entry.get('sha256'))[:12]}…")
+def _state_text(content: Mapping[str, Any]) -> bytes:
+    """``state.json``.
 
-
-_HAS_FILE_DIGEST = "file_digest" in dir(hashlib)  # Python 3.11
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """A JSON mapping of bounded size."""
-    try:
-        if file.is_symlink() or file.stat().st_size > _MAX_JSON_BYTES:
-            raise FileRefusedError(f"{file}: a link, or too large")
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileRefusedError(f"{file}: {type(error).__name__}: not readable") from None
-    if not isinstance(loaded, dict):
-        raise FileRefusedError(f"{file}: not a mapping")
-    return loaded
-
-
-def _packed(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors as safetensors bytes; copies are made because the format allows no shared memory."""
-    return save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _free_bytes(folder: Path) -> int:
-    """Free bytes on the disk of a folder that may not exist yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
-
-
-def _require_finite(tensors: Mapping[str, Tensor], step: int) -> None:
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise TrainingError(f"{name} is not finite at step {step}: the checkpoint is refused, the last one is whole")
-
-
-def _split_optimizer(optimizer: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's ``state_dict`` as tensors by name and the JSON of everything else.
-
-    Python writes floats with as many digits as read back to the same bits; tuples become lists, which torch accepts.
+    Raises:
+        TrainingError: a number that is not finite, which JSON has no word for.
     """
-    tensors: dict[str, Tensor] = {}
-    scalars: dict[str, dict[str, Any]] = {}
-    for index, values in optimizer["state"].items():
-        scalars[str(index)] = {name: v for name, v in values.items() if not isinstance(v, Tensor)}
-        tensors |= {f"{index}.{name}": v for name, v in values.items() if isinstance(v, Tensor)}
-    return tensors, {"groups": optimizer["param_groups"], "scalars": scalars}
+    try:
+        return json.dumps(content, allow_nan=False).encode()
+    except ValueError as error:
+        raise TrainingError(
+            f"the run's state at step {content['step']} cannot be kept: {error}\n"
+            "nothing was written; the last checkpoint is whole"
+        ) from None
 
 
-def _join_optimizer(tensors: Mapping[str, Tensor], structure: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``state_dict`` that :func:`_split_optimizer` took apart."""
-    state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in structure["scalars"].items()}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state[int(index)][name] = tensor
-    groups = [{**group, **_tuples(group)} for group in structure["groups"]]
-    return {"state": state, "param_groups": groups}
+def _require_finite(tensors: Mapping[str, Tensor], step: int, whose: str) -> None:
+    """Refuse to keep what no run could continue from."""
+    for name, tensor in tensors.items():
+        if not _is_finite(tensor):
+            raise TrainingError(
+                f"{whose}'s {name!r} is not finite at step {step}\n"
+                "nothing was written; the last checkpoint is whole\nstart a new run with a lower optimizer.lr"
+            )
 
 
-def _tuples(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Group values that JSON turned into lists, but for the list of parameter numbers."""
-    return {key: tuple(value) for key, value in group.items() if isinstance(value, list) and key != "params"}
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether no element is infinite or NaN, found without a temporary as large as the tensor."""
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    extremes = torch.stack(torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor))
+    return bool(torch.isfinite(extremes).all())

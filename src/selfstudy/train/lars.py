@@ -1,7 +1,9 @@
-"""LARS: momentum SGD whose step is scaled per layer by the ratio of weight norm to gradient norm.
+"""LARS: momentum SGD whose steps are scaled, layer by layer, to the norm of the weights they move.
 
-You, Gitman & Ginsburg 2017, arXiv:1708.03888, in the form that SimCLR, BYOL and Barlow Twins use: momentum is taken of
-the scaled gradient without the learning rate, and parameters marked ``adapt: False`` take plain steps.
+You, Gitman & Ginsburg 2017, arXiv:1708.03888, algorithm 1. Two differences, both from the code that the SimCLR authors
+published and BYOL and Barlow Twins followed: the rate is taken from the norm of gradient and decay together instead of
+the sum of their norms, and biases and norms take plain momentum steps without decay. The learning rate is inside the
+momentum, as in the paper and in SimCLR; Barlow Twins' code has it outside, which differs only while the rate changes.
 """
 
 from collections.abc import Callable
@@ -10,49 +12,62 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_TRUST = 0.001  # the coefficient eta of the paper
-_EPS = 1e-9  # keeps 0 / 0 finite; a layer with a zero norm takes a plain step anyway
+_TRUST = 0.001  # eta in the paper; the value of SimCLR, BYOL and Barlow Twins
 
 
 class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling.
 
     Args:
-        params: parameter groups; ``adapt`` (default True) and ``weight_decay`` are read per group.
-        lr: peak learning rate.
-        momentum: fraction of the last update kept.
-        weight_decay: added to the gradient before the norms are taken.
-        trust: the coefficient of the layer's own rate.
+        params: parameters or groups of them. A group with ``decay`` False is neither decayed nor adapted.
+        lr: learning rate, above 0.
+        momentum: fraction of the last update kept, in [0, 1).
+        weight_decay: fraction of the weights added to their gradient.
+        trust: norm of a layer's update over the norm of its weights, at learning rate 1 and without momentum.
     """
 
     def __init__(
         self, params: Any, *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = _TRUST
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": True}
-        )
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "decay": True}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        loss = closure() if closure is not None else None
+        """Move every parameter that has a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            updates = [p.grad for p in parameters]
-            if group["weight_decay"]:
-                updates = list(torch._foreach_add(updates, parameters, alpha=group["weight_decay"]))
-            if group["adapt"]:
-                updates = [u * _rate(p, u, group["trust"]) for p, u in zip(parameters, updates, strict=True)]
-            buffers = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in parameters]
-            torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, updates)
-            torch._foreach_add_(parameters, buffers, alpha=-group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._move(parameters, group)
         return loss
 
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """``v <- momentum * v + lr * rate * (g + weight_decay * w)``, then ``w <- w - v``, for one group."""
+        updates: Any = [parameter.grad for parameter in parameters]
+        if group["decay"]:
+            updates = torch._foreach_add(updates, parameters, alpha=group["weight_decay"])
+            updates = torch._foreach_mul(updates, _rates(parameters, updates, group["trust"]))
+        buffers = [self._momentum(parameter) for parameter in parameters]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, updates, alpha=group["lr"])
+        torch._foreach_sub_(parameters, buffers)
 
-def _rate(parameter: Tensor, update: Tensor, trust: float) -> Tensor:
-    """``trust x |w| / |g|``, or 1 where either norm is zero."""
-    weight, gradient = parameter.norm(), update.norm()
-    return torch.where((weight > 0) & (gradient > 0), trust * weight / (gradient + _EPS), torch.ones_like(weight))
+    def _momentum(self, parameter: Tensor) -> Tensor:
+        """The parameter's momentum, zero before its first step."""
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+
+def _rates(parameters: list[Tensor], updates: list[Tensor], trust: float) -> list[Tensor]:
+    """``trust * |w| / |update|`` for each layer, () each; 1 where either norm is 0."""
+    weights = torch.stack(torch._foreach_norm(parameters))  # (L,)
+    changes = torch.stack(torch._foreach_norm(updates))  # (L,)
+    rates = torch.where((weights > 0) & (changes > 0), trust * weights / changes, 1.0)
+    return list(rates.unbind())

@@ -1,6 +1,7 @@
 """Optimizers over a method's parameters, with weight decay where it belongs."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,34 +9,64 @@ from torch import Tensor, nn
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.train.lars import LARS
 
-_BETAS = (0.9, 0.999)
 _NAMES = ("adamw", "sgd", "lars")
+_FUSED_DEVICES = {"cpu", "cuda", "mps"}
 
 
 def build_optimizer(
-    method: nn.Module, *, name: str, lr: float, weight_decay: float, momentum: float = 0.9
+    method: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
-    """The optimizer ``name`` over every trainable parameter.
+    """The optimizer ``name`` (adamw, sgd or lars) over every trainable parameter, by torch's fused kernels.
 
-    Two groups: matrices and kernels, which decay, and biases, norms and other vectors, which do not (and which LARS
-    does not adapt either). AdamW and SGD use torch's fused kernels.
+    Up to two groups, each in the order of ``method.named_parameters()``: weights, marked ``decay`` True, and what
+    decay would only distort, marked False (see :func:`parameter_groups`).
+
+    Args:
+        method: what is trained.
+        name: of the optimizer.
+        lr: learning rate.
+        weight_decay: fraction of the weights taken away per step: times ``lr`` in adamw, added to the gradient else.
+        momentum: for sgd and lars.
+        betas: for adamw.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or nothing to train.
     """
-    trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay, "adapt": True},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0, "adapt": False},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = parameter_groups(method, weight_decay)
+    if not groups:
+        raise UsageError(f"{type(method).__name__} has no trainable parameter\nunfreeze some before training")
+    fused = {parameter.device.type for group in groups for parameter in group["params"]} <= _FUSED_DEVICES
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=_BETAS, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, foreach=not fused)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=True)
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused, foreach=not fused)
     if name == "lars":
         return LARS(groups, lr=lr, momentum=momentum)
     raise UsageError(f"unknown optimizer {name!r}{did_you_mean(name, _NAMES)}\nknown: {', '.join(_NAMES)}")
+
+
+def parameter_groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters with and without weight decay, an empty group left out.
+
+    Biases, the scales of norms and every other vector do not decay: they are few, and their size is their meaning.
+    """
+    # Norms over several axes have scales with several, which their shape does not give away.
+    norms = {id(p) for m in method.modules() if isinstance(m, nn.LayerNorm | nn.RMSNorm) for p in m.parameters()}
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": weight_decay, "decay": True},
+        {"params": [], "weight_decay": 0.0, "decay": False},
+    ]
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            plain = parameter.ndim < 2 or id(parameter) in norms or name.rpartition(".")[2] == "bias"
+            groups[plain]["params"].append(parameter)
+    return [group for group in groups if group["params"]]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -45,9 +76,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """The norm () of all gradients together before clipping; they are scaled down to ``max_norm`` unless it is 0."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    """The norm () of all gradients together, before they are scaled down to ``max_norm``; 0 scales nothing."""
+    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
     if max_norm > 0:
-        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        nn.utils.clip_grads_with_norm_(with_gradient, max_norm, norm)
     return norm

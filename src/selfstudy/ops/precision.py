@@ -1,0 +1,32 @@
+"""Losses in full precision, whatever the forward pass ran in."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import torch
+from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """A loss whose tensor arguments arrive in float32 (float64 stays) and whose body no autocast touches.
+
+    Softmax, logarithms, covariances and normalisation lose too much in bfloat16, and under autocast a matrix product
+    would return to it even from float32 inputs.
+    """
+
+    @functools.wraps(loss)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        with torch.autocast(device, enabled=False):
+            return loss(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+
+    return wrapped
+
+
+def _full(value: Any) -> Any:
+    """Half-precision tensors as float32; everything else as it is."""
+    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value
