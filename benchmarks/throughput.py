@@ -51,7 +51,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    settings = {"data": {"path": options.data}, "encoder": {"name": options.encoder}, "train": {"duration": "5 minutes"}}
+    settings = {
+        "data": {"path": options.data},
+        "encoder": {"name": options.encoder},
+        "train": {"duration": "5 minutes"},
+    }
     config = cfg.build(settings)
     opened = open_data(options.data, config.data, Console())
     method, resolved = build_method(resolve(config, opened.scan, method_class("simclr")))

@@ -136,7 +136,11 @@ def embed(run: str | Path, data: Any, out: str | Path) -> int:
                 ids, paths = ([names[i] for i in chunk.indices] for names in (source.ids, source.paths))
                 yield ids, paths, chunk.embeddings, labels
 
-    metadata = {"encoder": embedder.description, "pooling": "encoder output, not normalised", "source": source.describe()}
+    metadata = {
+        "encoder": embedder.description,
+        "pooling": "encoder output, not normalised",
+        "source": source.describe(),
+    }
     written = write_embeddings(Path(out), rows(), metadata=metadata)
     errors = Path(f"{out}.unreadable.jsonl")
     if skipped:

@@ -90,9 +90,7 @@ def pretrain(
     from selfstudy import api
 
     console = _console()
-    run = api.pretrain(
-        data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given
-    )
+    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given)
     console.print(f"run      {run.folder}", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))
@@ -102,7 +100,9 @@ def pretrain(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Labelled images.")],
-    test: Annotated[str | None, typer.Option(help="Labelled test images; else DATA's test split or a held-out fifth.")] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Labelled test images; else DATA's test split or a held-out fifth.")
+    ] = None,
     probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear.")] = "knn,linear",
 ) -> None:
     """Measure frozen features with simple probes, beside raw pixels and the untrained encoder."""

@@ -74,9 +74,9 @@ class DataConfig(Closed):
     channels: Annotated[Auto | int, Field(description="channels an image must have")] = "auto"
     mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
     std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
-    cache_gigabytes: Annotated[Auto | float, Field(description="memory for decoded images; 0 reads them every time")] = (
-        "auto"
-    )
+    cache_gigabytes: Annotated[
+        Auto | float, Field(description="memory for decoded images; 0 reads them every time")
+    ] = "auto"
     max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
 
 
@@ -146,7 +146,9 @@ def build(settings: Mapping[str, Any]) -> RunConfig:
         UsageError: an unknown key (with the nearest known one) or a value that is not allowed.
     """
     config: RunConfig = validate(RunConfig, settings, "")
-    return config if "name" in config.method else config.model_copy(update={"method": {"name": "simclr"} | config.method})
+    return (
+        config if "name" in config.method else config.model_copy(update={"method": {"name": "simclr"} | config.method})
+    )
 
 
 def validate(model: type[Any], settings: Mapping[str, Any], prefix: str) -> Any:
@@ -237,7 +239,9 @@ def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
 def _scalar(text: str, value: str) -> Any:
     """The value as YAML reads it, with 1e-4 understood as a number."""
     try:
-        return float(value) if "e" in value.lower() and value.lower() not in {"true", "false"} else yaml.safe_load(value)
+        return (
+            float(value) if "e" in value.lower() and value.lower() not in {"true", "false"} else yaml.safe_load(value)
+        )
     except ValueError:
         return yaml.safe_load(value)
     except yaml.YAMLError:

@@ -78,7 +78,11 @@ class Embedder:
                     kept.append(index)
                 except BadInput as error:
                     unreadable[index] = str(error)
-            embeddings = next(embed_batches(self.encoder, [torch.stack(prepared)], device=_CPU)) if prepared else torch.zeros(0, 0)
+            embeddings = (
+                next(embed_batches(self.encoder, [torch.stack(prepared)], device=_CPU))
+                if prepared
+                else torch.zeros(0, 0)
+            )
             yield Chunk(kept, embeddings, unreadable)
 
     def _prepare(self, source: Source, index: int) -> Tensor:

@@ -33,13 +33,13 @@ class Labelled(NamedTuple):
     classes: list[str]
 
 
-def evaluate_run(
-    folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console
-) -> Results:
+def evaluate_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console) -> Results:
     """All scores of a run; the test images are touched once, by the final encoder."""
     embedder = Embedder.load(folder.path)
     train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
-    console.print(f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False)
+    console.print(
+        f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False
+    )
     untrained = _untrained(embedder)
     pixels = [_pixels(part, embedder.preprocessing.size) for part in (train_set, test_set)]
     features = [(raw_pixels_name(pixels[0]), [raw_pixels(images) for images in pixels])]

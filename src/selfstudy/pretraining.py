@@ -335,7 +335,9 @@ def _note_unreadable(folder: RunFolder, trainer: Trainer, opened: Data, console:
         {"id": ids[int(opened.scan.good[position])], "reason": why} for position, why in trainer.unreadable.items()
     ]
     folder.append(folder.unreadable, lines)
-    console.print(f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False)
+    console.print(
+        f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False
+    )
 
 
 def _require_steps(outcome: Outcome) -> None:

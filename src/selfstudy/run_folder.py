@@ -34,7 +34,9 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config.is_file():
-            raise UsageError(f"{str(path)!r} is not a run folder: it has no config.yaml\n'selfstudy pretrain' makes one")
+            raise UsageError(
+                f"{str(path)!r} is not a run folder: it has no config.yaml\n'selfstudy pretrain' makes one"
+            )
         return folder
 
     def create(self) -> None:

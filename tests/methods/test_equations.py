@@ -133,7 +133,9 @@ def test_dino_is_the_papers_equation_over_all_pairs_of_different_views():
 
 def test_dino_of_a_uniform_student_is_ln_k():
     targets = torch.softmax(_random(2, 3, 7), dim=-1)
-    assert float(dino_loss(torch.zeros(4, 3, 7, dtype=torch.float64), targets, 0.1)) == pytest.approx(math.log(7), rel=1e-6)
+    assert float(dino_loss(torch.zeros(4, 3, 7, dtype=torch.float64), targets, 0.1)) == pytest.approx(
+        math.log(7), rel=1e-6
+    )
 
 
 def test_losses_stay_in_float32_under_autocast():

@@ -201,5 +201,9 @@ def from_npz(loaded: Any, *, what: str, labels: bool, split: str | None) -> Arra
     given = loaded[f"{prefix}labels"] if f"{prefix}labels" in loaded else None
     names = [str(name) for name in loaded["class_names"]] if "class_names" in loaded else None
     return _array_source(
-        loaded[image_key], given, labels=labels, what=f"{what}, {split or 'train'} part" if prefix else what, names=names
+        loaded[image_key],
+        given,
+        labels=labels,
+        what=f"{what}, {split or 'train'} part" if prefix else what,
+        names=names,
     )

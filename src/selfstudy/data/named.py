@@ -27,7 +27,7 @@ def _open_torchvision(name: str, *, labels: bool, split: str | None) -> Source:
             continue
         except (RuntimeError, OSError):
             raise UsageError(
-                f"torchvision:{name} is not in ./{_TORCHVISION_ROOT}\nfetch it once: python -c \"import torchvision; "
+                f'torchvision:{name} is not in ./{_TORCHVISION_ROOT}\nfetch it once: python -c "import torchvision; '
                 f"torchvision.datasets.{name}('{_TORCHVISION_ROOT}', download=True)\""
             ) from None
     raise UsageError(f"torchvision:{name} has neither a train nor a split argument and cannot be opened by name")

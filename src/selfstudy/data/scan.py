@@ -89,9 +89,7 @@ def _text(name: str) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
-def scan(
-    source: Source, *, channels: int | None = None, max_bad: float = 0.1, memory_bytes: int | None = None
-) -> Scan:
+def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, memory_bytes: int | None = None) -> Scan:
     """Look at every input.
 
     Args:
@@ -206,7 +204,9 @@ def _require_enough(source: Source, verdicts: list[Verdict], good: int, max_bad:
         return
     shown = "\n".join(f"  {_text(name)}: {reason}" for name, reason in bad[:10])
     more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
-    hint = f"\nmend or remove them, or allow more with --set data.max_bad={len(bad) / len(verdicts):.2f}" if good else ""
+    hint = (
+        f"\nmend or remove them, or allow more with --set data.max_bad={len(bad) / len(verdicts):.2f}" if good else ""
+    )
     raise DataError(f"{len(bad):,} of {len(verdicts):,} inputs cannot be used:\n{shown}{more}{hint}")
 
 
@@ -223,7 +223,9 @@ def _measure(source: Source, good: np.ndarray, images: Images | None, channels: 
     count = 0
     for position in permutation(len(good), 0)[:_MEASURED].tolist():
         try:
-            image = images[position] if images is not None else with_channels(source.read(int(good[position])), channels)
+            image = (
+                images[position] if images is not None else with_channels(source.read(int(good[position])), channels)
+            )
         except BadInput:
             continue
         pixels = image.reshape(channels, -1).to(torch.float64) / (255 if image.dtype == torch.uint8 else 1)

@@ -78,16 +78,16 @@ def _text_columns(path: Path) -> dict[str, list[str]]:
     return {name.strip(): [row[i] for row in body] for i, name in enumerate(header)}
 
 
-def _encoded_table(
-    table: pa.Table, column: str, *, labels: bool, label_column: str, what: str
-) -> EncodedImages:
+def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: str, what: str) -> EncodedImages:
     """Rows that hold the encoded files, as bytes or as the {bytes, path} records of Hugging Face data sets."""
     cells = table[column]
     if pa.types.is_struct(cells.type):
         cells = pa.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
     if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
         raise DataError(f"{what}: column {column!r} holds {cells.type}, encoded images are binary")
-    columns: dict[str, Any] = {label_column: table[label_column].to_pylist()} if label_column in table.column_names else {}
+    columns: dict[str, Any] = (
+        {label_column: table[label_column].to_pylist()} if label_column in table.column_names else {}
+    )
     width = len(str(max(len(cells) - 1, 0)))
     return EncodedImages(
         [f"{number:0{width}d}" for number in range(len(cells))],

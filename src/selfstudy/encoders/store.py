@@ -117,7 +117,9 @@ def _read_config(file: Path) -> EncoderConfig:
         loaded = json.loads(file.read_text(encoding="utf-8"))
         version = loaded["format_version"]
         if version != FORMAT_VERSION:
-            raise FileRefusedError(f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}")
+            raise FileRefusedError(
+                f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}"
+            )
         return EncoderConfig.model_validate(loaded)
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
         raise FileRefusedError(f"{file}: not an encoder's configuration: {str(error).splitlines()[0]}") from None

@@ -40,7 +40,9 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
             writer.close()
             staged.replace(out)
     except OSError as error:
-        raise EnvironmentFault(f"cannot write {out}: {error.strerror or error}\nfree space or name another --out") from None
+        raise EnvironmentFault(
+            f"cannot write {out}: {error.strerror or error}\nfree space or name another --out"
+        ) from None
     finally:
         if writer is not None:
             writer.close()

@@ -23,7 +23,12 @@ class ExportResult(NamedTuple):
 
 
 def write_and_compare(
-    ours: nn.Module, state: dict[str, Tensor], *, file: Path, reload: Callable[[Path], nn.Module], shape: tuple[int, ...]
+    ours: nn.Module,
+    state: dict[str, Tensor],
+    *,
+    file: Path,
+    reload: Callable[[Path], nn.Module],
+    shape: tuple[int, ...],
 ) -> float:
     """The largest difference between our encoder and the reloaded one, on random images; the file stays if it is small.
 
@@ -48,5 +53,7 @@ def write_and_compare(
             worst = max(worst, float((ours(x) - theirs(x)).abs().max()))
     if not worst <= _TOLERANCE:
         file.unlink()
-        raise FileRefusedError(f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept")
+        raise FileRefusedError(
+            f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+        )
     return worst

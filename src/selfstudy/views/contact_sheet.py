@@ -30,7 +30,9 @@ def contact_sheet(images: list[Tensor], views: list[View], *, seed: int) -> Imag
         for column, cell in enumerate(cells):
             picture = _picture(cell)
             scale = side / max(picture.size)
-            picture = picture.resize([max(1, round(length * scale)) for length in picture.size], Image.Resampling.NEAREST)
+            picture = picture.resize(
+                [max(1, round(length * scale)) for length in picture.size], Image.Resampling.NEAREST
+            )
             sheet.paste(picture, (_GAP + column * (side + _GAP), _GAP + row * (side + _GAP)))
     return sheet
 

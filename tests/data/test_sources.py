@@ -1,0 +1,193 @@
+import os
+import pickle
+import tarfile
+import zipfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import TensorDataset
+
+from selfstudy.data.sources import open_source
+from selfstudy.errors import DataError, EnvironmentFault, UsageError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
+NAMES = ["cats/a.png", "cats/b.PNG", "dogs/c.png", "dogs/d.png", "dogs/x,y\n.png", "owls/é.png"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "photos"
+    for name, pixels in zip(NAMES, PIXELS, strict=True):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name, "PNG")
+    return root
+
+
+def _split_folder(root):
+    for part in ("train", "test"):
+        for label in ("cats", "dogs"):
+            (root / part / label).mkdir(parents=True)
+            for number in range(2):
+                Image.fromarray(PIXELS[number]).save(root / part / label / f"{number}.png")
+    return root
+
+
+def _as_zip(folder):
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in NAMES:
+            archive.write(folder / name, name)
+    return path
+
+
+def _as_tar(folder):
+    path = folder.with_suffix(".tar")
+    with tarfile.open(path, "w") as archive:
+        archive.add(folder, ".")
+    return path
+
+
+def _as_csv(folder):
+    import csv
+
+    path = folder.parent / "list.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [["path", "label"], *([f"photos/{n}", n.split("/")[0]] for n in NAMES if "\n" not in n)]
+        )
+    return path
+
+
+def _as_parquet(folder):
+    path = folder.parent / "table.parquet"
+    cells = [{"bytes": (folder / name).read_bytes(), "path": name} for name in NAMES]
+    pq.write_table(pa.table({"image": cells, "label": [name.split("/")[0] for name in NAMES]}), path)
+    return path
+
+
+@pytest.mark.parametrize("make", [lambda f: f, _as_zip, _as_tar, _as_parquet], ids=["folder", "zip", "tar", "parquet"])
+def test_every_container_gives_the_same_images_labels_and_survives_pickling(folder, make):
+    source = pickle.loads(pickle.dumps(open_source(make(folder), labels=True)))
+    assert len(source) == len(NAMES)
+    assert source.class_names == ["cats", "dogs", "owls"]
+    assert source.labels.tolist() == [0, 0, 1, 1, 1, 2]
+    for index, pixels in enumerate(PIXELS):
+        assert np.array_equal(source.read(index).permute(1, 2, 0).numpy(), pixels)
+    assert len(set(source.ids)) == len(NAMES)
+
+
+def test_a_csv_of_paths_reads_files_beside_it(folder):
+    source = open_source(_as_csv(folder), labels=True)
+    assert source.class_names == ["cats", "dogs", "owls"] and len(source) == 5
+    assert np.array_equal(source.read(0).permute(1, 2, 0).numpy(), PIXELS[0])
+
+
+def test_a_text_list_needs_no_header(folder):
+    (folder.parent / "list.txt").write_text("photos/cats/a.png\n\nphotos/dogs/c.png\n")
+    assert len(open_source(folder.parent / "list.txt")) == 2
+
+
+def test_order_is_that_of_the_bytes_of_relative_paths(folder):
+    ids = open_source(folder).ids
+    assert ids == sorted(ids, key=os.fsencode) and set(ids) == set(NAMES)
+
+
+def test_hidden_and_foreign_files_links_and_pipes_are_passed_over(folder):
+    (folder / ".hidden.png").write_bytes(b"x")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "a.png").write_bytes(b"x")
+    (folder / "notes.txt").write_text("x")
+    (folder / "loop").symlink_to(folder)
+    (folder / "link.png").symlink_to(folder / "cats/a.png")
+    os.mkfifo(folder / "pipe.png")
+    assert set(open_source(folder).ids) == set(NAMES)
+
+
+def test_a_name_that_is_not_utf8_is_read(folder):
+    Image.fromarray(PIXELS[0]).save(os.fsencode(folder) + b"/\xff\xfe.png")
+    source = open_source(folder)
+    assert len(source) == len(NAMES) + 1 and source.fingerprint()
+    assert all(source.read(index).shape == (3, 10, 12) for index in range(len(source)))
+
+
+def test_splits_at_the_top_are_recognised(tmp_path):
+    root = _split_folder(tmp_path / "data")
+    assert all(name.startswith("train/") for name in open_source(root).ids)
+    test = open_source(root, labels=True, split="test")
+    assert all(name.startswith("test/") for name in test.ids) and test.class_names == ["cats", "dogs"]
+    with pytest.raises(UsageError, match="has no 'test' split"):
+        open_source(root / "train", split="test")
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "b.txt").write_text("x")
+    with pytest.raises(DataError, match=r"no images in folder .*: \.txt 2"):
+        open_source(tmp_path)
+
+
+def test_labels_from_loose_images_or_one_class_are_refused(folder):
+    Image.fromarray(PIXELS[0]).save(folder / "loose.png")
+    with pytest.raises(DataError, match=r"images outside class folders: loose\.png"):
+        open_source(folder, labels=True)
+    with pytest.raises(DataError, match="images outside class folders"):
+        open_source(folder / "cats", labels=True)
+
+
+@pytest.mark.parametrize("name", ["nowhere/", "sampel:fashion", "sample:fashoin", "torchvision:CIFAR11"])
+def test_a_name_that_leads_nowhere_says_so(name):
+    with pytest.raises(UsageError, match="does not exist|unknown"):
+        open_source(name)
+
+
+def test_a_torchvision_set_that_is_not_here_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"torchvision:CIFAR10 is not in \./data"):
+        open_source("torchvision:CIFAR10")
+
+
+def test_hub_without_its_extra_names_the_command(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(EnvironmentFault, match=r"pip install 'selfstudy\[data\]'"):
+        open_source("hub:cifar10")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("name", ["sample:fashion", "sample:digits"])
+def test_bundled_samples_have_both_splits_and_ten_classes(name, split):
+    source = open_source(name, labels=True, split=split)
+    assert len(source.class_names) == 10 and len(set(source.labels.tolist())) == 10
+    assert source.read(0).shape[0] == 1
+
+
+def test_arrays_tensors_and_datasets_are_sources(tmp_path):
+    np.save(tmp_path / "a.npy", PIXELS)
+    np.savez(tmp_path / "a.npz", images=PIXELS, labels=np.arange(6))
+    tensor = torch.from_numpy(PIXELS).permute(0, 3, 1, 2)
+    dataset = TensorDataset(tensor, torch.arange(6))
+    for data in (tmp_path / "a.npy", tmp_path / "a.npz", PIXELS, tensor, dataset):
+        source = open_source(data)
+        assert len(source) == 6 and torch.equal(source.read(3), tensor[3])
+    assert open_source(tmp_path / "a.npz", labels=True).labels.tolist() == list(range(6))
+    assert open_source(dataset, labels=True).labels.tolist() == list(range(6))
+    assert open_source((PIXELS, np.arange(6)), labels=True).labels.tolist() == list(range(6))
+
+
+def test_a_pickle_inside_an_array_file_is_refused(tmp_path):
+    np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        open_source(tmp_path / "evil.npy")
+
+
+def test_a_compressed_tar_says_what_to_do(folder):
+    path = folder.parent / "photos.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(folder, ".")
+    with pytest.raises(DataError, match=r"unpack a \.tar\.gz first"):
+        open_source(path)

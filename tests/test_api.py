@@ -1,0 +1,176 @@
+"""The public functions end to end on small real data."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import selfstudy
+from selfstudy.config import read_yaml
+from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
+
+QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_num_threads(1)
+    return selfstudy.pretrain("sample:digits", out=tmp_path_factory.mktemp("api") / "run", **QUICK)
+
+
+def test_a_run_leaves_every_file_of_the_design(run):
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        "config.yaml",
+        "environment.json",
+        "inputs.parquet",
+        "metrics.jsonl",
+        "health.jsonl",
+        "views.png",
+        "checkpoints",
+        "encoder",
+    }
+    metrics = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == 3 and np.isfinite(metrics[-1]["loss"])
+    assert json.loads((run.folder / "health.jsonl").read_text().splitlines()[-1])["step"] == 3
+
+
+def test_the_resolved_configuration_has_no_auto_and_says_why(run):
+    text = (run.folder / "config.yaml").read_text()
+    assert "auto" not in text.replace("patch_size: auto", "").replace("cache_gigabytes: auto", "")
+    assert "channels: 1  # what the images have" in text
+    assert read_yaml(run.folder / "config.yaml")["train"]["duration"] == "3 steps"
+
+
+def test_loading_embeds_paths_pictures_arrays_and_tensors_alike(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    encoder = selfstudy.load(run.folder)
+    forms = [str(tmp_path / "a.png"), Image.fromarray(pixels), pixels, torch.from_numpy(pixels)[None]]
+    vectors = encoder.embed(forms)
+    assert vectors.shape == (4, 512) and vectors.dtype == np.float32
+    assert np.allclose(vectors, vectors[0], atol=1e-6)
+    assert np.allclose(encoder.embed(tmp_path / "a.png"), vectors[:1], atol=1e-5)
+
+
+def test_embedding_the_wrong_number_of_channels_is_refused(run):
+    with pytest.raises(DataError, match="3 channels"):
+        selfstudy.load(run.folder).embed(np.zeros((16, 16, 3), np.uint8))
+
+
+def test_embeddings_are_parquet_with_aligned_ids_and_metadata(run, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(5):
+        Image.new("L", (16, 16), 50 * number).save(folder / f"{number}.png")
+    (folder / "2.png").write_bytes(b"broken")
+    rows = run.embed(folder, tmp_path / "e.parquet")
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert rows == 4 and table["id"].to_pylist() == ["0.png", "1.png", "3.png", "4.png"]
+    assert table.schema.field("embedding").type.list_size == 512
+    direct = selfstudy.load(run.folder).embed([folder / "3.png"])
+    assert np.allclose(table["embedding"][2].as_py(), direct[0], atol=1e-5)
+    about = json.loads(table.schema.metadata[b"selfstudy"])
+    assert about["encoder"]["method"] == "simclr"
+    assert "2.png" in (tmp_path / "e.parquet.unreadable.jsonl").read_text()
+
+
+def test_evaluation_prints_baselines_beside_the_encoder(run):
+    results = run.evaluate("sample:digits", probe=["knn"])
+    assert [score.features for score in results][1:] == ["untrained encoder", "pretrained encoder"]
+    assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
+    lines = (run.folder / "evaluations.jsonl").read_text().splitlines()
+    assert len(lines) == 3 and json.loads(lines[0])["protocol"]
+
+
+def test_train_and_test_with_different_classes_are_refused(run, tmp_path):
+    for part, names in (("a", ["cat", "dog"]), ("b", ["cat", "owl"])):
+        for name in names:
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(3):
+                Image.new("L", (16, 16), number * 40).save(tmp_path / part / name / f"{number}.png")
+    with pytest.raises(DataError, match="only in train: dog\nonly in test: owl"):
+        run.evaluate(tmp_path / "a", test=tmp_path / "b")
+
+
+def test_a_used_folder_is_refused_and_overwriting_keeps_the_old_run(run, tmp_path):
+    first = selfstudy.pretrain("sample:digits", out=tmp_path / "r", **QUICK)
+    with pytest.raises(RunFolderError, match="already holds files"):
+        selfstudy.pretrain("sample:digits", out=tmp_path / "r", **QUICK)
+    selfstudy.pretrain("sample:digits", out=tmp_path / "r", overwrite=True, **QUICK)
+    kept = list(tmp_path.glob("r.old-*"))
+    assert len(kept) == 1 and (kept[0] / "encoder").is_dir() and first.folder == tmp_path / "r"
+
+
+def test_resuming_a_finished_run_changes_nothing(run):
+    before = (run.folder / "encoder" / "model.safetensors").read_bytes()
+    selfstudy.pretrain("sample:digits", out=run.folder, resume=True)
+    assert (run.folder / "encoder" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"seed": 1}, r"train\.seed: 0 -> 1"),
+        ({"batch_size": 4}, r"train\.batch_size: 8 -> 4"),
+        ({"method": "moco"}, r"method\.name: simclr -> moco"),
+        ({"encoder": "resnet18"}, r"encoder\.name: resnet10t -> resnet18"),
+        ({"set": {"optimizer.lr": 0.5}}, r"optimizer\.lr: .* -> 0\.5"),
+    ],
+)
+def test_a_changed_setting_on_resume_is_refused_with_both_values(run, change, text):
+    with pytest.raises(UsageError, match=text):
+        selfstudy.pretrain("sample:digits", out=run.folder, resume=True, **change)
+
+
+def test_changed_data_on_resume_is_refused(run, tmp_path):
+    pixels = np.zeros((50, 20, 20), np.uint8)
+    np.save(tmp_path / "other.npy", pixels)
+    with pytest.raises((UsageError, DataError)):
+        selfstudy.pretrain(tmp_path / "other.npy", out=run.folder, resume=True)
+
+
+def test_a_diverging_run_stops_and_keeps_what_was_whole(tmp_path):
+    settings = {"optimizer.lr": 1e30, "optimizer.name": "sgd", "train.checkpoint_every": "1 steps"}
+    with pytest.raises(TrainingError, match="usual causes"):
+        selfstudy.pretrain("sample:digits", out=tmp_path / "r", set=settings, **(QUICK | {"steps": 20}))
+    assert not (tmp_path / "r" / "encoder").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"methd": "simclr"}, "unknown setting 'methd'; did you mean 'method'"),
+        ({"method": "simcrl"}, "unknown method 'simcrl'; did you mean 'simclr'"),
+        ({"encoder": "resnet19"}, "unknown encoder 'resnet19'; did you mean"),
+        ({"steps": 3, "epochs": 2}, "epochs and steps were both given"),
+        ({"set": {"method.temprature": 1}}, r"unknown setting 'method\.temprature'; did you mean 'temperature'"),
+    ],
+)
+def test_wrong_names_are_refused_before_anything_is_written(tmp_path, settings, text):
+    with pytest.raises(UsageError, match=text):
+        selfstudy.pretrain("sample:digits", out=tmp_path / "r", **settings)
+    assert not (tmp_path / "r" / "config.yaml").exists()
+
+
+def test_a_method_runs_in_a_loop_of_the_users_own():
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 6))
+    encoder.embed_dim = 6
+    simclr = selfstudy.methods.SimCLR
+    method = simclr(encoder, simclr.Config(temperature=0.2))
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    from selfstudy.ops.schedules import Progress
+
+    for step in range(2):
+        views = [torch.randn(4, 3, 8, 8) for _ in range(2)]
+        method(views, Progress(step, 2)).loss.backward()
+        optimizer.step()
+
+
+def test_python_data_can_be_a_tensor(tmp_path):
+    images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
+    run = selfstudy.pretrain(images, out=tmp_path / "r", **QUICK)
+    assert run.encoder.embed(images[0]).shape == (1, 512)

@@ -1,0 +1,96 @@
+"""The command line as a user meets it: real processes, exit codes, texts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
+QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
+
+
+def _run(*arguments, **options):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*SELFSTUDY, *map(str, arguments)], capture_output=True, text=True, env=environment, **options
+    )
+
+
+def test_help_does_not_import_torch():
+    code = (
+        "import sys\nfrom selfstudy.cli import app\nfrom typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'timm', 'sklearn')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("command", "word"), [("methods", "simclr"), ("encoders", "resnet18"), ("samples", "fashion")])
+def test_the_lists_name_what_there_is(command, word):
+    result = _run(command)
+    assert result.returncode == 0 and word in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["pretrain", "nowhere"], 2, "'nowhere' does not exist"),
+        (["pretrain", "sample:digits", "--method", "simcrl"], 2, "did you mean 'simclr'"),
+        (["pretrain", "sample:digits", "--batch-size", "many"], 2, "neither auto nor a whole number"),
+        (["pretrain", "sample:digits", "--set", "x"], 2, "is not of the form key=value"),
+        (["pretrain", "sample:digits", "--device", "cuda"], 5, "is not available"),
+        (["evaluate", "nowhere", "sample:digits"], 2, "is not a run folder"),
+        (["embed", "nowhere", "sample:digits"], 7, "config.json is missing"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_their_code(tmp_path, arguments, code, text):
+    result = _run(*arguments, cwd=tmp_path)
+    assert result.returncode == code, result.stderr
+    assert text in result.stderr and "Traceback" not in result.stderr
+
+
+def test_too_few_images_never_succeed(tmp_path):
+    from PIL import Image
+
+    for number in range(3):
+        Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
+    result = _run("pretrain", tmp_path, "--steps", 2, "--out", tmp_path / "run", *QUICK)
+    assert result.returncode == 3 and "found 3 usable images, batch size 8" in result.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_checkpoints_and_ends_with_its_code_and_the_run_resumes(tmp_path, number, code):
+    command = [*SELFSTUDY, "pretrain", "sample:digits", "--out", str(tmp_path / "run"), *QUICK]
+    process = subprocess.Popen(
+        [*command, "--steps", "400"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for line in process.stdout:
+        if line.startswith("step"):
+            break
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code and "a checkpoint was written" in errors
+    second = _run(*command[3:], "--resume")
+    assert second.returncode == 0, second.stderr
+    assert "from step" in second.stdout and "done     400 steps" in second.stdout
+
+
+def test_two_processes_are_kept_apart(tmp_path):
+    command = [*SELFSTUDY, "pretrain", "sample:digits", "--out", str(tmp_path / "run"), *QUICK, "--steps", "5000"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for line in first.stdout:
+        if line.startswith("step"):
+            break
+    second = _run("pretrain", "sample:digits", "--out", tmp_path / "run", *QUICK, "--steps", "5000", "--resume")
+    first.kill()
+    first.communicate()
+    assert second.returncode == 6
+    assert f"process {first.pid}" in second.stderr

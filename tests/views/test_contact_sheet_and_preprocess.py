@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+import torch
+
+from selfstudy.errors import DataError
+from selfstudy.views.contact_sheet import contact_sheet
+from selfstudy.views.preprocess import Preprocessing
+from selfstudy.views.spec import View
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_a_sheet_has_a_row_per_image_and_a_column_per_view(channels):
+    images = [torch.randint(0, 256, (channels, 30, 40 + n), dtype=torch.uint8) for n in range(3)]
+    sheet = contact_sheet(images, [View((32, 32), count=2), View((16, 16))], seed=0)
+    assert sheet.size == (4 + 4 * 100, 4 + 3 * 100)
+    assert np.asarray(sheet).std() > 10
+
+
+def test_the_sheet_is_the_same_for_the_same_seed_and_leaves_the_images_alone():
+    image = torch.rand(3, 30, 30, generator=torch.Generator().manual_seed(0))
+    before = image.clone()
+    views = [View((32, 32), count=2, jitter=(0.4, 0.4, 0.4, 0.1))]
+    sheets = [np.asarray(contact_sheet([image], views, seed=seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(sheets[0], sheets[1]) and not np.array_equal(sheets[0], sheets[2])
+    assert torch.equal(image, before)
+
+
+def test_preparing_fits_scales_and_normalises():
+    preparation = Preprocessing((16, 24), 3, [0.5] * 3, [0.25] * 3)
+    prepared = preparation.prepare(torch.full((3, 40, 60), 255, dtype=torch.uint8))
+    assert prepared.shape == (3, 16, 24)
+    torch.testing.assert_close(prepared, torch.full((3, 16, 24), 2.0))
+
+
+def test_another_number_of_channels_is_refused():
+    with pytest.raises(DataError, match="an image has 1 channels, this encoder was trained on 3"):
+        Preprocessing((8, 8), 3, [0.5] * 3, [0.25] * 3).prepare(torch.zeros(1, 8, 8))
