@@ -11,11 +11,12 @@ from selfstudy import config as cfg
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.evaluate.results import Results
 from selfstudy.evaluate.probes import PROBES
+from selfstudy.evaluate.results import Results
 from selfstudy.evaluation import evaluate_run
 from selfstudy.export.parquet import write_embeddings
-from selfstudy.export.timm import ExportResult, export_timm
+from selfstudy.export.result import ExportResult
+from selfstudy.export.timm import export_timm
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.pretraining import default_out
 from selfstudy.pretraining import pretrain as _pretrain

@@ -7,7 +7,7 @@ Does not import torch.
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 
 Auto = Literal["auto"]
+T = TypeVar("T")
 _MAX_YAML_BYTES = 1_000_000
 _UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
 
@@ -79,6 +80,14 @@ class DataConfig(Closed):
     ] = "auto"
     max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """The resolved image size as (height, width)."""
+        if isinstance(self.image_size, tuple):
+            return self.image_size
+        side = settled(self.image_size)
+        return side, side
+
 
 class EncoderConfig(Closed):
     """The network that is trained."""
@@ -137,6 +146,13 @@ class RunConfig(Closed):
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     health: HealthConfig = HealthConfig()
+
+
+def settled(value: T | Auto) -> T:
+    """A setting as :mod:`selfstudy.resolve` leaves it: no longer ``auto``."""
+    if value == "auto":
+        raise ValueError("a setting is used before it was resolved")
+    return value
 
 
 def build(settings: Mapping[str, Any]) -> RunConfig:

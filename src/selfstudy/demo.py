@@ -26,7 +26,8 @@ def run_demo(out: Path, *, minutes: float, console: Console) -> None:
     console.print(f"timm export  {export.path}  (reloaded, max |difference| {export.max_abs_difference:.1e})\n")
     console.print("use the encoder:\n", highlight=False)
     console.print(
-        f'  import selfstudy\n  encoder = selfstudy.load("{run.folder}")\n  vectors = encoder.embed(["a.png", "b.png"])',
+        f'  import selfstudy\n  encoder = selfstudy.load("{run.folder}")\n'
+        '  vectors = encoder.embed(["a.png", "b.png"])',
         highlight=False,
         markup=False,
     )

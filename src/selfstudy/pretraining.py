@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,13 +16,13 @@ from rich.console import Console
 from torch import nn
 
 from selfstudy import config as cfg
-from selfstudy.data.decode import with_channels
+from selfstudy.data.decode import BadInput, with_channels
 from selfstudy.data.loader import Shard, TrainingData
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
 from selfstudy.encoders.store import save_encoder
-from selfstudy.encoders.timm import EncoderSpec, build_encoder
+from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
 from selfstudy.errors import DataError, TrainingError, UsageError
 from selfstudy.evaluate.health import HealthMonitor
 from selfstudy.methods import method_class
@@ -42,6 +42,7 @@ from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.spec import View
 
 _FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
+_SHOWN = 8  # images on the contact sheet
 _ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
 
 
@@ -94,8 +95,8 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
     config = resolved.config
     return EncoderSpec(
         name=config.encoder.name,
-        image_size=tuple(config.data.image_size),
-        channels=config.data.channels,
+        image_size=config.data.size,
+        channels=cfg.settled(config.data.channels),
         stem=config.encoder.stem,
         patch_size=config.encoder.patch_size,
         pretrained=config.encoder.pretrained,
@@ -105,8 +106,7 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
 
 def views_of(method: type[Method], config: cfg.RunConfig) -> list[View]:
     """The method's views at the run's image size."""
-    height, width = config.data.image_size
-    return method.default_views((height, width), config.data.channels)
+    return method.default_views(config.data.size, cfg.settled(config.data.channels))
 
 
 def pretrain(
@@ -163,7 +163,8 @@ def make_trainer(method: Method, resolved: Resolved, opened: Data, folder: RunFo
     fabric.launch()
     if train.device == "cpu":
         keep_freed_memory()
-    order = EpochOrder(train.seed, len(opened.scan.good), train.batch_size)
+    batch_size, lr = cfg.settled(train.batch_size), cfg.settled(optimizer.lr)
+    order = EpochOrder(train.seed, len(opened.scan.good), batch_size)
     data = TrainingData(
         order,
         views_of(type(method), config),
@@ -175,12 +176,12 @@ def make_trainer(method: Method, resolved: Resolved, opened: Data, folder: RunFo
     )
     duration = cfg.Duration.parse(train.duration)
     plan = Plan(
-        learning_rate=Cosine(optimizer.lr, optimizer.lr * optimizer.final_lr, optimizer.warmup),
-        clip=optimizer.clip,
+        learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),
+        clip=cfg.settled(optimizer.clip),
         seed=train.seed,
-        workers=train.workers,
+        workers=cfg.settled(train.workers),
         checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
-        normalization=(config.data.mean, config.data.std),
+        normalization=(cfg.settled(config.data.mean), cfg.settled(config.data.std)),
         resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
@@ -190,13 +191,13 @@ def make_trainer(method: Method, resolved: Resolved, opened: Data, folder: RunFo
         optimizer=build_optimizer(
             method,
             name=optimizer.name,
-            lr=optimizer.lr,
-            weight_decay=optimizer.weight_decay,
-            momentum=optimizer.momentum,
+            lr=lr,
+            weight_decay=cfg.settled(optimizer.weight_decay),
+            momentum=cfg.settled(optimizer.momentum),
         ),
         data=data,
         clock=lambda elapsed: Clock.of(
-            duration, steps_per_epoch=order.steps_per_epoch, batch_size=train.batch_size, elapsed_seconds=elapsed
+            duration, steps_per_epoch=order.steps_per_epoch, batch_size=batch_size, elapsed_seconds=elapsed
         ),
         plan=plan,
     )
@@ -207,7 +208,7 @@ class Health:
 
     def __init__(self, folder: RunFolder, config: cfg.RunConfig, method: Method) -> None:
         self._folder, self._stop = folder, config.health.on_collapse == "stop"
-        chance = method.chance_loss(config.train.batch_size // config.train.accumulate)
+        chance = method.chance_loss(cfg.settled(config.train.batch_size) // config.train.accumulate)
         self._every = config.health.every
         self._monitor = HealthMonitor(every=config.health.every, chance=chance)
         self._note = ""
@@ -305,8 +306,16 @@ def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data, views: li
         "data_fingerprint": opened.source.fingerprint(),
     }
     folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    first = [with_channels(opened.source.read(int(i)), config.data.channels) for i in opened.scan.good[:8]]
-    contact_sheet(first, views, seed=config.train.seed).save(folder.views)
+    contact_sheet(_first_images(opened), views, seed=config.train.seed).save(folder.views)
+
+
+def _first_images(opened: Data) -> dict[int, torch.Tensor]:
+    """The first few images by position, those left out that only now turn out to be damaged."""
+    images = {}
+    for position, index in enumerate(opened.scan.good[:_SHOWN].tolist()):
+        with suppress(BadInput):
+            images[position] = with_channels(opened.source.read(index), opened.scan.channels)
+    return images
 
 
 def _git_commit() -> str | None:
@@ -352,14 +361,15 @@ def _save_encoder(folder: RunFolder, method: Method, resolved: Resolved) -> None
     save_encoder(
         _plain(encoder),
         folder.encoder,
-        mean=config.data.mean,
-        std=config.data.std,
+        mean=cfg.settled(config.data.mean),
+        std=cfg.settled(config.data.std),
         extra={"weights": which, "method": config.method["name"], "seed": config.train.seed},
     )
 
 
-def _plain(encoder: nn.Module) -> nn.Module:
+def _plain(encoder: nn.Module) -> TimmEncoder:
     """The encoder on the CPU in the default memory layout."""
+    assert isinstance(encoder, TimmEncoder)  # build_method made it, and a method gives back that or a copy
     return encoder.cpu().to(memory_format=torch.contiguous_format)
 
 

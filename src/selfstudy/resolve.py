@@ -1,4 +1,4 @@
-"""Replaces every ``auto`` of a configuration by a value that suits the data, the machine and the budget, with its reason."""
+"""Replaces every ``auto`` of a configuration by a value that suits data, machine and budget, with its reason."""
 
 import os
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
         0 if in_memory else min(cpus, 8),
         "the images fit in memory" if in_memory else f"{cpus} processors",
     )
-    decide("train.duration", *_duration(images, batch))
+    decide("train.duration", *_duration(images))
     total_steps = _expected_steps(Duration.parse(settings["train"]["duration"]), images, batch, settings["train"])
     height, width = settings["data"]["image_size"]
     recipe = method.recipe(DataFacts(images, (height, width), settings["data"]["channels"], batch, total_steps))
@@ -133,7 +133,7 @@ def _precision(device: str) -> tuple[str, str]:
     return ("bf16", f"fast on {what}") if fast else ("fp32", f"bf16 is not faster on {what}")
 
 
-def _duration(images: int, batch: int) -> tuple[str, str]:
+def _duration(images: int) -> tuple[str, str]:
     """Enough epochs to see four million images, between 10 and 400."""
     epochs = min(400, max(10, round(_IMAGES_TO_SEE / images)))
     return f"{epochs} epochs", f"{epochs * images:,} images seen"

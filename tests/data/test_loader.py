@@ -10,6 +10,7 @@ from selfstudy.data.sources import open_source
 from selfstudy.errors import DataError
 from selfstudy.views.spec import View
 
+ALONE = Shard()
 VIEWS = [View((16, 16), count=2, jitter=(0.4, 0.4, 0.4, 0.1)), View((8, 8))]
 PLAIN = ([0.0] * 3, [1.0] * 3)
 
@@ -22,7 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _data(folder, *, in_memory=True, shard=Shard(), batch=8):
+def _data(folder, *, in_memory=True, shard=ALONE, batch=8):
     source = open_source(folder)
     found = scan(source, memory_bytes=None if in_memory else 0)
     order = EpochOrder(5, len(found.good), batch)

@@ -23,6 +23,7 @@ EXTENSIONS = frozenset(
 )
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
+_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 mean that the image lies on its side
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I": 1, "F": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
 
 
@@ -72,8 +73,13 @@ def header(content: bytes) -> Header:
     """
     with _opened(content) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) >= 5:  # orientations 5 to 8 lie on their side
-            width, height = height, width
+        # Pillow decodes a whole PNG to look for EXIF behind the pixels; before them it is in ``info`` already.
+        if image.format != "PNG" or "exif" in image.info:
+            try:
+                sideways = image.getexif().get(_ORIENTATION, 1) >= 5
+            except Exception as error:  # decoders raise many kinds; each means that this file cannot be read
+                raise BadInput(f"{type(error).__name__}: {error}") from None
+            width, height = (height, width) if sideways else (width, height)
         return Header(image.format or "", height, width, _channels(image))
 
 
@@ -83,8 +89,13 @@ def decode(content: bytes) -> Tensor:
     Raises:
         BadInput: truncated, damaged, too large, or of a kind that cannot be represented.
     """
+    return decode_with_format(content)[0]
+
+
+def decode_with_format(content: bytes) -> tuple[Tensor, str]:
+    """Pixels as :func:`decode` gives them, and the format's name."""
     with _opened(content) as image:
-        return decode_image(image)
+        return decode_image(image), image.format or ""
 
 
 def decode_image(image: Image.Image) -> Tensor:

@@ -15,6 +15,7 @@ class FileReader:
         self.paths = paths
 
     def __call__(self, index: int) -> bytes:
+        """The content of file ``index``; raises BadInput."""
         return read_bytes(Path(self.paths[index]))
 
 

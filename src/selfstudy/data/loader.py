@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from selfstudy.data.cache import Images
-from selfstudy.data.order import EpochOrder
 from selfstudy.data.decode import BadInput, with_channels
+from selfstudy.data.order import EpochOrder
 from selfstudy.data.sources import Source
-from selfstudy.errors import DataError, EnvironmentFault
+from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
+from selfstudy.errors import DataError
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import crop, distort, normalize
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
 from selfstudy.views.spec import View
 
-_WORKER_TIMEOUT_SECONDS = 120
 _SUBSTITUTES_TRIED = 100
 
 
@@ -137,26 +137,15 @@ def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Itera
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
-        timeout=_WORKER_TIMEOUT_SECONDS,
-        worker_init_fn=_one_thread,
+        timeout=TIMEOUT_SECONDS,
+        worker_init_fn=one_thread,
     )
-    try:
+    with deaths_explained("try --workers 1, then continue with --resume"):
         yield from loader
-    except RuntimeError as error:
-        if "DataLoader" not in str(error):
-            raise
-        raise EnvironmentFault(
-            f"a data worker died or hung: {str(error).splitlines()[0]}\n"
-            "usually out of memory; try --workers 1, then resume with --resume"
-        ) from error
 
 
 def _as_float(images: Tensor) -> Tensor:
     return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
 
 
 def render(

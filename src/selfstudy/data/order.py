@@ -8,7 +8,7 @@ from selfstudy.ops.random import permutation
 
 
 class EpochOrder:
-    """Epochs of ``n`` images, each in its own permutation, cut into whole batches; the remainder waits for another epoch.
+    """Epochs of ``n`` images, each in its own permutation, cut into whole batches; what remains waits for another.
 
     Args:
         seed: of the run.

@@ -4,29 +4,32 @@ Data that fits in memory is decoded here once and kept; larger data is judged by
 out to be damaged later is replaced and listed by the loader.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from selfstudy.data.cache import Images
-from selfstudy.data.decode import BadInput, header, with_channels
+from selfstudy.data.decode import BadInput, decode_with_format, header, with_channels
 from selfstudy.data.sources import Source
+from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
 from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
 
 _MIN_SIDE = 8
 _FEW = 10  # so many bad inputs never stop a run by themselves, whatever their share
 _MEASURED = 2000
-_THREADS = 2  # Pillow decodes outside the interpreter lock
-_CHUNK = 4096
+_MANY = 2000  # inputs from which worker processes repay their start
+_MOST_WORKERS = 8
+_CHUNK = 256
 
 
 class Verdict(NamedTuple):
@@ -38,7 +41,7 @@ class Verdict(NamedTuple):
     format: str
     bytes: int
     reason: str  # empty when the input is usable
-    image: Tensor | None = None
+    image: Any = None  # the decoded Tensor (C, H, W) when it is kept
 
 
 class Scan(NamedTuple):
@@ -125,8 +128,6 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
 
 def _default_memory() -> int:
     """A quarter of the machine's memory; 2 GB where that cannot be asked."""
-    import os
-
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     except (AttributeError, ValueError, OSError):
@@ -145,15 +146,43 @@ def _fits(source: Source, memory_bytes: int) -> bool:
 
 
 def _look(source: Source, keep: bool) -> list[Verdict]:
-    """Verdicts on every input, in order, from a few threads."""
-    threads = torch.get_num_threads()
-    verdicts: list[Verdict] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(source), _CHUNK):
-            numbers = range(start, min(start + _CHUNK, len(source)))
-            verdicts += pool.map(lambda i: _verdict(source, i, keep=keep), numbers, chunksize=64)
-    torch.set_num_threads(threads)
-    return verdicts
+    """Verdicts on every input, in order; many files are looked at by several processes."""
+    # Only encoded files are worth sending to other processes; a user's Dataset may not survive a fork.
+    workers = min(os.cpu_count() or 1, _MOST_WORKERS) if len(source) >= _MANY and _has_files(source) else 0
+    chunks = DataLoader(
+        _Looks(source, keep),
+        batch_size=_CHUNK,
+        collate_fn=list,
+        num_workers=workers,
+        worker_init_fn=one_thread,
+        timeout=TIMEOUT_SECONDS if workers else 0,
+        generator=torch.Generator(),  # else the loader would draw from torch's own
+    )
+    with deaths_explained("close other programs, or train on fewer images"):
+        found = [verdict for chunk in chunks for verdict in chunk]
+    return [v if v.image is None else v._replace(image=torch.from_numpy(v.image)) for v in found]
+
+
+def _has_files(source: Source) -> bool:
+    """Whether there are encoded files behind the images."""
+    try:
+        return source.encoded(0) is not None
+    except BadInput:
+        return True
+
+
+class _Looks(Dataset[Verdict]):
+    """Verdicts by number, their images as arrays, which cross processes by value."""
+
+    def __init__(self, source: Source, keep: bool) -> None:
+        self.source, self.keep = source, keep
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Verdict:
+        verdict = _verdict(self.source, index, keep=self.keep)
+        return verdict if verdict.image is None else verdict._replace(image=verdict.image.numpy())
 
 
 def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
@@ -165,9 +194,8 @@ def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
         if encoded is not None and not keep:
             kind, height, width, channels = header(encoded)
             return _checked(Verdict(height, width, channels, kind, size, ""))
-        image = source.read(index)
+        image, kind = (source.read(index), "array") if encoded is None else decode_with_format(encoded)
         channels, height, width = image.shape
-        kind = header(encoded).format if encoded is not None else "array"
         return _checked(Verdict(height, width, channels, kind, size, "", image if keep else None))
     except BadInput as error:
         return Verdict(0, 0, 0, "", size, str(error))

@@ -23,10 +23,14 @@ class Source(Protocol):
         class_names: of the labels, or None.
     """
 
-    ids: Sequence[str]
-    paths: Sequence[str]
     labels: np.ndarray | None
     class_names: list[str] | None
+
+    @property
+    def ids(self) -> Sequence[str]: ...  # noqa: D102 - described above
+
+    @property
+    def paths(self) -> Sequence[str]: ...  # noqa: D102 - described above
 
     def __len__(self) -> int:
         """How many inputs, readable or not."""

@@ -49,7 +49,8 @@ def save_encoder(
     Args:
         encoder: on any device.
         folder: made when missing.
-        mean: per channel, in [0, 1], what its images are normalised by; ``std`` likewise.
+        mean: per channel, in [0, 1], what its images are normalised by.
+        std: likewise.
         extra: ``weights`` (student or teacher), ``method`` and ``seed``.
 
     Raises:

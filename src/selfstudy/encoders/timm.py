@@ -168,7 +168,7 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
 
 
 def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
-    """timm's network; a failed download becomes one line."""
+    """Timm's network; a failed download becomes one line."""
     try:
         return timm.create_model(spec.name, pretrained=spec.pretrained, **options)  # type: ignore[no-any-return]
     except (OSError, RuntimeError) as error:

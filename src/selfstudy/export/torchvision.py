@@ -45,7 +45,7 @@ def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
 
 
 def _network(name: str, channels: int, stem: str, state: dict[str, Tensor]) -> nn.Module:
-    """torchvision's network with the encoder's input layer and weights."""
+    """Torchvision's network with the encoder's input layer and weights."""
     network: nn.Module = torchvision.models.get_model(name)
     network.fc = nn.Identity()
     network.conv1 = nn.Conv2d(channels, 64, 7, stride=1 if stem == "small" else 2, padding=3, bias=False)

@@ -1,4 +1,4 @@
-"""Barlow Twins: two views' embeddings agree in every dimension, and no two dimensions say the same (Zbontar et al. 2021).
+"""Barlow Twins: two views agree in every dimension, and no two dimensions say the same (Zbontar et al. 2021).
 
 Paper: Self-Supervised Learning via Redundancy Reduction, arXiv:2103.03230; the loss is eq. 1 on the cross-correlation
 matrix of eq. 2, here :func:`barlow_twins_loss`.
@@ -31,7 +31,8 @@ def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -
     """``(sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2) / D`` of the cross-correlation C of two batches.
 
     Args:
-        first: (B, D) projections of one view; ``second`` of the other.
+        first: (B, D) projections of one view.
+        second: (B, D) of the other.
         redundancy_weight: lambda.
 
     Returns:
@@ -62,11 +63,12 @@ class BarlowTwins(Method):
         hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
         projection_dim: Annotated[int, Field(gt=1, description="dimensions to decorrelate")] = 2048
 
+    config: Config
+
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
-        super().__init__(encoder)
-        self.config = config or self.Config()
+        super().__init__(encoder, config)
         hidden = self.config.hidden_dim
-        self.projector = mlp([encoder.embed_dim, hidden, hidden, self.config.projection_dim])
+        self.projector = mlp([self.embed_dim, hidden, hidden, self.config.projection_dim])
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:

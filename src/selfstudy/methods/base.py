@@ -5,6 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from selfstudy.errors import UsageError
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
 
@@ -59,14 +60,28 @@ class Method(nn.Module):
     A subclass names its paper in the docstring, holds a frozen ``Config``, and defines ``default_views``, ``recipe``,
     ``chance_loss`` and ``forward``. Everything that must survive a restart is a registered submodule or a persistent
     buffer. No subclass is subclassed again.
+
+    Args:
+        encoder: images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``.
+        config: the method's settings; its defaults when left out.
+
+    Raises:
+        UsageError: an encoder without ``embed_dim``.
     """
 
     Config: ClassVar[type[MethodConfig]]
+    config: MethodConfig
     uses_labels: ClassVar[bool] = False
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()
-        self.encoder = encoder
+        if not isinstance(getattr(encoder, "embed_dim", None), int):
+            raise UsageError(
+                f"{type(self).__name__} needs an encoder with an integer embed_dim, {type(encoder).__name__} has none\n"
+                "it is the length D of the vectors (B, D) that the encoder gives; set encoder.embed_dim = D"
+            )
+        self.encoder, self.embed_dim = encoder, int(encoder.embed_dim)  # type: ignore[arg-type]  # checked above
+        self.config = config or self.Config()
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:

@@ -64,11 +64,14 @@ class DINO(Method):
         bottleneck_dim: Annotated[int, Field(gt=0, description="before the outputs, normalised")] = 256
         freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with the last layer fixed")] = 0.01
 
+    config: Config
+    centre: Tensor
+
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
-        super().__init__(encoder)
-        c = self.config = config or self.Config()
+        super().__init__(encoder, config)
+        c = self.config
         self.head = PrototypeHead(
-            encoder.embed_dim, hidden_dim=c.hidden_dim, bottleneck_dim=c.bottleneck_dim, output_dim=c.output_dim
+            self.embed_dim, hidden_dim=c.hidden_dim, bottleneck_dim=c.bottleneck_dim, output_dim=c.output_dim
         )
         self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
         self.register_buffer("centre", torch.zeros(c.output_dim))
@@ -114,8 +117,9 @@ class DINO(Method):
         embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
         if len(views) > _GLOBAL:
             embeddings.append(self.encoder(torch.cat(views[_GLOBAL:])))
-        student = self.head(torch.cat(embeddings)).unflatten(0, (len(views), -1))  # (V, B, K)
-        loss = dino_loss(student, targets.unflatten(0, (_GLOBAL, -1)), self.config.student_temperature)
+        outputs = targets.shape[1]
+        student = self.head(torch.cat(embeddings)).view(len(views), -1, outputs)  # (V, B, K)
+        loss = dino_loss(student, targets.view(_GLOBAL, -1, outputs), self.config.student_temperature)
         if self.training:
             self._batch_means.append(gather(teacher_logits.mean(dim=0, keepdim=True)).mean(dim=0))
         entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
@@ -136,4 +140,4 @@ class DINO(Method):
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which is the better of the two throughout training (section 5.2)."""
-        return "teacher", self.teacher.module[0]
+        return "teacher", self.teacher.get_submodule("module.0")

@@ -42,10 +42,11 @@ class MoCo(Method):
         projection_dim: Annotated[int, Field(gt=0, description="size of queries and keys")] = 128
         symmetric: bool = True
 
+    config: Config
+
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
-        super().__init__(encoder)
-        self.config = config or self.Config()
-        self.projector = mlp([encoder.embed_dim, self.config.hidden_dim, self.config.projection_dim], norm=False)
+        super().__init__(encoder, config)
+        self.projector = mlp([self.embed_dim, self.config.hidden_dim, self.config.projection_dim], norm=False)
         self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
         self.queue = Queue(self.config.projection_dim, self.config.queue_size)
 

@@ -33,10 +33,11 @@ class SimCLR(Method):
         hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
         projection_dim: Annotated[int, Field(gt=0, description="size of the space the loss lives in")] = 128
 
+    config: Config
+
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
-        super().__init__(encoder)
-        self.config = config or self.Config()
-        self.projector = mlp([encoder.embed_dim, self.config.hidden_dim, self.config.projection_dim])
+        super().__init__(encoder, config)
+        self.projector = mlp([self.embed_dim, self.config.hidden_dim, self.config.projection_dim])
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:

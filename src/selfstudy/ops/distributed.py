@@ -39,4 +39,4 @@ def gather(x: Tensor) -> Tensor:
     Every process computes the same global loss from the result; DDP then averages parameter gradients over processes.
     The summed backward of W identical losses times DDP's 1/W is exactly the gradient of the loss on one process.
     """
-    return _Gather.apply(x) if world_size() > 1 else x  # type: ignore[no-any-return]
+    return _Gather.apply(x) if world_size() > 1 else x

@@ -21,7 +21,7 @@ def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
         with torch.autocast(device, enabled=False):
-            return loss(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})  # type: ignore[arg-type]
+            return loss(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
 
     return wrapped
 

@@ -42,5 +42,5 @@ def stop_flag() -> Iterator[StopFlag]:
     try:
         yield flag
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)  # type: ignore[arg-type]  # what signal.signal gave back

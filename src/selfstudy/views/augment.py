@@ -52,7 +52,8 @@ def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
         chosen = _chosen(keys, _BLUR_STREAM, view.blur)
         low, high = view.blur_sigma
         sigma = low + (high - low) * uniform(fold(keys[chosen], _BLUR_STREAM), 2)[:, 1]
-        images[chosen] = gaussian_blur(images[chosen], sigma)
+        if len(chosen):
+            images[chosen] = gaussian_blur(images[chosen], sigma)
     if view.solarize:
         chosen = _chosen(keys, _SOLARIZE_STREAM, view.solarize)
         images[chosen] = solarize(images[chosen], view.solarize_threshold)
@@ -64,7 +65,8 @@ def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
 
     Args:
         images: (B, C, h, w) float32.
-        mean: C values; ``std`` likewise.
+        mean: C values.
+        std: C values.
     """
     centre = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
     scale = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
@@ -78,7 +80,7 @@ def _chosen(keys: Tensor, stream: int, probability: float) -> Tensor:
 
 
 def color_jitter(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """torchvision's ``ColorJitter``: four factors and an order of the four operations, drawn per sample.
+    """Colour jitter as torchvision's: four factors and an order of the four operations, drawn per sample.
 
     Samples are grouped by the operation whose turn it is; factors are uniform in [1 - strength, 1 + strength], floored
     at 0, and for the hue in [-strength, strength].

@@ -1,5 +1,7 @@
 """A picture of what a method will see: one row per image, the image itself and then every random view of it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from PIL import Image
@@ -14,19 +16,19 @@ _GAP = 4
 _CELL = 96  # smallest side shown, in pixels
 
 
-def contact_sheet(images: list[Tensor], views: list[View], *, seed: int) -> Image.Image:
+def contact_sheet(images: Mapping[int, Tensor], views: list[View], *, seed: int) -> Image.Image:
     """The views of epoch 0 under ``seed``, exactly as training draws them.
 
     Args:
-        images: (C, H, W) tensors, uint8 or float32 in [0, 1], of any sizes.
+        images: position in the data to (C, H, W), uint8 or float32 in [0, 1], of any sizes.
         views: the specs.
         seed: the run's seed.
     """
     flat = [view for view in views for _ in range(view.count)]
     side = max(_CELL, max(max(view.size) for view in flat))
     sheet = Image.new("RGB", ((side + _GAP) * (len(flat) + 1) + _GAP, (side + _GAP) * len(images) + _GAP), "white")
-    for row, image in enumerate(images):
-        cells = [_as_float(image)] + [_render(image, view, seed, row, v) for v, view in enumerate(flat)]
+    for row, (position, image) in enumerate(images.items()):
+        cells = [_as_float(image)] + [_render(image, view, seed, position, v) for v, view in enumerate(flat)]
         for column, cell in enumerate(cells):
             picture = _picture(cell)
             scale = side / max(picture.size)

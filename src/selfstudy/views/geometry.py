@@ -23,7 +23,8 @@ def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor |
     Args:
         view: the spec.
         keys: (B,) int64, one per image.
-        heights: (B,) or one for all, in pixels; ``widths`` likewise.
+        heights: (B,) or one for all, in pixels.
+        widths: likewise.
     """
     high = torch.as_tensor(heights, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]  # (B, 1)
     wide = torch.as_tensor(widths, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]
@@ -89,7 +90,7 @@ def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
 def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, int], *, flip: bool) -> Tensor:
     """One crop of one image (C, H, W), for images of mixed sizes: (C, h, w) of the same dtype."""
     top, left, height, width = (int(value) for value in box)
-    out = TF.resized_crop(image, top, left, height, width, list(size), antialias=True)
+    out: Tensor = TF.resized_crop(image, top, left, height, width, list(size), antialias=True)
     return out.flip(-1) if flip else out
 
 
@@ -103,4 +104,5 @@ def fit(image: Tensor, size: tuple[int, int]) -> Tensor:
         return image
     scale = max(size[0] / height, size[1] / width)
     scaled = [max(size[0], round(height * scale)), max(size[1], round(width * scale))]
-    return TF.center_crop(TF.resize(image, scaled, antialias=True), list(size))
+    covering: Tensor = TF.center_crop(TF.resize(image, scaled, antialias=True), list(size))
+    return covering

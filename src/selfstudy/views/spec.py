@@ -22,7 +22,7 @@ class View(NamedTuple):
     """
 
     size: tuple[int, int]
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which no one calls on a spec
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5

@@ -1,10 +1,14 @@
 """Data sets that need no download."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selfstudy.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from selfstudy.data.arrays import ArrayImages
 
 _FOLDER = Path(__file__).parent
 _KNOWN = {
@@ -19,7 +23,7 @@ def samples() -> dict[str, str]:
     return dict(_KNOWN)
 
 
-def open_sample(name: str, *, labels: bool, split: str | None):  # type: ignore[no-untyped-def]  # a Source; see below
+def open_sample(name: str, *, labels: bool, split: str | None) -> "ArrayImages":
     """``sample:NAME``; ``split`` is ``train`` unless ``test`` is asked for.
 
     Raises:
