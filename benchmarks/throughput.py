@@ -19,7 +19,7 @@ from rich.console import Console
 
 from selfstudy import config as cfg
 from selfstudy.methods import method_class
-from selfstudy.pretraining import build_method, make_trainer, open_data
+from selfstudy.pretraining import build_method, launch, make_trainer, open_data
 from selfstudy.resolve import resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Trainer
@@ -39,7 +39,7 @@ def run_images_per_second(trainer: Trainer, steps: int) -> float:
     """The trainer's own step, everything included but checkpoints and monitors."""
     began = time.perf_counter()
     for _ in range(steps):
-        trainer.step()
+        trainer.step(trainer.clock.progress(trainer.steps_done))
     return trainer.data.order.batch_size * steps / (time.perf_counter() - began)
 
 
@@ -59,9 +59,9 @@ def main() -> None:
     config = cfg.build(settings)
     opened = open_data(options.data, config.data, Console())
     method, resolved = build_method(resolve(config, opened.scan, method_class("simclr")))
-    trainer = make_trainer(method, resolved, opened, RunFolder("unused"))
+    trainer = make_trainer(launch(config.train), method, resolved, opened, RunFolder("unused"))
     trainer.begin()
-    train, size = resolved.config.train, resolved.config.data.image_size
+    train, size = resolved.config.train, resolved.config.data.size
     bare, full = [], []
     for round_number in range(options.rounds + 1):
         pair = (

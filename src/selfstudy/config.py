@@ -118,6 +118,7 @@ class TrainConfig(Closed):
     accumulate: Annotated[int, Field(ge=1, description="micro-batches per step")] = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1
     workers: Annotated[Auto | int, Field(description="decoding processes; unused when images fit in memory")] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint_every: str = "2 minutes"

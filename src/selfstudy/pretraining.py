@@ -23,20 +23,20 @@ from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
-from selfstudy.errors import DataError, TrainingError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError
 from selfstudy.evaluate.health import HealthMonitor
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.random import fold
 from selfstudy.ops.schedules import Cosine
-from selfstudy.resolve import Resolved, resolve
+from selfstudy.resolve import Resolved, best_device, best_precision, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.memory import keep_freed_memory
-from selfstudy.train.monitor import MetricsLog, Monitor, Observation, ProgressBar
+from selfstudy.train.monitor import MetricsLog, Observation, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
 from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.spec import View
@@ -114,55 +114,82 @@ def pretrain(
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
+    With several devices every process comes through here; only the first one writes and prints.
+
     Raises:
         SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
     """
+    cls = method_class(config.method["name"])
     if not resume and not overwrite:
         folder.refuse_if_used()
-    cls = method_class(config.method["name"])
+    fabric = launch(config.train)
+    console = console if fabric.is_global_zero else Console(quiet=True)
     opened = open_data(data, config.data, console)
     resolved = resolve(config, opened.scan, cls)
-    if overwrite and (aside := folder.move_aside()):
-        console.print(f"moved    the old run to {aside}", highlight=False)
-    folder.create()
     with ExitStack() as stack:
-        stack.enter_context(run_lock(folder.path))
-        store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
-        store.clean()
+        if fabric.is_global_zero:
+            _take(folder, stack, overwrite=overwrite, console=console)
+        fabric.barrier()
         method, resolved = build_method(resolved)
-        store.require_space(method.state_dict())
+        store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, resolved, opened, console) if resume else None
-        if checkpoint is None:
-            _write_inputs(folder, resolved, opened, views_of(cls, resolved.config))
+        if fabric.is_global_zero:
+            store.clean()
+            store.require_space(method.state_dict())
+            _write_beginning(folder, resolved, opened, checkpoint)
         _print_plan(resolved, console)
-        trainer = make_trainer(method, resolved, opened, folder)
+        trainer = make_trainer(fabric, method, resolved, opened, folder)
         if checkpoint is not None:
             trainer.restore(checkpoint)
-            for log in (folder.metrics, folder.health):
-                folder.truncate_after(log, checkpoint.step)
         health = Health(folder, resolved.config, method)
-        monitors: list[Monitor] = [MetricsLog(folder.metrics, every=resolved.config.train.log_every), health]
+        log = MetricsLog(folder.metrics, every=resolved.config.train.log_every)
         bar = ProgressBar(console)
         try:
-            outcome = trainer.run(store, monitors=monitors, bar=bar)
+            outcome = trainer.run(store, monitors=[log, health] if fabric.is_global_zero else [], bar=bar)
         finally:
             bar.close()
             _note_unreadable(folder, trainer, opened, console)
         _require_steps(outcome)
-        _save_encoder(folder, method, resolved)
+        if fabric.is_global_zero:
+            _save_encoder(folder, method, resolved)
     console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
     return outcome
 
 
-def make_trainer(method: Method, resolved: Resolved, opened: Data, folder: RunFolder) -> Trainer:
-    """The training loop around its parts, on the device and in the precision of the configuration."""
+def launch(train: cfg.TrainConfig) -> Fabric:
+    """Fabric on the device, in the precision and with the number of processes asked for, all of them started.
+
+    Raises:
+        EnvironmentFault: fewer devices than asked for.
+    """
+    device = best_device(train.device)[0] if train.device == "auto" else train.device
+    best_device(device)  # refuses one that is not here
+    chosen = best_precision(device)[0] if train.precision == "auto" else train.precision
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if chosen == "bf16" else "32-true"
+    try:
+        fabric = Fabric(accelerator=device, devices=train.devices, precision=precision)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
+    fabric.launch()
+    if device == "cpu":
+        keep_freed_memory()
+    return fabric
+
+
+def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Console) -> None:
+    """Make the folder this process's own for the length of ``stack``, an old run moved aside if that was asked for."""
+    if overwrite and folder.is_used():
+        with run_lock(folder.path):  # a run that is still being trained is not moved
+            console.print(f"moved    the old run to {folder.move_aside()}", highlight=False)
+    folder.create()
+    stack.enter_context(run_lock(folder.path))
+
+
+def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Data, folder: RunFolder) -> Trainer:
+    """The training loop around its parts."""
     config = resolved.config
     train, optimizer = config.train, config.optimizer
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if train.precision == "bf16" else "32-true"
-    fabric = Fabric(accelerator=train.device, devices=1, precision=precision)
-    fabric.launch()
-    if train.device == "cpu":
-        keep_freed_memory()
     batch_size, lr = cfg.settled(train.batch_size), cfg.settled(optimizer.lr)
     order = EpochOrder(train.seed, len(opened.scan.good), batch_size)
     data = TrainingData(
@@ -288,9 +315,19 @@ def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig) -> dict[str, tuple[Any,
     }
 
 
-def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data, views: list[View]) -> None:
-    """Everything known before the first step: configuration, scan, environment, contact sheet."""
+def _write_beginning(folder: RunFolder, resolved: Resolved, opened: Data, checkpoint: Checkpoint | None) -> None:
+    """Everything known before the first step; of a resumed run, logs cut back to where it goes on."""
+    if checkpoint is None:
+        _write_inputs(folder, resolved, opened)
+    else:
+        for log in (folder.metrics, folder.health):
+            folder.truncate_after(log, checkpoint.step)
+
+
+def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data) -> None:
+    """Configuration, scan, environment, contact sheet."""
     config = resolved.config
+    views = views_of(method_class(config.method["name"]), config)
     folder.config.write_text(cfg.to_yaml(config, resolved.reasons), encoding="utf-8")
     opened.scan.write(folder.inputs)
     environment = {

@@ -52,8 +52,8 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("train.batch_size", _batch_size(images), f"for {images:,} images")
     batch = settings["train"]["batch_size"]
     _require_one_batch(images, batch)
-    decide("train.device", *_device(settings["train"]["device"]))
-    decide("train.precision", *_precision(settings["train"]["device"]))
+    decide("train.device", *best_device(settings["train"]["device"]))
+    decide("train.precision", *best_precision(settings["train"]["device"]))
     in_memory = scan.images is not None
     cpus = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
     decide(
@@ -112,7 +112,7 @@ def _require_one_batch(images: int, batch: int) -> None:
         )
 
 
-def _device(asked: str) -> tuple[str, str]:
+def best_device(asked: str) -> tuple[str, str]:
     """The best device here, after checking that one asked for by name exists."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not present.get(asked, True):
@@ -121,7 +121,7 @@ def _device(asked: str) -> tuple[str, str]:
     return best, "the best this machine has"
 
 
-def _precision(device: str) -> tuple[str, str]:
+def best_precision(device: str) -> tuple[str, str]:
     """bf16 where the hardware multiplies it faster than float32."""
     if device == "cuda":
         fast, what = torch.cuda.is_bf16_supported(), "this GPU"

@@ -66,10 +66,8 @@ class RunFolder:
                 "--resume continues that run, --overwrite moves it aside, --out names another folder"
             )
 
-    def move_aside(self) -> Path | None:
-        """Rename the old contents to ``NAME.old-<time>``; None when there are none."""
-        if not self.is_used():
-            return None
+    def move_aside(self) -> Path:
+        """Rename the folder to ``NAME.old-<time>``, which is given back."""
         aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
         number = 1
         while aside.exists():

@@ -86,7 +86,8 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
     stem, reason, patch = "stock", "the network's own", None
     if is_vit:
         patch, reason = _patch_size(spec)
-        options |= {"img_size": tuple(spec.image_size), "patch_size": patch}
+        # Small views of multi-crop have fewer patches: their position embeddings are interpolated.
+        options |= {"img_size": tuple(spec.image_size), "patch_size": patch, "dynamic_img_size": True}
     elif _is_resnet(spec.name):
         stem, reason = _stem(spec)
     elif spec.stem == "small":

@@ -62,6 +62,7 @@ class DINO(Method):
         momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
         hidden_dim: Annotated[int, Field(gt=0, description="width of the head")] = 2048
         bottleneck_dim: Annotated[int, Field(gt=0, description="before the outputs, normalised")] = 256
+        head_norm: Annotated[bool, Field(description="BatchNorm in the head; keeps short runs from collapsing")] = False
         freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with the last layer fixed")] = 0.01
 
     config: Config
@@ -71,7 +72,11 @@ class DINO(Method):
         super().__init__(encoder, config)
         c = self.config
         self.head = PrototypeHead(
-            self.embed_dim, hidden_dim=c.hidden_dim, bottleneck_dim=c.bottleneck_dim, output_dim=c.output_dim
+            self.embed_dim,
+            hidden_dim=c.hidden_dim,
+            bottleneck_dim=c.bottleneck_dim,
+            output_dim=c.output_dim,
+            norm=c.head_norm,
         )
         self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
         self.register_buffer("centre", torch.zeros(c.output_dim))

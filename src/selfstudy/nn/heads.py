@@ -7,25 +7,22 @@ from torch import Tensor, nn
 from selfstudy.ops.precision import full_precision
 
 
-def mlp(sizes: list[int], *, norm: bool = True, last_norm: bool = False, last_affine: bool = True) -> nn.Sequential:
-    """Linear layers of these sizes with BatchNorm and ReLU between them.
+def mlp(sizes: list[int], *, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Linear layers of these sizes with BatchNorm and an activation between them.
 
     Args:
         sizes: input, hidden and output widths, e.g. ``[512, 2048, 128]``.
         norm: BatchNorm after every hidden layer (which then has no bias of its own).
-        last_norm: BatchNorm after the last layer as well.
-        last_affine: whether that last BatchNorm has scale and shift.
+        activation: after every hidden layer.
     """
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
-        last = index == len(sizes) - 2
-        normed = last_norm if last else norm
-        layers.append(nn.Linear(fan_in, fan_out, bias=not normed))
-        if normed:
-            layers.append(nn.BatchNorm1d(fan_out, affine=last_affine or not last))
-        if not last:
-            layers.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*layers)
+    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        layers += [
+            nn.Linear(fan_in, fan_out, bias=not norm),
+            *([nn.BatchNorm1d(fan_out)] if norm else []),
+            activation(),
+        ]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
 
 class PrototypeHead(nn.Module):
@@ -39,21 +36,19 @@ class PrototypeHead(nn.Module):
         hidden_dim: width of the hidden layers.
         bottleneck_dim: size of the normalised vector.
         output_dim: K.
+        norm: BatchNorm after the hidden layers (``use_bn_in_head`` in the authors' code).
     """
 
-    def __init__(self, embed_dim: int, *, hidden_dim: int, bottleneck_dim: int, output_dim: int) -> None:
+    def __init__(
+        self, embed_dim: int, *, hidden_dim: int, bottleneck_dim: int, output_dim: int, norm: bool = False
+    ) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(embed_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, bottleneck_dim),
-        )
+        self.mlp = mlp([embed_dim, hidden_dim, hidden_dim, bottleneck_dim], norm=norm, activation=nn.GELU)
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.prototypes = nn.Parameter(torch.empty(output_dim, bottleneck_dim))
         nn.init.trunc_normal_(self.prototypes, std=0.02)
 

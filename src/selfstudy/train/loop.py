@@ -6,10 +6,11 @@ excepted, see :class:`selfstudy.train.clock.Clock`).
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from lightning.fabric import Fabric
@@ -25,7 +26,9 @@ from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.monitor import Monitor, Observation, ProgressBar
 from selfstudy.train.optimizer import clip_gradients, set_learning_rate
-from selfstudy.train.signals import StopFlag, stop_flag
+from selfstudy.train.signals import exit_code, stop_flag
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,17 @@ class Trainer:
         self.begin()
         first, loss, last_save = self.steps_done, math.nan, time.monotonic()
         with stop_flag() as flag:
-            while not self.clock.is_over(self.clock.progress(self.steps_done)):
-                observation = self.step()
+            progress = self._agree(self.clock.progress(self.steps_done))
+            while not self.clock.is_over(progress):
+                observation = self.step(progress)
                 loss = observation.loss
                 bar.show(observation, [note for monitor in monitors if (note := monitor(observation))])
-                if flag.signal is not None:
-                    self._stop(store, flag)
-                if self._checkpoint_due(last_save):
+                progress, caught, due = self._agree(
+                    (self.clock.progress(self.steps_done), flag.signal, self._checkpoint_due(last_save))
+                )
+                if caught is not None:
+                    self._stop(store, caught)
+                if due:
                     self._save(store)
                     last_save = time.monotonic()
             self._save(store)
@@ -127,10 +134,9 @@ class Trainer:
         self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers)
         self.clock = self._make_clock(self._elapsed)
 
-    def step(self) -> Observation:
+    def step(self, progress: Progress) -> Observation:
         """One optimizer step: batch, forward, backward, hooks, update."""
         began, number = time.perf_counter(), self.steps_done
-        progress = self.clock.progress(number)
         set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
         # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
         torch.manual_seed(int(fold(self.plan.seed, number, self.fabric.global_rank)) & (2**63 - 1))
@@ -214,12 +220,17 @@ class Trainer:
             self._saved_step = self.steps_done
         self.fabric.barrier()
 
-    def _stop(self, store: CheckpointStore, flag: StopFlag) -> None:
+    def _stop(self, store: CheckpointStore, caught: signal.Signals) -> None:
         """Checkpoint and leave, because a signal asked for it."""
         self._save(store)
-        assert flag.signal is not None
         raise Interrupted(
-            f"stopped by {flag.signal.name} after step {self.steps_done}; a checkpoint was written\n"
-            f"{self.plan.resume_hint}",
-            flag.exit_code,
+            f"stopped by {caught.name} after step {self.steps_done}; a checkpoint was written\n{self.plan.resume_hint}",
+            exit_code(caught),
         )
+
+    def _agree(self, value: T) -> T:
+        """The first process's value: clocks and signals differ between processes, and all must take the same turn."""
+        if self.fabric.world_size == 1:
+            return value
+        agreed: T = self.fabric.broadcast(value)
+        return agreed

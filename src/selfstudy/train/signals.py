@@ -16,17 +16,17 @@ class StopFlag:
         self.signal: signal.Signals | None = None
         self._since = 0.0
 
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + int(self.signal or 0)
-
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal; a second Ctrl-C within five seconds gives up at once, without a checkpoint."""
         now = time.monotonic()
         if number == signal.SIGINT and self.signal is not None and now - self._since < _SECOND_PRESS_SECONDS:
             raise KeyboardInterrupt
         self.signal, self._since = signal.Signals(number), now
+
+
+def exit_code(caught: signal.Signals) -> int:
+    """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + int(caught)
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+import pytest
+import timm
+import torch
+
+from selfstudy.encoders.base import Encoder, TokenEncoder
+from selfstudy.encoders.timm import EncoderSpec, build_encoder, spec_of
+from selfstudy.errors import EnvironmentFault, UsageError
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_an_encoder_gives_one_vector_per_image(name, channels):
+    encoder = build_encoder(EncoderSpec(name, (32, 48), channels)).eval()
+    result = encoder(torch.randn(2, channels, 32, 48))
+    assert isinstance(encoder, Encoder) and result.shape == (2, encoder.embed_dim)
+
+
+@pytest.mark.parametrize(
+    ("spec", "stem", "reason"),
+    [
+        (EncoderSpec("resnet18", (32, 32)), "stock", "ahead in a short run"),
+        (EncoderSpec("resnet18", (32, 32), long_run=True), "small", "which a long run repays"),
+        (EncoderSpec("resnet18", (224, 224), long_run=True), "stock", "made for images like these"),
+        (EncoderSpec("resnet18", (224, 224), stem="small"), "small", "given"),
+    ],
+)
+def test_the_stem_follows_image_size_and_budget_with_a_reason(spec, stem, reason):
+    encoder = build_encoder(spec)
+    assert encoder.description["stem"] == stem and reason in encoder.reason
+    rows = encoder.network.forward_features(torch.randn(1, 3, 64, 64)).shape[-1]
+    assert rows == (8 if stem == "small" else 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "patch"),
+    [((32, 32), "auto", 4), ((28, 28), "auto", 2), ((224, 224), "auto", 16), ((32, 48), 8, 8)],
+)
+def test_the_patch_size_follows_the_image_size(size, asked, patch):
+    encoder = build_encoder(EncoderSpec("vit_tiny_patch16_224", size, patch_size=asked))
+    assert encoder.description["patch_size"] == patch
+    assert encoder.num_tokens == size[0] // patch * (size[1] // patch)
+
+
+def test_a_patch_size_that_does_not_divide_names_those_that_do():
+    with pytest.raises(UsageError, match=r"patch size 5 does not divide images of 32x48 px\nallowed: \[2, 4, 8, 16\]"):
+        build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 48), patch_size=5))
+
+
+def test_a_vision_transformer_takes_the_small_views_of_multi_crop():
+    encoder = build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 32))).eval()
+    assert encoder(torch.randn(2, 3, 16, 16)).shape == (2, 192)
+
+
+def test_tokens_are_those_of_the_kept_patches():
+    encoder = build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 32))).eval()
+    images = torch.randn(2, 3, 32, 32)
+    everything = torch.arange(64).expand(2, -1)
+    assert isinstance(encoder, TokenEncoder)
+    torch.testing.assert_close(encoder.tokens(images, everything), encoder.tokens(images))
+    order = everything.flip(1)
+    torch.testing.assert_close(encoder.tokens(images, order), encoder.tokens(images).flip(1), atol=1e-4, rtol=1e-4)
+    assert encoder.tokens(images, everything[:, :10]).shape == (2, 10, 192)
+
+
+def test_kept_patches_do_not_see_the_others():
+    encoder = build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 32))).eval()
+    images, keep = torch.randn(1, 3, 32, 32), torch.arange(32)[None]  # the upper half
+    changed = images.clone()
+    changed[:, :, 16:] += 1
+    torch.testing.assert_close(encoder.tokens(images, keep), encoder.tokens(changed, keep))
+
+
+@pytest.mark.parametrize("name", ["resnet19", "hf-hub:someone/model", "../resnet18", "RESNET18"])
+def test_names_outside_timms_registry_are_refused(name):
+    with pytest.raises(UsageError, match="unknown encoder"):
+        build_encoder(EncoderSpec(name, (32, 32)))
+
+
+def test_the_nearest_name_is_suggested():
+    with pytest.raises(UsageError, match=r"did you mean 'resnet1"):
+        build_encoder(EncoderSpec("resnet19", (32, 32)))
+
+
+def test_a_small_stem_is_for_resnets():
+    with pytest.raises(UsageError, match="--stem small is for ResNets; convnext_atto has another stem"):
+        build_encoder(EncoderSpec("convnext_atto", (32, 32), stem="small"))
+
+
+def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise OSError("no route to host\nmore")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(EnvironmentFault, match=r"weights for resnet18 could not be fetched: no route to host\n"):
+        build_encoder(EncoderSpec("resnet18", (32, 32), pretrained=True))
+
+
+def test_a_description_rebuilds_the_same_network():
+    first = build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 48), 2))
+    second = build_encoder(spec_of(first.description))
+    shapes = [{name: tensor.shape for name, tensor in e.state_dict().items()} for e in (first, second)]
+    assert shapes[0] == shapes[1] and first.description == second.description

@@ -1,0 +1,80 @@
+"""Exports are opened by the target library alone, by running the lines the user is given."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from selfstudy.encoders.store import load_encoder, save_encoder
+from selfstudy.encoders.timm import EncoderSpec, build_encoder
+from selfstudy.errors import FileRefusedError, UsageError
+from selfstudy.export.result import write_and_compare
+from selfstudy.export.timm import export_timm
+from selfstudy.export.torchvision import export_torchvision
+
+
+def _saved(folder, spec):
+    torch.manual_seed(1)
+    encoder = build_encoder(spec)
+    encoder.train()
+    for _ in range(2):  # statistics that are not the initial ones
+        encoder(torch.randn(4, spec.channels, *spec.image_size))
+    values = [0.4] * spec.channels
+    save_encoder(encoder, folder, mean=values, std=values, extra={"weights": "teacher", "method": "moco", "seed": 0})
+    return folder
+
+
+def _run(usage):
+    """The model that the printed lines of Python make."""
+    names: dict = {}
+    exec(usage, names)
+    return names["model"].eval()
+
+
+SPECS = [
+    EncoderSpec("resnet18", (32, 32)),
+    EncoderSpec("resnet18", (32, 48), 1, stem="small"),
+    EncoderSpec("resnet10t", (32, 32), 3),
+    EncoderSpec("resnet10t", (32, 32), 4, stem="small"),
+    EncoderSpec("vit_tiny_patch16_224", (32, 48), 2),
+    EncoderSpec("convnext_atto", (32, 32)),
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.name}-{spec.channels}-{spec.stem}")
+def test_the_printed_lines_open_the_file_in_timm(tmp_path, spec):
+    folder = _saved(tmp_path / "encoder", spec)
+    result = export_timm(folder, tmp_path / "out")
+    images = torch.randn(3, spec.channels, *spec.image_size)
+    assert result.max_abs_difference <= 1e-5
+    torch.testing.assert_close(_run(result.usage)(images), load_encoder(folder)[0](images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spec", SPECS[:2], ids=["stock", "small, one channel"])
+def test_the_printed_lines_open_the_file_in_torchvision(tmp_path, spec):
+    folder = _saved(tmp_path / "encoder", spec)
+    result = export_torchvision(folder, tmp_path / "out")
+    images = torch.randn(3, spec.channels, *spec.image_size)
+    torch.testing.assert_close(_run(result.usage)(images), load_encoder(folder)[0](images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_torchvision_does_not_have_is_refused(tmp_path):
+    folder = _saved(tmp_path / "encoder", SPECS[2])
+    with pytest.raises(UsageError, match="torchvision has no resnet10t\nit can take resnet18.*use --to timm"):
+        export_torchvision(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_computes_something_else_is_refused_and_not_kept(tmp_path):
+    ours, theirs = nn.Conv2d(3, 2, 1).eval(), nn.Conv2d(3, 2, 1)
+    with pytest.raises(FileRefusedError, match="the exported network differs by"):
+        write_and_compare(ours, ours.state_dict(), file=tmp_path / "f", reload=lambda _: theirs, shape=(3, 4, 4))
+    assert not (tmp_path / "f").exists()
+
+
+def test_nan_is_not_agreement(tmp_path):
+    ours = nn.Conv2d(3, 2, 1).eval()
+    with torch.no_grad():
+        ours.weight.fill_(np.nan)
+    with pytest.raises(FileRefusedError):
+        write_and_compare(ours, ours.state_dict(), file=tmp_path / "f", reload=lambda _: ours, shape=(3, 4, 4))

@@ -1,0 +1,103 @@
+"""DINO: its loss against equation 2 as a slow loop, the centre, the frozen layer, the momentum."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from selfstudy.methods.dino import DINO, dino_loss
+from selfstudy.ops.schedules import Progress
+from tests.methods.small_encoders import ConvNet
+
+
+def _random(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def slow_dino(student: Tensor, targets: Tensor, t: float) -> float:
+    """DINO eq. 2: every pair of different views, image by image."""
+    losses = []
+    for g in range(len(targets)):
+        for v in range(len(student)):
+            if g != v:
+                for b in range(student.shape[1]):
+                    p = torch.softmax(student[v, b] / t, 0)
+                    losses.append(-float((targets[g, b] * p.log()).sum()))
+    return sum(losses) / len(losses)
+
+
+def test_dino_is_the_papers_equation_over_all_pairs_of_different_views():
+    student, targets = _random(5, 3, 7), torch.softmax(_random(2, 3, 7, seed=1), dim=-1)
+    assert float(dino_loss(student, targets, 0.1)) == pytest.approx(slow_dino(student, targets, 0.1), rel=1e-9)
+
+
+def test_dino_of_a_uniform_student_is_ln_k():
+    targets = torch.softmax(_random(2, 3, 7), dim=-1)
+    assert float(dino_loss(torch.zeros(4, 3, 7, dtype=torch.float64), targets, 0.1)) == pytest.approx(
+        math.log(7), rel=1e-6
+    )
+
+
+def test_the_loss_stays_in_float32_for_half_precision():
+    z = torch.randn(4, 2, 5).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert dino_loss(z, z[:2].float().softmax(-1), 0.1).dtype == torch.float32
+
+
+def _method(**options):
+    torch.manual_seed(0)
+    return DINO(ConvNet(), DINO.Config(hidden_dim=16, bottleneck_dim=8, output_dim=12, momentum=0.9, **options))
+
+
+def _views():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(4, 3, side, side, generator=generator) for side in (16, 16, 8, 8)]
+
+
+def test_the_forward_pass_is_the_loss_of_centred_sharpened_targets():
+    method = _method()
+    method.centre.copy_(torch.linspace(-0.1, 0.1, 12))
+    views = _views()
+    loss = method(views, Progress(0, 10)).loss
+    again = _method()
+    targets = torch.softmax((again.teacher(torch.cat(views[:2])) - method.centre) / 0.04, dim=1)
+    embeddings = torch.cat([again.encoder(torch.cat(views[:2])), again.encoder(torch.cat(views[2:]))])
+    student = again.head(embeddings)
+    assert float(loss.detach()) == pytest.approx(
+        slow_dino(student.detach().view(4, 4, 12), targets.view(2, 4, 12), 0.1), rel=1e-5
+    )
+
+
+def test_the_centre_follows_the_teachers_mean_output_once_per_step():
+    method, views = _method(), _views()
+    mean = _method().teacher(torch.cat(views[:2])).mean(dim=0)
+    method(views, Progress(0, 10))
+    method.after_step(Progress(0, 10))
+    torch.testing.assert_close(method.centre, 0.1 * mean)
+
+
+def test_the_last_layer_stands_still_at_the_beginning_only():
+    method = _method(freeze_fraction=0.5)
+    for step, frozen in ((0, True), (9, False)):
+        method(_views(), Progress(step, 10)).loss.backward()
+        method.before_step(Progress(step, 10))
+        assert (method.head.prototypes.grad is None) == frozen
+
+
+def test_the_teachers_momentum_rises_to_one():
+    method = _method()
+    with torch.no_grad():
+        method.head.prototypes.add_(1.0)
+    before = method.teacher.module[1].prototypes.clone()
+    method.after_step(Progress(0, 10))
+    torch.testing.assert_close(method.teacher.module[1].prototypes, before + 0.1, atol=1e-6, rtol=0)
+    moved = method.teacher.module[1].prototypes.clone()
+    method.after_step(Progress(10, 10))
+    assert torch.equal(method.teacher.module[1].prototypes, moved)
+
+
+def test_the_teacher_is_what_users_take_away():
+    method = _method()
+    which, encoder = method.representation()
+    assert which == "teacher" and encoder is method.teacher.module[0]

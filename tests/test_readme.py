@@ -1,0 +1,72 @@
+"""The README's commands and Python are run as they stand, but for the length of training."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from selfstudy.cli import app
+from selfstudy.methods import available
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+QUICK = "--steps 2 --encoder resnet10t --image-size 16 --batch-size 8"
+
+
+def _blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """The folders that the README speaks of."""
+    chance = np.random.default_rng(0)
+    for name in ("photos/a.jpg", "photos/b.png", *(f"photos/{n}.png" for n in range(8))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(chance.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(tmp_path / name)
+    for part in ("labelled/train", "labelled/test"):
+        for number in range(8):
+            path = tmp_path / part / ("cat" if number % 2 else "dog") / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(chance.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_work_one_after_the_other(workplace):
+    commands = [line for line in _blocks("sh")[1].splitlines() if line.startswith("selfstudy")]
+    assert [command.split()[1] for command in commands] == ["pretrain", "evaluate", "embed", "export"]
+    for command in commands:
+        quick = command.replace("--minutes 30", QUICK)
+        result = CliRunner().invoke(app, shlex.split(quick)[1:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert (workplace / "embeddings.parquet").is_file() and (workplace / "exported" / "model.safetensors").is_file()
+
+
+def test_the_python_works(workplace):
+    first, second = _blocks("python")
+    quick = first.replace('encoder="resnet18", minutes=30', 'encoder="resnet10t", image_size=16, batch_size=8, steps=2')
+    assert quick != first
+    names: dict = {}
+    exec(quick, names)
+    assert names["vectors"].shape == (2, 512) and names["vectors"].dtype == np.float32
+    exec(second, {})
+
+
+def test_every_method_and_every_linked_file_is_there():
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert all((ROOT / path).exists() for path in linked), linked
+    table = re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE)
+    assert sorted(table) == sorted(available())
+
+
+def test_the_exit_codes_are_those_of_the_errors():
+    from selfstudy import errors
+
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.MULTILINE)}
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert {cls.exit_code for cls in classes} <= listed

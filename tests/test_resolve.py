@@ -1,0 +1,81 @@
+"""Every auto becomes a value that suits the data, with a reason."""
+
+import numpy as np
+import pytest
+
+from selfstudy import config as cfg
+from selfstudy.data.scan import scan
+from selfstudy.data.sources import open_source
+from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.methods import method_class
+from selfstudy.resolve import best_precision, resolve
+
+
+def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
+    found = scan(open_source(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)), memory_bytes=memory)
+    nested = {"data": {"path": "x"}, "method": {"name": method}}
+    for key, value in settings.items():
+        cfg.set_key(nested, key.replace("__", "."), value)
+    return resolve(cfg.build(nested), found, method_class(method))
+
+
+def test_nothing_stays_auto_and_every_choice_has_a_reason():
+    resolved = _resolve()
+    flat = cfg.flatten(resolved.config.model_dump())
+    left = {key for key, value in flat.items() if value == "auto"}
+    assert left == {
+        "encoder.stem",
+        "encoder.patch_size",
+        "data.cache_gigabytes",
+    }  # the encoder and the scan decide these
+    started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
+    chosen = {key for key, value in started.items() if value == "auto"} - left
+    assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())
+
+
+def test_what_was_given_is_kept_and_has_no_reason():
+    resolved = _resolve(train__batch_size=8, optimizer__lr=0.5, data__image_size=16, method__temperature=0.7)
+    assert resolved.config.train.batch_size == 8 and resolved.config.optimizer.lr == 0.5
+    assert resolved.config.data.size == (16, 16) and resolved.config.method["temperature"] == 0.7
+    assert not {"train.batch_size", "optimizer.lr", "data.image_size", "method.temperature"} & resolved.reasons.keys()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((9, 28, 28), (28, 28)), ((9, 40, 60), (40, 60)), ((9, 150, 200), (128, 128))]
+)
+def test_the_image_size_is_the_images_own_while_that_is_small(shape, size):
+    assert _resolve(shape).config.data.size == size
+
+
+def test_the_mean_is_measured():
+    assert _resolve().config.data.mean == [pytest.approx(0.5, abs=0.01)]
+
+
+def test_workers_are_for_images_that_do_not_fit_in_memory():
+    assert _resolve().config.train.workers == 0
+    assert _resolve(memory=0).config.train.workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"train__batch_size": 1}, UsageError, "batch size 1: a method needs at least 2"),
+        ({"train__batch_size": 64}, DataError, "found 40 usable images, batch size 64\nuse --batch-size 32 or add"),
+        ({"method__momentum": 3}, UsageError, "unknown setting 'method.momentum'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(settings, error, text):
+    with pytest.raises(error, match=text):
+        _resolve(**settings)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EnvironmentFault, match="device 'cuda' is not available on this machine"):
+        _resolve(train__device="cuda")
+
+
+@pytest.mark.parametrize(("amx", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_where_the_processor_multiplies_it_faster(monkeypatch, amx, precision):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx})
+    assert best_precision("cpu")[0] == precision
