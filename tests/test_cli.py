@@ -7,6 +7,9 @@ import sys
 import time
 
 import pytest
+from PIL import Image
+
+from selfstudy.cli import main
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
 QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
@@ -17,6 +20,14 @@ def _run(*arguments, **options):
     return subprocess.run(
         [*SELFSTUDY, *map(str, arguments)], capture_output=True, text=True, env=environment, **options
     )
+
+
+def _main(monkeypatch, *arguments):
+    """The exit code of the command line, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["selfstudy", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code
 
 
 def test_help_does_not_import_torch():
@@ -46,26 +57,36 @@ def test_the_lists_name_what_there_is(command, word):
         (["embed", "nowhere", "sample:digits"], 7, "config.json is missing"),
     ],
 )
-def test_mistakes_end_with_one_message_and_their_code(tmp_path, arguments, code, text):
-    result = _run(*arguments, cwd=tmp_path)
-    assert result.returncode == code, result.stderr
-    assert text in result.stderr and "Traceback" not in result.stderr
+def test_mistakes_end_with_one_message_and_their_code(tmp_path, monkeypatch, capsys, arguments, code, text):
+    monkeypatch.chdir(tmp_path)
+    assert _main(monkeypatch, *arguments) == code
+    errors = capsys.readouterr().err
+    assert text in errors and "Traceback" not in errors
 
 
-def test_too_few_images_never_succeed(tmp_path):
-    from PIL import Image
+def test_a_mistake_is_the_exit_code_of_the_real_process(tmp_path):
+    result = _run("pretrain", "nowhere", cwd=tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith("selfstudy: 'nowhere' does not exist\n")
 
+
+def test_debug_shows_the_trace(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _main(monkeypatch, "--debug", "pretrain", "nowhere") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_too_few_images_never_succeed(tmp_path, monkeypatch, capsys):
     for number in range(3):
         Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
-    result = _run("pretrain", tmp_path, "--steps", 2, "--out", tmp_path / "run", *QUICK)
-    assert result.returncode == 3 and "found 3 usable images, batch size 8" in result.stderr
+    assert _main(monkeypatch, "pretrain", tmp_path, "--steps", 2, "--out", tmp_path / "run", *QUICK) == 3
+    assert "found 3 usable images, batch size 8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_checkpoints_and_ends_with_its_code_and_the_run_resumes(tmp_path, number, code):
     command = [*SELFSTUDY, "pretrain", "sample:digits", "--out", str(tmp_path / "run"), *QUICK]
     process = subprocess.Popen(
-        [*command, "--steps", "400"],
+        [*command, "--steps", "150"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,13 +95,13 @@ def test_a_signal_checkpoints_and_ends_with_its_code_and_the_run_resumes(tmp_pat
     for line in process.stdout:
         if line.startswith("step"):
             break
-    time.sleep(0.3)
+    time.sleep(0.1)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code and "a checkpoint was written" in errors
     second = _run(*command[3:], "--resume")
     assert second.returncode == 0, second.stderr
-    assert "from step" in second.stdout and "done     400 steps" in second.stdout
+    assert "from step" in second.stdout and "done     150 steps" in second.stdout
 
 
 def test_two_processes_are_kept_apart(tmp_path):

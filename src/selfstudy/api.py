@@ -168,13 +168,17 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
     return _EXPORTS[to](RunFolder.existing(run).encoder, Path(out))
 
 
-def load(run: str | Path) -> Embedder:
+def load(run: str | Path, *, device: str | None = None) -> Embedder:
     """The encoder of a run, ready to ``embed`` paths, PIL images, arrays and tensors as (n, D) float32.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        device: where it runs; the machine's accelerator, or else the CPU, when left out.
 
     Raises:
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
     """
-    return Embedder.load(run)
+    return Embedder.load(run, device=device)
 
 
 _SHORT = {

@@ -17,7 +17,6 @@ from selfstudy.evaluate.features import embed_batches
 from selfstudy.views.preprocess import Preprocessing
 
 _BATCH = 256
-_CPU = "cpu"
 
 
 class Chunk(NamedTuple):
@@ -29,22 +28,36 @@ class Chunk(NamedTuple):
 
 
 class Embedder:
-    """An encoder that remembers its image size, channels and normalisation."""
+    """An encoder that remembers its image size, channels and normalisation.
 
-    def __init__(self, encoder: nn.Module, preprocessing: Preprocessing, description: dict[str, Any]) -> None:
+    Args:
+        encoder: (B, C, h, w) to (B, D); put into eval mode and moved.
+        preprocessing: what its images go through first.
+        description: facts about it, kept with everything it makes.
+        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        preprocessing: Preprocessing,
+        description: dict[str, Any],
+        *,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.description = description
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Embedder":
+    def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "Embedder":
         """The encoder of a run folder, or of an ``encoder/`` folder by itself."""
         folder = Path(folder)
         encoder, config = load_encoder(folder / "encoder" if (folder / "encoder").is_dir() else folder)
         height, width = config["image_size"]
-        return cls(
-            encoder, Preprocessing((height, width), config["channels"], config["mean"], config["std"]), dict(config)
-        )
+        preprocessing = Preprocessing((height, width), config["channels"], config["mean"], config["std"])
+        return cls(encoder, preprocessing, dict(config), device=device)
 
     def embed(self, images: Sequence[Any] | Any) -> np.ndarray:
         """Embeddings of images: (n, D) float32.
@@ -59,7 +72,7 @@ class Embedder:
         single = isinstance(images, str | Path | np.ndarray | Tensor) or not isinstance(images, Sequence)
         prepared = [self.preprocessing.prepare(self._read(image)) for image in ([images] if single else images)]
         batches = (torch.stack(prepared[i : i + _BATCH]) for i in range(0, len(prepared), _BATCH))
-        found = list(embed_batches(self.encoder, batches, device=_CPU))
+        found = list(embed_batches(self.encoder, batches, device=self.device))
         return torch.cat(found).numpy() if found else np.zeros((0, self.description["embed_dim"]), np.float32)
 
     def _read(self, image: Any) -> Tensor:
@@ -79,7 +92,7 @@ class Embedder:
                 except BadInput as error:
                     unreadable[index] = str(error)
             embeddings = (
-                next(embed_batches(self.encoder, [torch.stack(prepared)], device=_CPU))
+                next(embed_batches(self.encoder, [torch.stack(prepared)], device=self.device))
                 if prepared
                 else torch.zeros(0, 0)
             )
@@ -97,5 +110,5 @@ class Embedder:
                 self.preprocessing.prepare_batch([images[i] for i in range(s, min(s + _BATCH, len(images)))])
                 for s in range(0, len(images), _BATCH)
             )
-            return torch.cat(list(embed_batches(self.encoder, batches, device=_CPU)))
+            return torch.cat(list(embed_batches(self.encoder, batches, device=self.device)))
         return torch.cat([chunk.embeddings for chunk in self.of_source(source, scan.good.tolist())])

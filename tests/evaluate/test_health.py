@@ -142,7 +142,12 @@ def test_the_message_about_chance_names_the_formula():
 
 @pytest.mark.parametrize(
     ("entropy", "expected"),
-    [(6.93, "its targets are uniform"), (0.001, "its targets are single prototypes"), (3.0, "healthy")],
+    [
+        (6.93, "are uniform"),
+        (0.001, "are single prototypes"),
+        (4.95, "about the same for every image"),
+        (3.0, "healthy"),
+    ],
 )
 def test_a_teacher_at_either_end_of_its_entropy_is_watched(entropy, expected):
     reading = read(normal(512, 64), loss=5.0, metrics={"teacher_entropy": entropy}, chance=(6.9315, "ln K"))

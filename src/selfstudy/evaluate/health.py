@@ -15,6 +15,9 @@ watch      loss within 1 % of its chance value             the outputs are unifo
                                                            of training, which may be warm-up
 watch      teacher entropy within 1 % of chance, or        Caron et al. 2021, arXiv:2104.14294, section 5.3: the two
            below 1 % of it                                 ways in which a teacher collapses; after 10 % as well
+watch      loss above teacher entropy by less than 1 %     the student foretells every target, which it can only
+           of chance                                       while they are alike for all images; seen in short runs
+                                                           (docs/log.md, 2026-11-24)
 healthy    none of these
 =========  ==============================================  =====================================================
 """
@@ -219,6 +222,13 @@ def _chance(reading: HealthReading, formula: str) -> Finding | None:
             f"teacher entropy {entropy:.2f}: its targets are single prototypes",
             "sharpening outweighs centring",
             "raise the teacher's temperature",
+        )
+    if entropy is not None and reading.loss - entropy < margin:
+        return Finding(
+            "watch",
+            f"loss {reading.loss:.2f} = teacher entropy: its targets are about the same for every image",
+            "the teacher follows the student too fast, or the head maps all images to one output",
+            "raise method.momentum, or set method.head_norm=true",
         )
     return None
 

@@ -1,0 +1,57 @@
+"""One run shared by two processes, launched as a user launches it, against the same run on one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+# Without BatchNorm, whose statistics are each process's own, the two must agree but for the order of sums.
+RUN = ["--method", "moco", "--encoder", "vit_tiny_patch16_224", "--image-size", "16", "--batch-size", "8"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 3), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number:02d}.png")
+    return tmp_path / "photos"
+
+
+def _pretrain(photos, out, *options):
+    command = [sys.executable, "-m", "selfstudy.cli", "pretrain", str(photos), "--out", str(out), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *RUN, *options], capture_output=True, text=True, env=environment, timeout=250)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_encoder_that_one_trains(photos, tmp_path):
+    one = _pretrain(photos, tmp_path / "one", "--steps", "4")
+    two = _pretrain(photos, tmp_path / "two", "--steps", "4", "--set", "train.devices=2")
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("done") == 1
+    mine, other = (load_file(tmp_path / name / "encoder" / "model.safetensors") for name in ("one", "two"))
+    for name, weights in mine.items():
+        torch.testing.assert_close(other[name], weights, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_on_a_clock_stop_together_and_resume(photos, tmp_path):
+    out, shared = tmp_path / "run", ("--minutes", "0.1", "--set", "train.devices=2")
+    first = _pretrain(photos, out, *shared)
+    assert first.returncode == 0, first.stderr
+    again = _pretrain(photos, out, *shared, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "from step" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_batch_that_two_processes_cannot_share_is_refused(photos, tmp_path):
+    result = _pretrain(photos, tmp_path / "run", "--set", "train.devices=2", "--batch-size", "7")
+    assert result.returncode == 3 and "does not divide by 2 processes" in result.stderr
