@@ -9,8 +9,7 @@ Differences from the authors' code:
   views, which on one device leaves the leak that shuffling closes; queue and momentum are as in the paper.
 - Momentum and queue are derived from the length of the run and the number of images. With the paper's 0.999 the
   teacher of a run of 2,000 steps would hardly move; a queue larger than the data holds an image's own keys; and one
-  that outlives the teacher can be told from the positive by its age alone (with 24 batches of keys at momentum 0.93
-  the loss rose throughout, and k-NN was 38 % instead of 45 %).
+  that outlives the teacher can be told from the positive by its age alone (docs/log.md, 2026-11-24).
 - ``symmetric=True`` takes the loss in both directions, as MoCo v3's and solo-learn's code do, at twice the time.
 """
 
@@ -68,7 +67,7 @@ class MoCo(Method):
             optimizer={"name": "sgd", "lr": rate * batch / 256, "weight_decay": 5e-4, "warmup": 0.05},
             method={"queue_size": queue, "momentum": round(momentum, 5)},
             reasons={
-                "method.queue_size": f"a quarter of the key encoder's turnover, an eighth of {facts.num_images:,} images",
+                "method.queue_size": f"a quarter of a turnover, at most an eighth of {facts.num_images:,} images",
                 "method.momentum": f"the key encoder turns over about 12 times in {facts.total_steps:,} steps",
                 "optimizer.lr": f"{rate} x batch size {batch} / 256 (linear rule)",
             },
