@@ -79,11 +79,30 @@ def test_embeddings_are_parquet_with_aligned_ids_and_metadata(run, tmp_path):
 
 
 def test_evaluation_prints_baselines_beside_the_encoder(run):
+    file = run.folder / "evaluations.jsonl"
+    before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
     assert [score.features for score in results][1:] == ["untrained encoder", "pretrained encoder"]
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
-    lines = (run.folder / "evaluations.jsonl").read_text().splitlines()
+    lines = file.read_text().splitlines()[before:]
     assert len(lines) == 3 and json.loads(lines[0])["protocol"]
+
+
+def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run, tmp_path, monkeypatch):
+    chance = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            pixels = chance.integers(0, 60, (16, 16), dtype=np.uint8)
+            pixels[:, :8] += np.uint8(150 * (name == "dog"))
+            pixels[:, 8:] += np.uint8(150 * (name == "cat"))
+            Image.fromarray(pixels).save(tmp_path / name / f"{number:02d}.png")
+    whole = (tmp_path / "cat" / "05.png").read_bytes()
+    (tmp_path / "cat" / "05.png").write_bytes(whole[:-30])  # its header is whole
+    for memory in (2**30, 0):
+        monkeypatch.setattr("selfstudy.data.scan._default_memory", lambda memory=memory: memory)
+        pixels = next(iter(run.evaluate(tmp_path, probe=["knn"])))
+        assert pixels.features == "raw pixels" and pixels.accuracy == 100
 
 
 def test_train_and_test_with_different_classes_are_refused(run, tmp_path):

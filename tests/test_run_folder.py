@@ -38,5 +38,5 @@ def test_lines_after_the_checkpoint_and_torn_ones_are_dropped_on_resume(tmp_path
     folder.append(folder.metrics, [{"step": 1}, {"step": 2}, {"step": 3}])
     with folder.metrics.open("a") as file:
         file.write('{"step": 2, "lo')
-    folder.truncate_after(folder.metrics, 2)
+    folder.truncate_logs(2)
     assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [1, 2]

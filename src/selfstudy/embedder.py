@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from selfstudy.data.arrays import to_image
 from selfstudy.data.decode import decode_file, with_channels
-from selfstudy.data.scan import Scan
 from selfstudy.data.sources import BadInput, Source
 from selfstudy.encoders.store import load_encoder
 from selfstudy.evaluate.features import embed_batches
@@ -70,9 +69,11 @@ class Embedder:
             DataError: an image that cannot be read, or with the wrong number of channels.
         """
         single = isinstance(images, str | Path | np.ndarray | Tensor) or not isinstance(images, Sequence)
-        prepared = [self.preprocessing.prepare(self._read(image)) for image in ([images] if single else images)]
-        batches = (torch.stack(prepared[i : i + _BATCH]) for i in range(0, len(prepared), _BATCH))
-        found = list(embed_batches(self.encoder, batches, device=self.device))
+        everything = [images] if single else images
+        found = [
+            self.of_images([self._read(image) for image in everything[start : start + _BATCH]])
+            for start in range(0, len(everything), _BATCH)
+        ]
         return torch.cat(found).numpy() if found else np.zeros((0, self.description["embed_dim"]), np.float32)
 
     def _read(self, image: Any) -> Tensor:
@@ -80,35 +81,30 @@ class Embedder:
             return decode_file(image, channels=self.preprocessing.channels)
         return to_image(image)
 
+    def of_images(self, images: Sequence[Tensor]) -> Tensor:
+        """Embeddings (B, D) of one batch of decoded images (C, H, W), of any sizes."""
+        return next(embed_batches(self.encoder, [self.preprocessing.prepare_batch(images)], device=self.device))
+
     def of_source(self, source: Source, indices: Iterable[int]) -> Iterator[Chunk]:
         """Embeddings of a source's images in order, a batch at a time, so that memory does not grow with the data."""
-        indices = list(indices)
-        for start in range(0, len(indices), _BATCH):
-            kept, prepared, unreadable = [], [], {}
-            for index in indices[start : start + _BATCH]:
-                try:
-                    prepared.append(self._prepare(source, index))
-                    kept.append(index)
-                except BadInput as error:
-                    unreadable[index] = str(error)
-            embeddings = (
-                next(embed_batches(self.encoder, [torch.stack(prepared)], device=self.device))
-                if prepared
-                else torch.zeros(0, 0)
-            )
-            yield Chunk(kept, embeddings, unreadable)
+        for kept, images, unreadable in read_batches(source, indices, self.preprocessing.channels):
+            yield Chunk(kept, self.of_images(images) if images else torch.zeros(0, 0), unreadable)
 
-    def _prepare(self, source: Source, index: int) -> Tensor:
-        """One image of a source, gray repeated where the encoder wants three channels, as in training."""
-        return self.preprocessing.prepare(with_channels(source.read(index), self.preprocessing.channels))
 
-    def of_scan(self, scan: Scan, source: Source) -> Tensor:
-        """Embeddings (N, D) of every usable image of a scan, from memory when it holds them."""
-        if scan.images is not None:
-            images = scan.images
-            batches = (
-                self.preprocessing.prepare_batch([images[i] for i in range(s, min(s + _BATCH, len(images)))])
-                for s in range(0, len(images), _BATCH)
-            )
-            return torch.cat(list(embed_batches(self.encoder, batches, device=self.device)))
-        return torch.cat([chunk.embeddings for chunk in self.of_source(source, scan.good.tolist())])
+def read_batches(
+    source: Source, indices: Iterable[int], channels: int
+) -> Iterator[tuple[list[int], list[Tensor], dict[int, str]]]:
+    """Images of a source, some at a time: numbers read, their images (C, H, W), and reasons for those not read.
+
+    Gray is repeated where three channels are wanted, as in training.
+    """
+    indices = list(indices)
+    for start in range(0, len(indices), _BATCH):
+        kept, images, unreadable = [], [], {}
+        for index in indices[start : start + _BATCH]:
+            try:
+                images.append(with_channels(source.read(index), channels))
+                kept.append(index)
+            except BadInput as error:
+                unreadable[index] = str(error)
+        yield kept, images, unreadable

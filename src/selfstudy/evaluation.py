@@ -1,5 +1,6 @@
 """Evaluates a run: the same probes on raw pixels, on the untrained encoder and on the pretrained one."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,17 +10,19 @@ from torch import Tensor
 
 from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
-from selfstudy.embedder import Embedder
+from selfstudy.embedder import Embedder, read_batches
 from selfstudy.encoders.timm import build_encoder, spec_of
 from selfstudy.errors import DataError, UsageError
 from selfstudy.evaluate.features import raw_pixels, raw_pixels_name
 from selfstudy.evaluate.probes import evaluate_features
 from selfstudy.evaluate.results import Results, Score
+from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 from selfstudy.pretraining import initial_seed
 from selfstudy.run_folder import RunFolder
 from selfstudy.views.geometry import fit
 
+_BATCH = 256
 _HELD_OUT = 5  # one image in five
 _SPLIT_STREAM = 0x73706C
 
@@ -40,23 +43,44 @@ def evaluate_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, 
     console.print(
         f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False
     )
-    untrained = _untrained(embedder)
-    pixels = [_pixels(part, embedder.preprocessing.size) for part in (train_set, test_set)]
-    features = [(raw_pixels_name(pixels[0]), [raw_pixels(images) for images in pixels])]
-    for name, of in (("untrained encoder", untrained), ("pretrained encoder", embedder)):
-        features.append((name, [of.of_scan(part.scan, part.source) for part in (train_set, test_set)]))
+    preprocessing = embedder.preprocessing
+
+    def pixels(images: Sequence[Tensor]) -> Tensor:
+        return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
+
+    extractors = [
+        (raw_pixels_name((preprocessing.channels, *preprocessing.size)), pixels),
+        ("untrained encoder", _untrained(embedder).of_images),
+        ("pretrained encoder", embedder.of_images),
+    ]
     scores: list[Score] = []
-    for name, (train, held) in features:
+    for name, extract in extractors:
         console.print(f"         {name}", highlight=False)
-        scores += evaluate_features(name, train, train_set.labels, held, test_set.labels, probes=probes)
+        train, test_part = (_features(extract, part) for part in (train_set, test_set))
+        scores += evaluate_features(name, *train, *test_part, probes=probes)
     return Results(scores)
 
 
-def _pixels(part: Labelled, size: tuple[int, int]) -> Tensor:
-    """The images as the encoder gets them, before normalisation: (N, C, h, w)."""
+def _features(extract: Callable[[Sequence[Tensor]], Tensor], part: Labelled) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and labels (N,) of every image that can be read."""
+    features, positions = [], []
+    for kept, images in _batches(part):
+        features.append(extract(images))
+        positions += kept
+    return torch.cat(features), part.labels[torch.tensor(positions)]
+
+
+def _batches(part: Labelled) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
+    """Positions and decoded images, some at a time, from memory when the scan kept them."""
     if part.scan.images is not None:
-        return torch.stack([fit(part.scan.images[i], size) for i in range(len(part.scan.images))])
-    return torch.stack([fit(part.source.read(int(index)), size) for index in part.scan.good])
+        for start in range(0, len(part.labels), _BATCH):
+            positions = list(range(start, min(start + _BATCH, len(part.labels))))
+            yield positions, [part.scan.images[i] for i in positions]
+        return
+    position_of = {int(index): position for position, index in enumerate(part.scan.good)}
+    for kept, images, _ in read_batches(part.source, position_of, part.scan.channels):
+        if kept:
+            yield [position_of[index] for index in kept], images
 
 
 def require_same_classes(train: list[str], test: list[str]) -> None:

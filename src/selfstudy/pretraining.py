@@ -1,12 +1,8 @@
 """Puts a run together: data, views, encoder, method, optimizer, monitors, checkpoints; then trains it."""
 
 import json
-import platform
-import subprocess
-import sys
 import time
-from contextlib import ExitStack, suppress
-from importlib.metadata import version
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +12,6 @@ from rich.console import Console
 from torch import nn
 
 from selfstudy import config as cfg
-from selfstudy.data.decode import BadInput, with_channels
 from selfstudy.data.loader import Shard, TrainingData
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import Scan, scan
@@ -24,11 +19,11 @@ from selfstudy.data.sources import Source, open_source
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError
-from selfstudy.evaluate.health import HealthMonitor
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.random import fold
 from selfstudy.ops.schedules import Cosine
+from selfstudy.records import note_unreadable, print_plan, write_beginning
 from selfstudy.resolve import Resolved, best_device, best_precision, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
@@ -36,13 +31,12 @@ from selfstudy.train.clock import Clock
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.memory import keep_freed_memory
-from selfstudy.train.monitor import MetricsLog, Observation, ProgressBar
+from selfstudy.train.monitor import MetricsLog, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
-from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.spec import View
+from selfstudy.watching import Health
 
 _FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
-_SHOWN = 8  # images on the contact sheet
 _ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
 
 
@@ -136,8 +130,11 @@ def pretrain(
         if fabric.is_global_zero:
             store.clean()
             store.require_space(method.state_dict())
-            _write_beginning(folder, resolved, opened, checkpoint)
-        _print_plan(resolved, console)
+            if checkpoint is None:
+                write_beginning(folder, resolved, opened.source, opened.scan, views_of(cls, resolved.config))
+            else:
+                folder.truncate_logs(checkpoint.step)
+        print_plan(resolved, console)
         trainer = make_trainer(fabric, method, resolved, opened, folder)
         if checkpoint is not None:
             trainer.restore(checkpoint)
@@ -148,7 +145,7 @@ def pretrain(
             outcome = trainer.run(store, monitors=[log, health] if fabric.is_global_zero else [], bar=bar)
         finally:
             bar.close()
-            _note_unreadable(folder, trainer, opened, console)
+            note_unreadable(folder, trainer.unreadable, opened.source, opened.scan, console)
         _require_steps(outcome)
         if fabric.is_global_zero:
             _save_encoder(folder, method, resolved)
@@ -230,50 +227,6 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
     )
 
 
-class Health:
-    """The label-free monitor: readings go to ``health.jsonl`` and, in short, to the progress bar."""
-
-    def __init__(self, folder: RunFolder, config: cfg.RunConfig, method: Method) -> None:
-        self._folder, self._stop = folder, config.health.on_collapse == "stop"
-        chance = method.chance_loss(cfg.settled(config.train.batch_size) // config.train.accumulate)
-        self._every = config.health.every
-        self._monitor = HealthMonitor(every=config.health.every, chance=chance)
-        self._note = ""
-        self.last = "health: no reading yet"
-
-    def __call__(self, observation: Observation) -> str:
-        """Take a reading when one is due; raises TrainingError on collapse if the run asked for that."""
-        step = observation.progress.step
-        pair = _pair(observation) if step % self._every == 0 else None
-        reading = self._monitor.observe(
-            step,
-            observation.loss,
-            observation.metrics,
-            observation.embedding,
-            fraction=observation.progress.fraction,
-            pair=pair,
-        )
-        if reading is not None:
-            self._folder.append(self._folder.health, [json.loads(reading.to_json())])
-            rank = "" if reading.effective_rank is None else f"rank {reading.effective_rank:.0f} "
-            self._note, self.last = f"{rank}{reading.verdict}", reading.message
-            if self._stop and reading.verdict == "collapsed":
-                raise TrainingError(f"{reading.message}\nhealth.on_collapse is 'stop'; the last checkpoint is whole")
-        return self._note
-
-
-def _pair(observation: Observation) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Embeddings of two views of up to 256 images, in eval mode so that no state changes."""
-    if len(observation.views) < 2 or observation.views[0].shape != observation.views[1].shape:
-        return None
-    encoder, training = observation.encoder, observation.encoder.training
-    encoder.eval()
-    with torch.inference_mode():
-        first, second = (encoder(view[:256]).float().cpu() for view in observation.views[:2])
-    encoder.train(training)
-    return first, second
-
-
 def _checkpoint_to_resume(
     folder: RunFolder, store: CheckpointStore, resolved: Resolved, opened: Data, console: Console
 ) -> Checkpoint | None:
@@ -313,77 +266,6 @@ def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig) -> dict[str, tuple[Any,
     return {
         key: pair for key, pair in different.items() if key not in _FREE_ON_RESUME and not key.startswith("health.")
     }
-
-
-def _write_beginning(folder: RunFolder, resolved: Resolved, opened: Data, checkpoint: Checkpoint | None) -> None:
-    """Everything known before the first step; of a resumed run, logs cut back to where it goes on."""
-    if checkpoint is None:
-        _write_inputs(folder, resolved, opened)
-    else:
-        for log in (folder.metrics, folder.health):
-            folder.truncate_after(log, checkpoint.step)
-
-
-def _write_inputs(folder: RunFolder, resolved: Resolved, opened: Data) -> None:
-    """Configuration, scan, environment, contact sheet."""
-    config = resolved.config
-    views = views_of(method_class(config.method["name"]), config)
-    folder.config.write_text(cfg.to_yaml(config, resolved.reasons), encoding="utf-8")
-    opened.scan.write(folder.inputs)
-    environment = {
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("selfstudy", "torch", "torchvision", "timm", "lightning")},
-        "git_commit": _git_commit(),
-        "seed": config.train.seed,
-        "inputs": len(opened.source),
-        "data_fingerprint": opened.source.fingerprint(),
-    }
-    folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    contact_sheet(_first_images(opened), views, seed=config.train.seed).save(folder.views)
-
-
-def _first_images(opened: Data) -> dict[int, torch.Tensor]:
-    """The first few images by position, those left out that only now turn out to be damaged."""
-    images = {}
-    for position, index in enumerate(opened.scan.good[:_SHOWN].tolist()):
-        with suppress(BadInput):
-            images[position] = with_channels(opened.source.read(index), opened.scan.channels)
-    return images
-
-
-def _git_commit() -> str | None:
-    """The commit of the working directory, if it is a git checkout."""
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _print_plan(resolved: Resolved, console: Console) -> None:
-    """Say every derived value with its reason."""
-    flat = cfg.flatten(resolved.config.model_dump(mode="json"))
-    console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
-    for key, reason in resolved.reasons.items():
-        console.print(f"  {key} = {flat.get(key)}  ({reason})", highlight=False, soft_wrap=True)
-
-
-def _note_unreadable(folder: RunFolder, trainer: Trainer, opened: Data, console: Console) -> None:
-    """List inputs that the scan found whole and training could not read."""
-    if not trainer.unreadable:
-        return
-    ids = opened.source.ids
-    lines = [
-        {"id": ids[int(opened.scan.good[position])], "reason": why} for position, why in trainer.unreadable.items()
-    ]
-    folder.append(folder.unreadable, lines)
-    console.print(
-        f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False
-    )
 
 
 def _require_steps(outcome: Outcome) -> None:

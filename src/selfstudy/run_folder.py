@@ -80,8 +80,18 @@ class RunFolder:
         with file.open("a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in lines)
 
-    def truncate_after(self, file: Path, step: int) -> None:
-        """Drop lines of a later step, written after the checkpoint that a resumed run starts from."""
+    def replace(self, file: Path, text: str) -> None:
+        """Write one of the folder's files whole: a kill leaves the old content, or none."""
+        staged = file.with_name(f".{file.name}.tmp")
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(file)
+
+    def truncate_logs(self, step: int) -> None:
+        """Drop metrics and health of later steps, written after the checkpoint that a resumed run starts from."""
+        for file in (self.metrics, self.health):
+            self._truncate(file, step)
+
+    def _truncate(self, file: Path, step: int) -> None:
         if not file.is_file():
             return
         kept = []
@@ -91,4 +101,4 @@ class RunFolder:
             except (ValueError, KeyError, TypeError):
                 keep = False  # a line torn by the kill
             kept += [line] if keep else []
-        file.write_text("".join(kept), encoding="utf-8")
+        self.replace(file, "".join(kept))

@@ -158,6 +158,14 @@ def test_hub_without_its_extra_names_the_command(monkeypatch):
         open_source("hub:cifar10")
 
 
+def test_hub_opens_images_with_the_names_of_their_classes(folder, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    source = open_source(f"hub:{folder}", labels=True)
+    assert source.class_names == ["cats", "dogs", "owls"] and source.labels.tolist() == [0, 0, 1, 1, 2]
+    assert source.read(0).shape == (3, 10, 12)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("name", ["sample:fashion", "sample:digits"])
 def test_bundled_samples_have_both_splits_and_ten_classes(name, split):

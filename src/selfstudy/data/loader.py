@@ -17,6 +17,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.data.sources import Source
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
 from selfstudy.errors import DataError
+from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import crop, distort, normalize
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
@@ -144,10 +145,6 @@ def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Itera
         yield from loader
 
 
-def _as_float(images: Tensor) -> Tensor:
-    return images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images
-
-
 def render(
     crops: Crops, views: list[View], normalization: tuple[list[float], list[float]], device: torch.device
 ) -> list[Tensor]:
@@ -158,5 +155,5 @@ def render(
         images = crops.images.to(device)
         cropped: Callable[[int], Tensor] = lambda v: crop(images, flat[v], keys[v])  # noqa: E731
     else:
-        cropped = lambda v: _as_float(crops.crops[v].to(device))  # noqa: E731
+        cropped = lambda v: as_float(crops.crops[v].to(device))  # noqa: E731
     return [normalize(distort(cropped(v), view, keys[v]), *normalization) for v, view in enumerate(flat)]

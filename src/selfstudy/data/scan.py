@@ -22,6 +22,7 @@ from selfstudy.data.decode import BadInput, decode_with_format, header, with_cha
 from selfstudy.data.sources import Source
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
 from selfstudy.errors import DataError
+from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 
 _MIN_SIDE = 8
@@ -241,7 +242,7 @@ def _require_enough(source: Source, verdicts: list[Verdict], good: int, max_bad:
 def _as_images(images: list[Tensor]) -> Images:
     """All images, as float32 when some are: 8-bit ones are then scaled to [0, 1] like the others."""
     if len({image.dtype for image in images}) > 1:
-        images = [image.float() / 255 if image.dtype == torch.uint8 else image for image in images]
+        images = [as_float(image) for image in images]
     return Images(images)
 
 
@@ -256,7 +257,7 @@ def _measure(source: Source, good: np.ndarray, images: Images | None, channels: 
             )
         except BadInput:
             continue
-        pixels = image.reshape(channels, -1).to(torch.float64) / (255 if image.dtype == torch.uint8 else 1)
+        pixels = as_float(image).reshape(channels, -1).to(torch.float64)
         total += torch.stack([pixels.mean(1), pixels.square().mean(1)])
         count += 1
     mean, square = total / max(count, 1)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfstudy.ops.pixels import as_float
+
 _PIXEL_SIDE = 32  # the longer side of the raw-pixel baseline: 3,072 numbers per colour image at most
-_PIXEL_CHUNK = 1024
 
 
 @contextmanager
@@ -57,33 +58,24 @@ def raw_pixels(images: Tensor, side: int = _PIXEL_SIDE) -> Tensor:
     Returns:
         (N, C * h * w) float32 in [0, 1].
     """
-    size = _pixel_size(images, side)
-    features = torch.empty(len(images), images.shape[1] * size[0] * size[1])
-    for start in range(0, len(images), _PIXEL_CHUNK):
-        chunk = images[start : start + _PIXEL_CHUNK]
-        pixels = chunk.float() / (255.0 if chunk.dtype == torch.uint8 else 1.0)
-        if size != tuple(images.shape[2:]):
-            pixels = F.interpolate(pixels, size, mode="area")  # (n, C, h, w)
-        features[start : start + _PIXEL_CHUNK] = pixels.flatten(1)
-    return features
+    size = _pixel_size(images.shape[2], images.shape[3], side)
+    pixels = as_float(images)
+    if size != tuple(images.shape[2:]):
+        pixels = F.interpolate(pixels, size, mode="area")  # (N, C, h, w)
+    return pixels.flatten(1)
 
 
-def raw_pixels_name(images: Tensor, side: int = _PIXEL_SIDE) -> str:
-    """What :func:`raw_pixels` of these images is called in a table: it says when they were made smaller.
+def raw_pixels_name(shape: tuple[int, int, int], side: int = _PIXEL_SIDE) -> str:
+    """What :func:`raw_pixels` of images (C, H, W) is called in a table: it says when they were made smaller.
 
-    >>> raw_pixels_name(torch.zeros(1, 3, 96, 64))
+    >>> raw_pixels_name((3, 96, 64))
     'raw pixels (area-averaged to 32x21)'
     """
-    height, width = _pixel_size(images, side)
-    return (
-        "raw pixels"
-        if (height, width) == tuple(images.shape[2:])
-        else f"raw pixels (area-averaged to {height}x{width})"
-    )
+    height, width = _pixel_size(shape[1], shape[2], side)
+    return "raw pixels" if (height, width) == shape[1:] else f"raw pixels (area-averaged to {height}x{width})"
 
 
-def _pixel_size(images: Tensor, side: int) -> tuple[int, int]:
+def _pixel_size(height: int, width: int, side: int) -> tuple[int, int]:
     """(height, width) of the raw-pixel features."""
-    height, width = images.shape[2:]
     scale = min(1.0, side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))

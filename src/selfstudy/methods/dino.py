@@ -6,8 +6,8 @@ centring and sharpening section 3.1, here :func:`dino_loss`.
 Differences from the authors' code:
 
 - The centre moves once per optimizer step, by the mean over its micro-batches and processes; theirs moves per forward.
-- Momentum, output dimension and the number of small views follow the length of the run and the number of images: the
-  paper's 0.996 and 65,536 outputs are for a million images and 100,000 steps.
+- Momentum, output dimension and head follow the length of the run and the number of images: the paper's are for a
+  million images and 100,000 steps. In a few hundred steps they end in one output for all images (docs/log.md).
 """
 
 import math
@@ -84,30 +84,31 @@ class DINO(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Two large views, and small ones at half the size: six, or four when images are small to begin with."""
+        """Two large views and six at half the size; of images up to 64 px, whose halves show little, the two alone."""
         small = max(size) <= 64
-        half = (max(8, size[0] // 2), max(8, size[1] // 2))
+        half = (size[0] // 2, size[1] // 2)
         jitter = (0.4, 0.4, 0.2, 0.1)
         large = View(size, scale=(0.25, 1.0), jitter=jitter, grayscale=0.2, blur=0.0 if small else 1.0)
-        return [
-            large,
-            large._replace(blur=0.0 if small else 0.1, solarize=0.2),
-            large._replace(size=half, count=4 if small else 6, scale=(0.05, 0.25), blur=0.0 if small else 0.5),
-        ]
+        views = [large, large._replace(blur=0.0 if small else 0.1, solarize=0.2)]
+        return views if small else [*views, large._replace(size=half, count=6, scale=(0.05, 0.25), blur=0.5)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Outputs from the number of images, momentum from the number of steps."""
-        outputs = 1 << min(16, max(9, round(math.log2(facts.num_images / 16))))
-        momentum = min(0.996, max(0.9, 1 - 40 / facts.total_steps))
-        lr = 1e-3 * (facts.batch_size / 256) ** 0.5
+        """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
+        steps, batch, short = facts.total_steps, facts.batch_size, facts.total_steps < 10_000
+        outputs = 1 << min(16, max(9, round(math.log2(min(facts.num_images / 16, steps * batch / 128)))))
+        momentum = min(0.996, max(0.9, 1 - 8 / steps))
+        lr = 2e-3 * (batch / 256) ** 0.5 if short else 5e-4 * batch / 256
+        head = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128, "teacher_temperature": 0.025}
+        why = f"keeps the {steps:,} steps from collapsing"
         return Recipe(
             optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
-            method={"output_dim": outputs, "momentum": round(momentum, 5)},
+            method={"output_dim": outputs, "momentum": round(momentum, 5), **(head if short else {})},
             reasons={
-                "method.output_dim": f"a power of two near {facts.num_images:,} images / 16",
-                "method.momentum": f"the teacher turns over about 40 times in {facts.total_steps:,} steps",
-                "optimizer.lr": f"0.001 x sqrt(batch size {facts.batch_size} / 256)",
+                "method.output_dim": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
+                "method.momentum": f"at first the teacher turns over about 8 times in {steps:,} steps",
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.0005 x {batch} / 256",
+                **({f"method.{name}": why for name in head} if short else {}),
             },
         )
 

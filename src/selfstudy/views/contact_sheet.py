@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import distort
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
@@ -28,7 +29,7 @@ def contact_sheet(images: Mapping[int, Tensor], views: list[View], *, seed: int)
     side = max(_CELL, max(max(view.size) for view in flat))
     sheet = Image.new("RGB", ((side + _GAP) * (len(flat) + 1) + _GAP, (side + _GAP) * len(images) + _GAP), "white")
     for row, (position, image) in enumerate(images.items()):
-        cells = [_as_float(image)] + [_render(image, view, seed, position, v) for v, view in enumerate(flat)]
+        cells = [as_float(image)] + [_render(image, view, seed, position, v) for v, view in enumerate(flat)]
         for column, cell in enumerate(cells):
             picture = _picture(cell)
             scale = side / max(picture.size)
@@ -44,11 +45,7 @@ def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> T
     keys = fold(seed, 0, torch.tensor([sample]), number)
     box = crop_boxes(view, keys, image.shape[-2], image.shape[-1])[0]
     cut = resample_one(image, box, view.size, flip=bool(flips(view, keys)[0]))
-    return distort(_as_float(cut)[None], view, keys)[0]
-
-
-def _as_float(image: Tensor) -> Tensor:
-    return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image.clone()
+    return distort(as_float(cut)[None].clone(), view, keys)[0]  # distort overwrites, and a full crop is the image
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.errors import DataError
+from selfstudy.ops.pixels import as_float
 from selfstudy.views.augment import normalize
 from selfstudy.views.geometry import fit
 
@@ -39,8 +40,4 @@ class Preprocessing(NamedTuple):
                     f"an image has {image.shape[0]} channels, this encoder was trained on {self.channels}\n"
                     "convert the images first: channels are never dropped or made up silently"
                 )
-        return normalize(torch.stack([_as_float(fit(image, self.size)) for image in images]), self.mean, self.std)
-
-
-def _as_float(image: Tensor) -> Tensor:
-    return image.to(torch.float32) / 255 if image.dtype == torch.uint8 else image
+        return normalize(torch.stack([as_float(fit(image, self.size)) for image in images]), self.mean, self.std)
