@@ -149,7 +149,10 @@ for _ in range(kills):
     child = os.fork()
     if child == 0:
         save_forever(last)
-    time.sleep(chance.uniform(0.02, 0.12))
+    started = time.monotonic()
+    while not any(int(path.name[5:]) > last for path in folder.glob("step-?????????")):  # else nothing to lose yet
+        time.sleep(0.001)
+    time.sleep(chance.uniform(0, time.monotonic() - started))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     midway += bool(list(folder.glob("*.tmp-*")))
@@ -176,13 +179,13 @@ def _kill_often(folder: Path, kills: int) -> tuple[int, int]:
 
 def test_eight_kills_while_saving_leave_a_whole_newest_checkpoint(tmp_path):
     last, _ = _kill_often(tmp_path, 8)
-    assert last > 0
+    assert last >= 8
 
 
 @pytest.mark.slow
 def test_forty_kills_while_saving_leave_a_whole_newest_checkpoint(tmp_path):
     last, midway = _kill_often(tmp_path, 40)
-    assert last > 40 and midway > 20
+    assert last >= 40 and midway > 10
 
 
 MEASURE_MEMORY = """
