@@ -129,6 +129,7 @@ from pathlib import Path
 import torch
 from selfstudy.train.checkpoint import CheckpointStore
 
+torch.set_num_threads(1)  # a forked child of a parent with an OpenMP pool hangs in its first parallel region
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(kills)
 
