@@ -69,8 +69,9 @@ def pretrain(
         resume: continue the run in ``out``.
         overwrite: move a run in ``out`` aside first.
         console: where progress is printed; nowhere when left out.
-        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``,
-            ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or ``set={"method.temperature": 0.2}``.
+        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``views``, ``epochs`` | ``steps`` | ``minutes`` |
+            ``samples``, ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or
+            ``set={"method.temperature": 0.2}``.
 
     Raises:
         SelfstudyError: the subclass names the kind of trouble, the message what to do.
@@ -186,6 +187,7 @@ _SHORT = {
     "encoder": "encoder.name",
     "stem": "encoder.stem",
     "image_size": "data.image_size",
+    "views": "data.views",
     "batch_size": "train.batch_size",
     "precision": "train.precision",
     "device": "train.device",
@@ -208,9 +210,17 @@ def _apply(nested: dict[str, Any], settings: Mapping[str, Any]) -> None:
         cfg.set_key(nested, "train.duration", f"{settings[unit]} {unit}")
     for name, key in _SHORT.items():
         if settings.get(name) is not None:
-            cfg.set_key(nested, key, settings[name])
+            cfg.set_key(nested, key, _views(settings[name]) if name == "views" else settings[name])
     for key, value in (settings.get("set") or {}).items():
         cfg.set_key(nested, key, value)
+
+
+def _views(given: Any) -> Any:
+    """What ``views`` stands for: the content of a YAML file, or what was given."""
+    if isinstance(given, str | Path) and Path(given).suffix in (".yaml", ".yml"):
+        content = cfg.read_yaml(given)
+        return content.get("views", content)
+    return given
 
 
 def _read(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def pretrain(
     encoder: Annotated[str | None, typer.Option(help="Any timm name; 'selfstudy encoders' lists good ones.")] = None,
     stem: Annotated[str | None, typer.Option(help="auto, stock or small (3x3, no max-pool).")] = None,
     image_size: Annotated[str | None, typer.Option(help="auto, 224, or 96x64 (height x width).")] = None,
+    views: Annotated[
+        str | None, typer.Option(help="none, weak, strong, medical, satellite, or a YAML file; else the method's own.")
+    ] = None,
     epochs: Annotated[float | None, typer.Option(help="Train for this many epochs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train for this many optimizer steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for this long by the clock.")] = None,
@@ -77,6 +80,7 @@ def pretrain(
         "encoder": encoder,
         "stem": stem,
         "image_size": _size(image_size),
+        "views": views,
         "epochs": epochs,
         "steps": steps,
         "minutes": minutes,

@@ -75,6 +75,10 @@ class DataConfig(Closed):
     channels: Annotated[Auto | int, Field(description="channels an image must have")] = "auto"
     mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
     std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
+    views: Annotated[
+        Auto | Literal["none", "weak", "strong", "medical", "satellite"] | dict[str, Any] | list[dict[str, Any]],
+        Field(description="auto: the method's own, for photographs; else changes to them"),
+    ] = "auto"
     cache_gigabytes: Annotated[
         Auto | float, Field(description="memory for decoded images; 0 reads them every time")
     ] = "auto"
@@ -92,9 +96,10 @@ class DataConfig(Closed):
 class EncoderConfig(Closed):
     """The network that is trained."""
 
-    name: str = "resnet18"
+    name: Annotated[str, Field(description="a timm name")] = "auto"
     stem: Literal["auto", "stock", "small"] = "auto"
     patch_size: Auto | int = "auto"
+    pool: Annotated[Literal["auto", "token", "avg"], Field(description="of vision transformers")] = "auto"
     pretrained: bool = False
 
 

@@ -33,7 +33,8 @@ from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.memory import keep_freed_memory
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
-from selfstudy.views.spec import View
+from selfstudy.views.presets import changed
+from selfstudy.views.spec import Spec
 from selfstudy.watching import Health
 
 _FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
@@ -47,9 +48,9 @@ class Data(NamedTuple):
     scan: Scan
 
 
-def open_data(data: Any, config: cfg.DataConfig, console: Console) -> Data:
+def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bool = False) -> Data:
     """Open and scan the training data, saying what was found."""
-    source = open_source(data)
+    source = open_source(data, labels=labels)
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
     memory = None if config.cache_gigabytes == "auto" else int(config.cache_gigabytes * 10**9)
@@ -93,14 +94,15 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
         channels=cfg.settled(config.data.channels),
         stem=config.encoder.stem,
         patch_size=config.encoder.patch_size,
+        pool=config.encoder.pool,
         pretrained=config.encoder.pretrained,
         long_run=resolved.long_run,
     )
 
 
-def views_of(method: type[Method], config: cfg.RunConfig) -> list[View]:
-    """The method's views at the run's image size."""
-    return method.default_views(config.data.size, cfg.settled(config.data.channels))
+def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
+    """What the method receives of every image, at the run's image size, with the changes the run asks for."""
+    return changed(method.default_views(config.data.size, cfg.settled(config.data.channels)), config.data.views)
 
 
 def pretrain(
@@ -118,7 +120,7 @@ def pretrain(
         folder.refuse_if_used()
     fabric = launch(config.train)
     console = console if fabric.is_global_zero else Console(quiet=True)
-    opened = open_data(data, config.data, console)
+    opened = open_data(data, config.data, console, labels=cls.uses_labels)
     resolved = resolve(config, opened.scan, cls)
     with ExitStack() as stack:
         if fabric.is_global_zero:
@@ -131,7 +133,7 @@ def pretrain(
             store.clean()
             store.require_space(method.state_dict())
             if checkpoint is None:
-                write_beginning(folder, resolved, opened.source, opened.scan, views_of(cls, resolved.config))
+                write_beginning(folder, resolved, opened.source, opened.scan, specs_of(cls, resolved.config))
             else:
                 folder.truncate_logs(checkpoint.step)
         print_plan(resolved, console)
@@ -191,11 +193,12 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
     order = EpochOrder(train.seed, len(opened.scan.good), batch_size)
     data = TrainingData(
         order,
-        views_of(type(method), config),
+        specs_of(type(method), config),
         images=opened.scan.images,
         source=opened.source,
         indices=opened.scan.good.tolist(),
         channels=opened.scan.channels,
+        labels=_labels(method, opened),
         shard=Shard(fabric.global_rank, fabric.world_size, train.accumulate),
     )
     duration = cfg.Duration.parse(train.duration)
@@ -225,6 +228,18 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
         ),
         plan=plan,
     )
+
+
+def _labels(method: Method, opened: Data) -> torch.Tensor | None:
+    """The classes (N,) int64 of the usable images, for a method that learns from them."""
+    if not method.uses_labels:
+        return None
+    if opened.source.labels is None:
+        raise DataError(
+            f"{type(method).__name__} learns from labels, and {opened.source.describe()} has none\n"
+            "use class sub-folders or a list with a label column; the other methods need no labels"
+        )
+    return torch.from_numpy(opened.source.labels[opened.scan.good]).long()
 
 
 def _checkpoint_to_resume(

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -20,12 +20,12 @@ from selfstudy.data.sources import Source
 from selfstudy.resolve import Resolved
 from selfstudy.run_folder import RunFolder
 from selfstudy.views.contact_sheet import contact_sheet
-from selfstudy.views.spec import View
+from selfstudy.views.spec import Spec
 
 _SHOWN = 8  # images on the contact sheet
 
 
-def write_beginning(folder: RunFolder, resolved: Resolved, source: Source, scan: Scan, views: list[View]) -> None:
+def write_beginning(folder: RunFolder, resolved: Resolved, source: Source, scan: Scan, specs: Sequence[Spec]) -> None:
     """Scan, environment, contact sheet, and last the configuration, which says that all of it is there."""
     config = resolved.config
     scan.write(folder.inputs)
@@ -42,7 +42,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved, source: Source, scan:
         "data_fingerprint": source.fingerprint(),
     }
     folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    contact_sheet(_first_images(source, scan), views, seed=config.train.seed).save(folder.views)
+    contact_sheet(_first_images(source, scan), specs, seed=config.train.seed).save(folder.views)
     folder.replace(folder.config, cfg.to_yaml(config, resolved.reasons))
 
 

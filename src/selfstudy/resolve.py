@@ -48,6 +48,10 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("data.channels", scan.channels, "what the images have")
     decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     decide("data.std", [round(value, 6) for value in scan.std], "measured")
+    tokens = method.needs_tokens
+    decide("encoder.name", *(("vit_small_patch16_224", "the method needs tokens") if tokens else ("resnet18", "usual")))
+    if method.pooling != "auto":
+        decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
     images = len(scan.good)
     decide("train.batch_size", _batch_size(images), f"for {images:,} images")
     batch = settings["train"]["batch_size"]

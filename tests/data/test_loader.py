@@ -8,7 +8,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import scan
 from selfstudy.data.sources import open_source
 from selfstudy.errors import DataError
-from selfstudy.views.spec import View
+from selfstudy.views.spec import Draws, Labels, View
 
 ALONE = Shard()
 VIEWS = [View((16, 16), count=2, jitter=(0.4, 0.4, 0.4, 0.1)), View((8, 8))]
@@ -23,18 +23,25 @@ def folder(tmp_path):
     return tmp_path
 
 
-def _data(folder, *, in_memory=True, shard=ALONE, batch=8):
+def _data(folder, *, in_memory=True, shard=ALONE, batch=8, specs=VIEWS, labels=None):
     source = open_source(folder)
     found = scan(source, memory_bytes=None if in_memory else 0)
     order = EpochOrder(5, len(found.good), batch)
     return TrainingData(
-        order, VIEWS, images=found.images, source=source, indices=found.good.tolist(), channels=3, shard=shard
+        order,
+        specs,
+        images=found.images,
+        source=source,
+        indices=found.good.tolist(),
+        channels=3,
+        labels=labels,
+        shard=shard,
     )
 
 
 def _views(data, step, workers=0):
     crops = next(micro_batches(data, first_step=step, workers=workers))
-    return render(crops, VIEWS, PLAIN, torch.device("cpu"))
+    return render(crops, data.specs, PLAIN, torch.device("cpu"))
 
 
 def test_views_come_in_the_order_and_sizes_of_the_specs(folder):
@@ -92,3 +99,16 @@ def test_when_everything_vanishes_the_run_stops_with_advice(folder):
 def test_a_batch_that_does_not_divide_is_refused(folder):
     with pytest.raises(DataError, match="batch size 8 does not divide by 3 processes"):
         _data(folder, shard=Shard(0, 3))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_draws_and_labels_belong_to_the_image(folder, in_memory):
+    specs = [View((8, 8)), Draws(5), Labels()]
+    data = _data(folder, in_memory=in_memory, specs=specs, labels=torch.arange(24))
+    epoch, positions = data.order.batch(1)
+    _, draws, labels = _views(data, 1)
+    assert torch.equal(labels, positions)
+    assert draws.shape == (8, 5) and draws.dtype == torch.float32 and 0 <= draws.min() and draws.max() < 1
+    second = _data(folder, in_memory=in_memory, specs=specs, labels=torch.arange(24), shard=Shard(1, 2))
+    assert torch.equal(_views(second, 1)[1], draws[4:])
+    assert not torch.equal(_views(data, 4)[1].sort(dim=0)[0], draws.sort(dim=0)[0])  # the next epoch draws anew

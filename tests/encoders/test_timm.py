@@ -100,3 +100,8 @@ def test_a_description_rebuilds_the_same_network():
     second = build_encoder(spec_of(first.description))
     shapes = [{name: tensor.shape for name, tensor in e.state_dict().items()} for e in (first, second)]
     assert shapes[0] == shapes[1] and first.description == second.description
+
+
+def test_images_too_small_for_the_network_are_refused():
+    with pytest.raises(UsageError, match="test_convnext cannot take images of 16x16 px\nuse a larger --image-size"):
+        build_encoder(EncoderSpec("test_convnext", (16, 16)))

@@ -9,16 +9,24 @@ from torch import Tensor, nn
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Draws, Labels, one_each
 
 START, TOTAL, BATCH = 50, 100, 6
 Make = Callable[[], Method]
 
 
 def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, seed=0) -> list[Tensor]:
-    """Random views of the sizes the method asks for."""
+    """Random views, draws and labels, as the method asks for them."""
     generator = torch.Generator().manual_seed(seed)
-    specs = [view for view in method.default_views(size, channels) for _ in range(view.count)]
-    return [torch.randn(batch, channels, *view.size, generator=generator) for view in specs]
+
+    def tensor(spec):
+        if isinstance(spec, Draws):
+            return torch.rand(batch, spec.count, generator=generator)
+        if isinstance(spec, Labels):
+            return torch.arange(batch) % 3
+        return torch.randn(batch, channels, *spec.size, generator=generator)
+
+    return [tensor(spec) for spec in one_each(method.default_views(size, channels))]
 
 
 def forward(method: Method, views: list[Tensor]) -> StepOutput:

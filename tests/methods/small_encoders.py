@@ -1,10 +1,13 @@
 """Encoders small enough to run every check on every method in seconds."""
 
+import importlib
+
 import timm
 import torch
 from torch import nn
 
 from selfstudy.encoders.timm import TimmTokenEncoder
+from selfstudy.methods import method_class
 
 
 class ConvNet(nn.Module):
@@ -33,14 +36,19 @@ def vit(channels: int = 3) -> TimmTokenEncoder:
         num_classes=0,
         in_chans=channels,
         dynamic_img_size=True,
+        dynamic_img_pad=True,
     )
     return TimmTokenEncoder(network, {}, "")
 
 
 ENCODERS = {"convnet": ConvNet, "vit": vit}
-SMALL_CONFIG = {
-    "simclr": {"hidden_dim": 16, "projection_dim": 8},
-    "moco": {"hidden_dim": 16, "projection_dim": 8, "queue_size": 20},
-    "barlow_twins": {"hidden_dim": 16, "projection_dim": 8},
-    "dino": {"hidden_dim": 16, "bottleneck_dim": 8, "output_dim": 12},
-}
+
+
+def small_config(name: str) -> dict:
+    """The settings that make a method small enough to test: ``SMALL`` in its own test file."""
+    return importlib.import_module(f"tests.methods.test_{name}").SMALL
+
+
+def fitting(name: str) -> list[str]:
+    """The encoders that a method can work with."""
+    return ["vit"] if method_class(name).needs_tokens else list(ENCODERS)

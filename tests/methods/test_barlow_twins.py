@@ -6,6 +6,8 @@ from torch import Tensor
 
 from selfstudy.methods.barlow_twins import barlow_twins_loss
 
+SMALL = {"hidden_dim": 16, "projection_dim": 8}
+
 
 def _random(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))

@@ -3,25 +3,28 @@
 import pytest
 import torch
 
+from selfstudy.encoders.timm import EncoderSpec, build_encoder
+from selfstudy.errors import UsageError
 from selfstudy.methods import available, method_class
 from selfstudy.nn.ema import EMA
+from selfstudy.views.spec import Labels
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
-from tests.methods.small_encoders import ENCODERS, SMALL_CONFIG
+from tests.methods.small_encoders import ENCODERS, fitting, small_config
 
 
-def _make(name, encoder="convnet", **options):
+def _make(name, encoder=None, **options):
     cls = method_class(name)
+    build = ENCODERS[encoder or fitting(name)[0]]
 
     def make():
         torch.manual_seed(0)
-        return cls(ENCODERS[encoder](**options), cls.Config(**SMALL_CONFIG.get(name, {})))
+        return cls(build(**options), cls.Config(**small_config(name)))
 
     return make
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize(("name", "encoder"), [(name, encoder) for name in available() for encoder in fitting(name)])
 def test_contract(name, encoder, check):
     check(_make(name, encoder))
 
@@ -32,6 +35,48 @@ def test_other_numbers_of_channels_work(name, channels):
     method = _make(name, channels=channels)()
     output = forward(method, views_for(type(method), channels=channels))
     assert torch.isfinite(output.loss)
+
+
+@pytest.mark.parametrize("size", [(36, 44), (33, 47)])
+@pytest.mark.parametrize("encoder", ["test_resnet", "test_convnext", "test_vit"])
+@pytest.mark.parametrize("name", available())
+def test_real_encoders_and_odd_sizes_work(name, encoder, size):
+    """Sides that no patch size divides are for the other encoders."""
+    cls = method_class(name)
+    is_vit = encoder == "test_vit"
+    if cls.needs_tokens > is_vit or (is_vit and size == (33, 47)):
+        pytest.skip("refused with a message, tested elsewhere")
+    torch.manual_seed(0)
+    method = cls(build_encoder(EncoderSpec(encoder, size, patch_size=4)), cls.Config(**small_config(name)))
+    output = forward(method, views_for(cls, size=size, batch=4))
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+
+
+@pytest.mark.parametrize("name", available())
+def test_methods_on_patches_refuse_an_encoder_without_them(name):
+    cls = method_class(name)
+    if cls.needs_tokens:
+        with pytest.raises(UsageError, match="needs an encoder with tokens, got ConvNet\nuse a vision transformer"):
+            cls(ENCODERS["convnet"](), cls.Config(**small_config(name)))
+
+
+FAMILIES = {
+    "contrastive",
+    "positives only",
+    "redundancy reduction",
+    "clustering",
+    "distillation",
+    "masked prediction",
+    "classic pretext",
+}
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_method_says_its_family_and_whether_it_reads_labels(name):
+    cls = method_class(name)
+    asks = [isinstance(spec, Labels) for spec in cls.default_views((32, 32))]
+    assert cls.family in FAMILIES and any(asks) == cls.uses_labels
 
 
 @pytest.mark.parametrize("name", available())
@@ -57,8 +102,6 @@ def test_every_recipe_is_valid_from_tiny_to_huge_data(name):
 
 
 def test_an_unknown_method_is_refused_with_the_nearest_name():
-    from selfstudy.errors import UsageError
-
     with pytest.raises(UsageError, match=r"unknown method 'simcrl'; did you mean 'simclr'\?"):
         method_class("simcrl")
 

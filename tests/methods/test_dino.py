@@ -10,6 +10,8 @@ from selfstudy.methods.dino import DINO, dino_loss
 from selfstudy.ops.schedules import Progress
 from tests.methods.small_encoders import ConvNet
 
+SMALL = {"hidden_dim": 16, "bottleneck_dim": 8, "output_dim": 12}
+
 
 def _random(*shape, seed=0, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))

@@ -12,6 +12,8 @@ from selfstudy.ops.contrastive import info_nce
 from selfstudy.ops.schedules import Progress
 from tests.methods.small_encoders import ConvNet
 
+SMALL = {"hidden_dim": 16, "projection_dim": 8, "queue_size": 20}
+
 NOW = Progress(0, 10)
 
 

@@ -8,6 +8,8 @@ from selfstudy.ops.contrastive import nt_xent
 from selfstudy.ops.schedules import Progress
 from tests.methods.small_encoders import ConvNet
 
+SMALL = {"hidden_dim": 16, "projection_dim": 8}
+
 
 def test_the_loss_is_nt_xent_of_both_views_encoded_in_one_batch():
     torch.manual_seed(0)

@@ -45,20 +45,23 @@ def test_boxes_for_images_of_mixed_sizes_are_those_of_each_alone():
 def test_resampling_equals_torchvisions_antialiased_crop(size, dtype):
     pixels = torch.randint(0, 256, (20, 3, 40, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = pixels if dtype == torch.uint8 else pixels.float() / 255
-    view = View(size)
+    view = View(size, vertical_flip=0.5)
     boxes, flip = crop_boxes(view, KEYS[:20], 40, 48), flips(view, KEYS[:20])
     result = resample(images, boxes, size, flip)
     for i in range(20):
         top, left, height, width = (int(value) for value in boxes[i])
         theirs = TF.resized_crop(pixels[i].float() / 255, top, left, height, width, list(size), antialias=True)
-        torch.testing.assert_close(result[i], theirs.flip(-1) if flip[i] else theirs, atol=1e-5, rtol=0)
-        alone = resample_one(pixels[i].float() / 255, boxes[i], size, flip=bool(flip[i]))
+        theirs = TF.horizontal_flip(theirs) if flip[i, 0] else theirs
+        theirs = TF.vertical_flip(theirs) if flip[i, 1] else theirs
+        torch.testing.assert_close(result[i], theirs, atol=1e-5, rtol=0)
+        alone = resample_one(pixels[i].float() / 255, boxes[i], size, flip[i].tolist())
         torch.testing.assert_close(result[i], alone, atol=1e-5, rtol=0)
 
 
 def test_flips_happen_at_the_asked_rate():
-    assert float(flips(View((8, 8), flip=0.5), KEYS).float().mean()) == pytest.approx(0.5, abs=0.03)
-    assert not flips(View((8, 8), flip=0.0), KEYS).any() and flips(View((8, 8), flip=1.0), KEYS).all()
+    assert float(flips(View((8, 8), flip=0.5), KEYS)[:, 0].float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert not flips(View((8, 8), flip=0.0), KEYS).any()
+    assert flips(View((8, 8), flip=1.0, vertical_flip=1.0), KEYS).all()
 
 
 def test_fit_keeps_an_image_of_the_right_size_and_covers_with_any_other():

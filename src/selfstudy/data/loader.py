@@ -4,7 +4,7 @@ Two ways lead to the same crops. Images that fit in memory are cropped as one te
 decoded and cropped by worker processes. Either way colour operations run on the whole batch on the training device.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,10 +18,10 @@ from selfstudy.data.sources import Source
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
 from selfstudy.errors import DataError
 from selfstudy.ops.pixels import as_float
-from selfstudy.ops.random import fold
+from selfstudy.ops.random import fold, uniform
 from selfstudy.views.augment import crop, distort, normalize
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
-from selfstudy.views.spec import View
+from selfstudy.views.spec import Draws, Labels, Spec, View, one_each
 
 _SUBSTITUTES_TRIED = 100
 
@@ -38,15 +38,17 @@ class Crops(NamedTuple):
     """One micro-batch between decoding and colour operations.
 
     Attributes:
-        keys: (V, B) int64 random keys, one per view and sample.
-        crops: V tensors (B, C, h, w), uint8 or float32 in [0, 1]; empty when ``images`` is still to be cropped.
-        images: (B, C, H, W) uint8 or float32, when all images are one tensor in memory.
+        keys: (V, B) int64 random keys, one per tensor that the method receives, and sample.
+        crops: for every view among them (B, C, h, w), uint8 or float32 in [0, 1]; empty when ``images`` is given.
+        images: (B, C, H, W) uint8 or float32 still to be cropped, when all images are one tensor in memory.
+        labels: (B,) int64, when the method asks for them.
         failed: positions of inputs that could not be read and were substituted, with the reason.
     """
 
     keys: Tensor
-    crops: list[Tensor]
+    crops: dict[int, Tensor]
     images: Tensor | None
+    labels: Tensor | None
     failed: dict[int, str]
 
 
@@ -55,25 +57,27 @@ class TrainingData(Dataset[Crops]):
 
     Args:
         order: which positions each step takes.
-        views: the specs; view v of a sample is keyed by (seed, epoch, sample, v).
+        specs: what the method receives; number v of a sample is keyed by (seed, epoch, sample, v).
         images: all images in memory, or None to read from ``source``.
         source: where to read from, with ``indices`` mapping position to source index.
         channels: that every image is to have.
+        labels: (N,) int64 by position, when the method asks for them.
     """
 
     def __init__(
         self,
         order: EpochOrder,
-        views: list[View],
+        specs: Sequence[Spec],
         *,
         images: Images | None,
         source: Source,
         indices: list[int],
         channels: int,
+        labels: Tensor | None = None,
         shard: Shard = Shard(),  # noqa: B008 - a frozen value
     ) -> None:
-        self.order, self.views, self.images, self.source, self.indices = order, views, images, source, indices
-        self.channels, self.shard = channels, shard
+        self.order, self.specs, self.images, self.source, self.indices = order, specs, images, source, indices
+        self.channels, self.labels, self.shard = channels, labels, shard
         parts = shard.world_size * shard.accumulate
         if order.batch_size % parts:
             raise DataError(
@@ -87,14 +91,16 @@ class TrainingData(Dataset[Crops]):
         epoch, positions = self.order.batch(step)
         part = micro * self.shard.world_size + self.shard.rank
         positions = positions.chunk(self.shard.world_size * self.shard.accumulate)[part]
-        flat = [view for view in self.views for _ in range(view.count)]
+        flat = one_each(self.specs)
         numbers = torch.arange(len(flat))[:, None]  # (V, 1)
         keys = fold(self.order.seed, epoch, positions[None, :], numbers)  # (V, B)
+        labels = None if self.labels is None else self.labels[positions]
         if self.images is not None and self.images.tensor is not None:
-            return Crops(keys, [], self.images.tensor[positions], {})
+            return Crops(keys, {}, self.images.tensor[positions], labels, {})
         failed: dict[int, str] = {}
         images = [self._read(int(position), failed) for position in positions]
-        return Crops(keys, [_crop_each(images, v, k) for v, k in zip(flat, keys, strict=True)], None, failed)
+        crops = {v: _crop_each(images, spec, keys[v]) for v, spec in enumerate(flat) if isinstance(spec, View)}
+        return Crops(keys, crops, None, labels, failed)
 
     def _read(self, position: int, failed: dict[int, str]) -> Tensor:
         """The image at a position; an unreadable one is replaced by the next readable one and noted."""
@@ -118,7 +124,7 @@ def _crop_each(images: list[Tensor], view: View, keys: Tensor) -> Tensor:
     widths = torch.tensor([image.shape[-1] for image in images])
     boxes = crop_boxes(view, keys, heights, widths)
     triples = zip(images, boxes, flips(view, keys), strict=True)
-    return torch.stack([resample_one(image, box, view.size, flip=bool(flip)) for image, box, flip in triples])
+    return torch.stack([resample_one(image, box, view.size, flip.tolist()) for image, box, flip in triples])
 
 
 def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Iterator[Crops]:
@@ -146,14 +152,22 @@ def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Itera
 
 
 def render(
-    crops: Crops, views: list[View], normalization: tuple[list[float], list[float]], device: torch.device
+    crops: Crops, specs: Sequence[Spec], normalization: tuple[list[float], list[float]], device: torch.device
 ) -> list[Tensor]:
-    """The finished views of a micro-batch: V tensors (B, C, h, w) float32, normalised, on ``device``."""
-    flat = [view for view in views for _ in range(view.count)]
+    """What the method receives of a micro-batch, in the order of the specs, on ``device``.
+
+    Views are (B, C, h, w) float32, normalised; draws (B, count) float32; labels (B,) int64.
+    """
     keys = crops.keys.to(device)
-    if crops.images is not None:
-        images = crops.images.to(device)
-        cropped: Callable[[int], Tensor] = lambda v: crop(images, flat[v], keys[v])  # noqa: E731
-    else:
-        cropped = lambda v: as_float(crops.crops[v].to(device))  # noqa: E731
-    return [normalize(distort(cropped(v), view, keys[v]), *normalization) for v, view in enumerate(flat)]
+    images = None if crops.images is None else crops.images.to(device)
+
+    def tensor(v: int, spec: Spec) -> Tensor:
+        if isinstance(spec, Draws):
+            return uniform(keys[v], spec.count)
+        if isinstance(spec, Labels):
+            assert crops.labels is not None  # given with the specs that ask for them
+            return crops.labels.to(device)
+        cut = as_float(crops.crops[v].to(device)) if images is None else crop(images, spec, keys[v])
+        return normalize(distort(cut, spec, keys[v]), *normalization)
+
+    return [tensor(v, spec) for v, spec in enumerate(one_each(specs))]

@@ -21,7 +21,27 @@ class TokenEncoder(Encoder, Protocol):
     """An encoder that also gives one vector per patch (vision transformers)."""
 
     num_tokens: int
+    grid: tuple[int, int]
+    patch_size: tuple[int, int]
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Patch tokens (B, N, D) of ``x`` (B, C, H, W); with ``keep`` (B, K) int64, only those patches (B, K, D)."""
+        ...
+
+    def embed_and_tokens(
+        self,
+        x: Tensor,
+        *,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The embedding (B, D) and the patch tokens (B, N, D) of one pass.
+
+        Args:
+            x: (B, C, H, W) normalised images; their patches are numbered row by row.
+            keep: (B, K) int64, the patches to encode; the others are never computed, and the tokens are (B, K, D).
+            mask: (B, N) bool, patches replaced by ``mask_token`` before their position is added.
+            mask_token: (D,).
+        """
         ...

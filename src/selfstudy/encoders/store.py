@@ -32,6 +32,7 @@ class EncoderConfig(BaseModel):
     channels: int = Field(ge=1, le=1024)
     stem: str = Field(pattern="^(stock|small)$")
     patch_size: int | None
+    pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
     embed_dim: int
     mean: list[float]
     std: list[float]

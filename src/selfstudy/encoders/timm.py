@@ -23,6 +23,7 @@ class EncoderSpec:
         channels: of the input.
         stem: ``stock``, ``small`` (first convolution stride 1, no max-pool; ResNets only) or ``auto``.
         patch_size: of vision transformers, in pixels, or ``auto``.
+        pool: how a vision transformer makes one vector of its tokens: ``token``, ``avg``, or ``auto``, its own way.
         pretrained: start from timm's weights, fetched by timm.
         long_run: whether training is long enough for the slower small stem to pay.
     """
@@ -32,6 +33,7 @@ class EncoderSpec:
     channels: int = 3
     stem: str = "auto"
     patch_size: int | Literal["auto"] | None = "auto"
+    pool: str | None = "auto"
     pretrained: bool = False
     long_run: bool = False
 
@@ -45,6 +47,11 @@ class TimmEncoder(nn.Module):
         self.embed_dim = int(network.num_features)  # type: ignore[arg-type]
         self.description, self.reason = description, reason
 
+    @property
+    def name(self) -> str:
+        """Timm's name of the network."""
+        return str(self.description["name"])
+
     def forward(self, x: Tensor) -> Tensor:
         """Embeddings (B, D) of normalised images (B, C, H, W)."""
         return self.network(x)  # type: ignore[no-any-return]
@@ -55,39 +62,53 @@ class TimmTokenEncoder(TimmEncoder):
 
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
         super().__init__(network, description, reason)
-        self.num_tokens = int(network.patch_embed.num_patches)  # type: ignore[union-attr,arg-type]
+        patches: Any = network.patch_embed
+        self.num_tokens = int(patches.num_patches)
+        self.grid: tuple[int, int] = tuple(patches.grid_size)
+        self.patch_size: tuple[int, int] = tuple(patches.patch_size)
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Patch tokens (B, N, D) of images (B, C, H, W).
+        """See :class:`selfstudy.encoders.base.TokenEncoder`."""
+        return self.embed_and_tokens(x, keep=keep)[1]
 
-        Args:
-            x: normalised images.
-            keep: (B, K) int64, the patches to encode; the others are never computed, and the result is (B, K, D).
-        """
+    def embed_and_tokens(
+        self,
+        x: Tensor,
+        *,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See :class:`selfstudy.encoders.base.TokenEncoder`."""
         net: Any = self.network
-        tokens = net._pos_embed(net.patch_embed(x))  # (B, P + N, D), P prefix tokens first
+        patches = net.patch_embed(x)  # (B, h, w, D): position embeddings are fitted to this grid
+        if mask is not None and mask_token is not None:
+            patches = torch.where(mask.view(*patches.shape[:-1], 1), mask_token.to(patches.dtype), patches)
+        tokens = net._pos_embed(patches)  # (B, P + N, D), P prefix tokens first
         prefix = net.num_prefix_tokens
         if keep is not None:
             kept = tokens[:, prefix:].gather(1, keep[:, :, None].expand(-1, -1, tokens.shape[2]))
             tokens = torch.cat([tokens[:, :prefix], kept], dim=1)
-        return net.norm(net.blocks(net.norm_pre(tokens)))[:, prefix:]  # type: ignore[no-any-return]
+        tokens = net.norm(net.blocks(net.norm_pre(tokens)))
+        return net.forward_head(tokens, pre_logits=True), tokens[:, prefix:]
 
 
 def build_encoder(spec: EncoderSpec) -> TimmEncoder:
     """A fresh encoder; ``description`` holds what rebuilds it, ``reason`` says why it has its stem.
 
     Raises:
-        UsageError: an unknown name, a stem or patch size the network cannot have.
+        UsageError: an unknown name, a stem or patch size the network cannot have, images too small for it.
         EnvironmentFault: pretrained weights that cannot be fetched.
     """
     _require_known(spec.name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
-    is_vit = spec.name.startswith(("vit_", "deit_"))
+    is_vit = timm.models.is_model_in_modules(spec.name.partition(".")[0], ["vision_transformer", "deit"])
     stem, reason, patch = "stock", "the network's own", None
     if is_vit:
         patch, reason = _patch_size(spec)
-        # Small views of multi-crop have fewer patches: their position embeddings are interpolated.
-        options |= {"img_size": tuple(spec.image_size), "patch_size": patch, "dynamic_img_size": True}
+        # Small views of multi-crop have fewer patches: their position embeddings are interpolated, their edges padded.
+        options |= {"img_size": tuple(spec.image_size), "patch_size": patch}
+        options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
     elif _is_resnet(spec.name):
         stem, reason = _stem(spec)
     elif spec.stem == "small":
@@ -97,12 +118,19 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
         use_small_stem(network)
     if not isinstance(getattr(network, "num_features", None), int):
         raise UsageError(f"{spec.name} gives no single vector per image\n'selfstudy encoders' lists networks that do")
+    _require_size(network, spec)
     description = {**asdict(spec), "image_size": list(spec.image_size), "stem": stem, "patch_size": patch}
+    description["pool"] = spec.pool if is_vit else "auto"
     cls = TimmTokenEncoder if is_vit else TimmEncoder
     return cls(network, {key: description[key] for key in _DESCRIBES}, reason)
 
 
-_DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size")
+_DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool")
+
+
+def pooling_options(pool: str | None) -> dict[str, Any]:
+    """Timm's arguments for a vision transformer that pools in this way, its last normalisation staying in place."""
+    return {"global_pool": pool, "fc_norm": False} if pool not in ("auto", None) else {}
 
 
 def spec_of(description: dict[str, Any]) -> EncoderSpec:
@@ -130,6 +158,20 @@ def _require_known(name: str) -> None:
             f"unknown encoder {name!r}{did_you_mean(name, models)}\n"
             f"any of timm's {len(models):,} names works; 'selfstudy encoders' lists good ones"
         )
+
+
+def _require_size(network: nn.Module, spec: EncoderSpec) -> None:
+    """Refuse images that shrink to nothing inside the network."""
+    height, width = spec.image_size
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, spec.channels, height, width))
+    except RuntimeError:
+        raise UsageError(
+            f"{spec.name} cannot take images of {height}x{width} px\n"
+            "use a larger --image-size (many networks need 32 px), or a ResNet"
+        ) from None
+    network.train()
 
 
 def _is_resnet(name: str) -> bool:

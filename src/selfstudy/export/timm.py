@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from selfstudy.encoders.store import load_encoder
-from selfstudy.encoders.timm import use_small_stem
+from selfstudy.encoders.timm import pooling_options, use_small_stem
 from selfstudy.export.result import ExportResult, write_and_compare
 
 
@@ -21,6 +21,7 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
     options = {"num_classes": 0, "in_chans": config["channels"]}
     if config["patch_size"]:
         options |= {"img_size": tuple(config["image_size"]), "patch_size": config["patch_size"]}
+        options |= pooling_options(config["pool"])
     small = config["stem"] == "small"
 
     def reload(file: Path) -> nn.Module:

@@ -56,6 +56,8 @@ def _standardised(x: Tensor) -> Tensor:
 class BarlowTwins(Method):
     """Barlow Twins around any encoder."""
 
+    family = "redundancy reduction"
+
     class Config(MethodConfig):
         """Settings of Barlow Twins."""
 

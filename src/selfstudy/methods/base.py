@@ -1,13 +1,15 @@
 """The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.errors import UsageError
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
+from selfstudy.views.spec import Spec
 
 
 class MethodConfig(BaseModel):
@@ -61,17 +63,27 @@ class Method(nn.Module):
     ``chance_loss`` and ``forward``. Everything that must survive a restart is a registered submodule or a persistent
     buffer. No subclass is subclassed again.
 
+    Attributes:
+        family: ``contrastive``, ``positives only``, ``redundancy reduction``, ``clustering``, ``distillation``,
+            ``masked prediction`` or ``classic pretext``.
+        uses_labels: whether it learns from class labels.
+        needs_tokens: whether it works on patches, so that only vision transformers will do.
+        pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
+
     Args:
         encoder: images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``.
         config: the method's settings; its defaults when left out.
 
     Raises:
-        UsageError: an encoder without ``embed_dim``.
+        UsageError: an encoder without ``embed_dim``, or without tokens where they are needed.
     """
 
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
+    family: ClassVar[str]
     uses_labels: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = False
+    pooling: ClassVar[str] = "auto"
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()
@@ -80,12 +92,18 @@ class Method(nn.Module):
                 f"{type(self).__name__} needs an encoder with an integer embed_dim, {type(encoder).__name__} has none\n"
                 "it is the length D of the vectors (B, D) that the encoder gives; set encoder.embed_dim = D"
             )
+        if self.needs_tokens and not isinstance(encoder, TokenEncoder):
+            given = getattr(encoder, "name", type(encoder).__name__)
+            raise UsageError(
+                f"{type(self).__name__} needs an encoder with tokens, got {given}\n"
+                "use a vision transformer, such as --encoder vit_tiny_patch16_224"
+            )
         self.encoder, self.embed_dim = encoder, int(encoder.embed_dim)  # type: ignore[arg-type]  # checked above
         self.config = config or self.Config()
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """The paper's views at this (height, width)."""
+    def default_views(size: tuple[int, int], channels: int = 3) -> Sequence[Spec]:
+        """The paper's views at this (height, width), and whatever else it needs of every image."""
         raise NotImplementedError
 
     @staticmethod
@@ -101,7 +119,11 @@ class Method(nn.Module):
         return None
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """The loss for one batch: ``views`` are (B, C, h, w) float32, normalised, in the order of the specs."""
+        """The loss for one batch.
+
+        ``views`` holds one tensor per spec of ``default_views``, in that order (a view taken ``count`` times, ``count``
+        times): views (B, C, h, w) float32, normalised; draws (B, count) float32; labels (B,) int64.
+        """
         raise NotImplementedError
 
     def before_step(self, progress: Progress) -> None:

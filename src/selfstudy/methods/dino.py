@@ -53,6 +53,8 @@ def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
 class DINO(Method):
     """DINO around any encoder."""
 
+    family = "distillation"
+
     class Config(MethodConfig):
         """Settings of DINO."""
 

@@ -32,6 +32,8 @@ from selfstudy.views.spec import View
 class MoCo(Method):
     """MoCo v2 around any encoder."""
 
+    family = "contrastive"
+
     class Config(MethodConfig):
         """Settings of MoCo v2."""
 

@@ -26,6 +26,8 @@ from selfstudy.views.spec import View
 class SimCLR(Method):
     """SimCLR around any encoder."""
 
+    family = "contrastive"
+
     class Config(MethodConfig):
         """Settings of SimCLR."""
 

@@ -161,7 +161,7 @@ class Trainer:
         for part in range(parts):
             began = time.perf_counter()
             crops = next(self._micro)
-            views = render(crops, self.data.views, self.plan.normalization, self.fabric.device)
+            views = render(crops, self.data.specs, self.plan.normalization, self.fabric.device)
             waited += time.perf_counter() - began
             failed |= crops.failed
             with self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1):

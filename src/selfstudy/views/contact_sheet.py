@@ -1,6 +1,6 @@
 """A picture of what a method will see: one row per image, the image itself and then every random view of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,25 +11,25 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import distort
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
-from selfstudy.views.spec import View
+from selfstudy.views.spec import Spec, View, one_each
 
 _GAP = 4
 _CELL = 96  # smallest side shown, in pixels
 
 
-def contact_sheet(images: Mapping[int, Tensor], views: list[View], *, seed: int) -> Image.Image:
+def contact_sheet(images: Mapping[int, Tensor], specs: Sequence[Spec], *, seed: int) -> Image.Image:
     """The views of epoch 0 under ``seed``, exactly as training draws them.
 
     Args:
         images: position in the data to (C, H, W), uint8 or float32 in [0, 1], of any sizes.
-        views: the specs.
+        specs: what the method asks for; only its views are shown.
         seed: the run's seed.
     """
-    flat = [view for view in views for _ in range(view.count)]
-    side = max(_CELL, max(max(view.size) for view in flat))
+    flat = {number: spec for number, spec in enumerate(one_each(specs)) if isinstance(spec, View)}
+    side = max(_CELL, max(max(view.size) for view in flat.values()))
     sheet = Image.new("RGB", ((side + _GAP) * (len(flat) + 1) + _GAP, (side + _GAP) * len(images) + _GAP), "white")
     for row, (position, image) in enumerate(images.items()):
-        cells = [as_float(image)] + [_render(image, view, seed, position, v) for v, view in enumerate(flat)]
+        cells = [as_float(image)] + [_render(image, view, seed, position, v) for v, view in flat.items()]
         for column, cell in enumerate(cells):
             picture = _picture(cell)
             scale = side / max(picture.size)
@@ -44,7 +44,7 @@ def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> T
     """View ``number`` of a sample in epoch 0: (C, h, w) float32."""
     keys = fold(seed, 0, torch.tensor([sample]), number)
     box = crop_boxes(view, keys, image.shape[-2], image.shape[-1])[0]
-    cut = resample_one(image, box, view.size, flip=bool(flips(view, keys)[0]))
+    cut = resample_one(image, box, view.size, flips(view, keys)[0].tolist())
     return distort(as_float(cut)[None].clone(), view, keys)[0]  # distort overwrites, and a full crop is the image
 
 

@@ -11,7 +11,8 @@ from selfstudy.ops.random import fold, uniform
 from selfstudy.views.spec import View
 
 _CANDIDATES = 10  # torchvision draws up to ten boxes before it falls back to a central one
-_BOX_STREAM, _FLIP_STREAM = 1, 2
+_BOX_STREAM, _FLIP_STREAM = 1, 2  # 3 to 7 are those of the colour operations
+_VERTICAL_STREAM = 8
 
 
 def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor | int) -> Tensor:
@@ -47,8 +48,10 @@ def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor |
 
 
 def flips(view: View, keys: Tensor) -> Tensor:
-    """Which images are mirrored: (B,) bool."""
-    return uniform(fold(keys, _FLIP_STREAM), 1)[:, 0] < view.flip
+    """Which images are mirrored left to right, and which top to bottom: (B, 2) bool."""
+    horizontal = uniform(fold(keys, _FLIP_STREAM), 1) < view.flip
+    vertical = uniform(fold(keys, _VERTICAL_STREAM), 1) < view.vertical_flip
+    return torch.cat([horizontal, vertical], dim=1)
 
 
 def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], flip: Tensor | None = None) -> Tensor:
@@ -61,13 +64,14 @@ def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], flip: Tensor 
         images: (B, C, H, W) uint8, or float32 in [0, 1].
         boxes: (B, 4) rows (top, left, height, width).
         size: (h, w) of the result.
-        flip: (B,) bool, rows to mirror left to right.
+        flip: (B, 2) bool, which to mirror left to right and top to bottom.
     """
     batch, channels, height, width = images.shape
     vertical = _weights(boxes[:, 0], boxes[:, 2], height, size[0])  # (B, h, H)
     horizontal = _weights(boxes[:, 1], boxes[:, 3], width, size[1])  # (B, w, W)
     if flip is not None:
-        horizontal = torch.where(flip[:, None, None], horizontal.flip(1), horizontal)
+        horizontal = torch.where(flip[:, :1, None], horizontal.flip(1), horizontal)
+        vertical = torch.where(flip[:, 1:, None], vertical.flip(1), vertical)
     if images.dtype == torch.uint8:
         vertical = vertical / 255
     pixels = images.to(torch.float32)
@@ -87,11 +91,14 @@ def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
     return weights / weights.sum(dim=2, keepdim=True)
 
 
-def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, int], *, flip: bool) -> Tensor:
-    """One crop of one image (C, H, W), for images of mixed sizes: (C, h, w) of the same dtype."""
+def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, int], flip: Sequence[bool]) -> Tensor:
+    """One crop of one image (C, H, W), for images of mixed sizes: (C, h, w) of the same dtype.
+
+    ``flip`` says whether to mirror it left to right and top to bottom.
+    """
     top, left, height, width = (int(value) for value in box)
     out: Tensor = TF.resized_crop(image, top, left, height, width, list(size), antialias=True)
-    return out.flip(-1) if flip else out
+    return out.flip([axis for axis, mirrored in zip((-1, -2), flip, strict=True) if mirrored]) if any(flip) else out
 
 
 def fit(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,5 +1,6 @@
-"""The data half of a method: which random views of an image it wants, as plain values."""
+"""The data half of a method: what it wants of every image, as plain values."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -12,6 +13,7 @@ class View(NamedTuple):
         scale: range of the random resized crop's area as a fraction of the image's; (1, 1) with ratio (1, 1) keeps all.
         ratio: range of the crop's aspect ratio (width / height), drawn log-uniformly.
         flip: probability of a horizontal flip.
+        vertical_flip: probability of a vertical one, for images without an up (satellite, microscope).
         jitter: strengths of brightness, contrast, saturation and hue (hue at most 0.5), as in torchvision.
         jitter_probability: probability that the colour jitter is applied at all.
         grayscale: probability of dropping colour (three channels only).
@@ -26,6 +28,7 @@ class View(NamedTuple):
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
+    vertical_flip: float = 0.0
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_probability: float = 0.8
     grayscale: float = 0.0
@@ -35,6 +38,23 @@ class View(NamedTuple):
     solarize_threshold: float = 0.5
 
 
-def num_views(views: list[View]) -> int:
-    """How many tensors a method receives for these specs."""
-    return sum(view.count for view in views)
+class Draws(NamedTuple):
+    """``count`` uniform random numbers of every image, for what a method decides image by image: a mask, a patch.
+
+    The method receives (B, count) float32 in [0, 1). Like a view they belong to the image, so neither the batch it is
+    in nor the number of processes changes them.
+    """
+
+    count: int  # type: ignore[assignment]  # as above
+
+
+class Labels(NamedTuple):
+    """The class number of every image, (B,) int64; only a method that says openly that it learns from labels asks."""
+
+
+Spec = View | Draws | Labels
+
+
+def one_each(specs: Sequence[Spec]) -> list[Spec]:
+    """One spec for each tensor that a method receives: a view taken ``count`` times stands ``count`` times."""
+    return [spec for spec in specs for _ in range(spec.count if isinstance(spec, View) else 1)]

@@ -1,0 +1,103 @@
+"""Changes to a method's own views: from none at all to those that suit other kinds of images than photographs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.views.spec import Spec, View
+
+_NO_COLOUR = {"jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
+
+
+def _none(view: View) -> View:
+    """The whole image, or its central square, at the view's size."""
+    return view._replace(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, vertical_flip=0.0, **_NO_COLOUR)
+
+
+def _weak(view: View) -> View:
+    """Crops and flips alone."""
+    return view._replace(**_NO_COLOUR)
+
+
+def _strong(view: View) -> View:
+    """SimCLR's colours at full strength (Chen et al. 2020, arXiv:2002.05709, appendix A)."""
+    return view._replace(jitter=(0.8, 0.8, 0.8, 0.2), jitter_probability=0.8, grayscale=0.2, blur=0.5)
+
+
+def _medical(view: View) -> View:
+    """Gray images whose brightness means something and whose findings are small: gentle crops, mild contrast."""
+    large = view.scale[1] == 1.0
+    return view._replace(scale=(0.3, 1.0) if large else view.scale, **(_NO_COLOUR | {"jitter": (0.2, 0.2, 0.0, 0.0)}))
+
+
+def _satellite(view: View) -> View:
+    """Images from above: no side is up, and colour tells one land use from another."""
+    colours = {"jitter": (0.4, 0.4, 0.2, 0.05), "grayscale": 0.0, "solarize": 0.0}
+    return view._replace(vertical_flip=0.5, **colours)
+
+
+PRESETS: dict[str, Callable[[View], View]] = {
+    "none": _none,
+    "weak": _weak,
+    "strong": _strong,
+    "medical": _medical,
+    "satellite": _satellite,
+}
+
+
+def changed(specs: Sequence[Spec], choice: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Spec]:
+    """A method's specs with their views changed; draws and labels stay.
+
+    Args:
+        specs: the method's own.
+        choice: ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in every view, or one such
+            mapping per view.
+
+    Raises:
+        UsageError: an unknown preset or field, a value that does not fit, or the wrong number of mappings.
+    """
+    views = [spec for spec in specs if isinstance(spec, View)]
+    if isinstance(choice, str):
+        new = views if choice == "auto" else [_preset(choice)(view) for view in views]
+    else:
+        mappings = [choice] * len(views) if isinstance(choice, Mapping) else list(choice)
+        if len(mappings) != len(views):
+            raise UsageError(
+                f"{len(mappings)} views were given, the method has {len(views)}\ngive one for each, in order"
+            )
+        new = [_with_fields(view, fields) for view, fields in zip(views, mappings, strict=True)]
+    remaining = iter(new)
+    return [next(remaining) if isinstance(spec, View) else spec for spec in specs]
+
+
+def _preset(name: str) -> Callable[[View], View]:
+    if name not in PRESETS:
+        raise UsageError(f"unknown views {name!r}{did_you_mean(name, PRESETS)}\nknown: auto, {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _with_fields(view: View, fields: Mapping[str, Any]) -> View:
+    """The view with some fields replaced, each checked against the value it replaces."""
+    values = {}
+    for name, value in fields.items():
+        if name not in View._fields:
+            raise UsageError(
+                f"unknown field {name!r} of a view{did_you_mean(name, View._fields)}\nknown: {', '.join(View._fields)}"
+            )
+        values[name] = _like(name, value, getattr(view, name))
+    return view._replace(**values)
+
+
+def _like(name: str, value: Any, old: Any) -> Any:
+    """``value`` as a number, or as as many numbers as ``old`` holds; sizes and counts whole and at least 1."""
+    numbers = list(value) if isinstance(value, list | tuple) else [value]
+    wanted = len(old) if isinstance(old, tuple) else 1
+    whole = isinstance(old[0] if isinstance(old, tuple) else old, int)
+    low = 1 if whole else 0
+    if len(numbers) != wanted or not all(
+        isinstance(n, int if whole else int | float) and not isinstance(n, bool) and n >= low for n in numbers
+    ):
+        kind = "whole number" if whole else "number"
+        raise UsageError(f"views: {name} needs {wanted} {kind}{'s' * (wanted > 1)} of at least {low}, got {value!r}")
+    converted = tuple(int(n) if whole else float(n) for n in numbers)
+    return converted if isinstance(old, tuple) else converted[0]

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from selfstudy.errors import UsageError
+from selfstudy.views.augment import augment
+from selfstudy.views.presets import PRESETS, changed
+from selfstudy.views.spec import Draws, View
+
+SPECS = [View((8, 8), count=2, jitter=(0.4, 0.4, 0.4, 0.1), blur=0.5), Draws(3), View((4, 4), scale=(0.05, 0.25))]
+
+
+def test_auto_changes_nothing():
+    assert changed(SPECS, "auto") == SPECS
+
+
+def test_none_shows_the_image_as_it_is():
+    image = torch.rand(5, 3, 8, 8)
+    view = changed(SPECS, "none")[0]
+    torch.testing.assert_close(augment(image, view, torch.arange(5)), image)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_keep_sizes_counts_and_draws(name):
+    for new, old in zip(changed(SPECS, name), SPECS, strict=True):
+        assert new == old if isinstance(old, Draws) else (new.size, new.count) == (old.size, old.count)
+
+
+def test_satellite_views_are_turned_upside_down_and_weak_ones_keep_their_colours():
+    assert changed(SPECS, "satellite")[0].vertical_flip == 0.5
+    weak = changed(SPECS, "weak")[0]
+    assert not any(weak.jitter) and weak.blur == 0 and weak.scale == SPECS[0].scale
+
+
+def test_fields_are_set_in_every_view_or_in_each():
+    assert [s.flip for s in changed(SPECS, {"flip": 0.1}) if isinstance(s, View)] == [0.1, 0.1]
+    each = changed(SPECS, [{"scale": [0.5, 1]}, {"size": [6, 6], "count": 4}])
+    assert each[0].scale == (0.5, 1.0) and each[2].size == (6, 6) and each[2].count == 4 and each[1] == SPECS[1]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("stong", "unknown views 'stong'; did you mean 'strong'"),
+        ({"jiter": 1}, "unknown field 'jiter' of a view; did you mean 'jitter'"),
+        ({"scale": 0.2}, "scale needs 2 numbers of at least 0, got 0.2"),
+        ({"count": 0}, "count needs 1 whole number of at least 1, got 0"),
+        ({"flip": "often"}, "flip needs 1 number of at least 0, got 'often'"),
+        ([{}], "1 views were given, the method has 2"),
+    ],
+)
+def test_what_is_no_view_is_refused(choice, message):
+    with pytest.raises(UsageError, match=message):
+        changed(SPECS, choice)
