@@ -1,0 +1,29 @@
+"""Assignments of images to prototypes that use every prototype equally."""
+
+import torch
+from torch import Tensor
+
+from selfstudy.ops.distributed import gather, rank, world_size
+from selfstudy.ops.precision import full_precision
+
+
+@full_precision
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    """Soft assignments whose rows sum to 1 and whose columns, over the global batch, come close to equal sums.
+
+    Args:
+        scores: (B, K) similarities of images and prototypes.
+        epsilon: of the entropy; smaller is harder. SwAV takes 0.05, DINOv2 its teacher's temperature.
+        iterations: of normalising columns and then rows; 3 in every paper that uses it.
+
+    Returns:
+        (B, K) probabilities, without gradient.
+
+    Source: Cuturi 2013, arXiv:1306.0895; Caron et al. 2020, arXiv:2006.09882, eq. 3 to 5.
+    """
+    log_q = gather(scores) / epsilon  # (W B, K); logarithms, so that no small epsilon overflows
+    for _ in range(iterations):
+        log_q = log_q - log_q.logsumexp(dim=0, keepdim=True)
+        log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)
+    return log_q.exp().chunk(world_size())[rank()]
