@@ -7,7 +7,9 @@ from selfstudy.encoders.timm import EncoderSpec, build_encoder, spec_of
 from selfstudy.errors import EnvironmentFault, UsageError
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "resnet18", "convnext_atto", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "resnet18", "convnext_atto", "vit_tiny_patch16_224", "lcnet_050", "mobilenetv3_small_050"]
+)
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_an_encoder_gives_one_vector_per_image(name, channels):
     encoder = build_encoder(EncoderSpec(name, (32, 48), channels)).eval()

@@ -44,7 +44,8 @@ class TimmEncoder(nn.Module):
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
         super().__init__()
         self.network = network
-        self.embed_dim = int(network.num_features)  # type: ignore[arg-type]
+        # Where timm keeps a layer between pooling and classifier, its width is that of the output.
+        self.embed_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
         self.description, self.reason = description, reason
 
     @property
