@@ -7,12 +7,15 @@ from torch import Tensor, nn
 from selfstudy.ops.precision import full_precision
 
 
-def mlp(sizes: list[int], *, norm: bool = True, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+def mlp(
+    sizes: list[int], *, norm: bool = True, last_norm: bool = False, activation: type[nn.Module] = nn.ReLU
+) -> nn.Sequential:
     """Linear layers of these sizes with BatchNorm and an activation between them.
 
     Args:
         sizes: input, hidden and output widths, e.g. ``[512, 2048, 128]``.
         norm: BatchNorm after every hidden layer (which then has no bias of its own).
+        last_norm: BatchNorm without scale and shift after the last layer (which then has no bias of its own).
         activation: after every hidden layer.
     """
     layers: list[nn.Module] = []
@@ -22,7 +25,11 @@ def mlp(sizes: list[int], *, norm: bool = True, activation: type[nn.Module] = nn
             *([nn.BatchNorm1d(fan_out)] if norm else []),
             activation(),
         ]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+    layers += [
+        nn.Linear(sizes[-2], sizes[-1], bias=not last_norm),
+        *([nn.BatchNorm1d(sizes[-1], affine=False)] if last_norm else []),
+    ]
+    return nn.Sequential(*layers)
 
 
 class PrototypeHead(nn.Module):

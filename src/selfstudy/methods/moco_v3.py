@@ -1,0 +1,109 @@
+"""MoCo v3: every query finds its key, from a slowly moving encoder, among the keys of the batch (Chen et al. 2021).
+
+Paper: An Empirical Study of Training Self-Supervised Vision Transformers, arXiv:2104.02057; the loss is eq. 1 in both
+directions as in algorithm 1, here :func:`selfstudy.ops.contrastive.info_nce_in_batch` times 2 T.
+
+Differences from the authors' code:
+
+- The key encoder moves after the optimizer step, theirs before the next forward pass: the same but for the first.
+- Every encoder has the heads that they give to vision transformers: three layers, then two, BatchNorm after each.
+  Their ResNets have a projector of two layers, and no BatchNorm at the predictor's end.
+- The patch embedding of a vision transformer is frozen as the encoder's library made it, theirs by its own rule.
+- Momentum and width follow the length of the run: with 0.99 the keys of 300 steps would stay near their random start.
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.ema import EMA
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.contrastive import info_nce_in_batch
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Cosine, Progress
+from selfstudy.views.spec import View
+
+
+class MoCoV3(Method):
+    """MoCo v3 around any encoder."""
+
+    family = "contrastive"
+
+    class Config(MethodConfig):
+        """Settings of MoCo v3."""
+
+        temperature: Annotated[float, Field(gt=0, description="0.2 for vision transformers, 1 for their ResNets")] = 0.2
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the key encoder at the start; 1 at the end")] = (
+            0.99
+        )
+        hidden_dim: Annotated[int, Field(gt=0, description="width of projector and predictor")] = 4096
+        projection_dim: Annotated[int, Field(gt=0, description="size of queries and keys")] = 256
+        freeze_patches: Annotated[bool, Field(description="keep a ViT's patch embedding as it is; steadier")] = True
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        hidden, out = self.config.hidden_dim, self.config.projection_dim
+        if self.config.freeze_patches:
+            _freeze_patch_embedding(self.encoder)
+        self.projector = mlp([self.embed_dim, hidden, hidden, out], last_norm=True)
+        self.predictor = mlp([out, hidden, out], last_norm=True)
+        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """BYOL's asymmetric pair; small images are not blurred, and their crops keep a fifth of the area."""
+        small = max(size) <= 64
+        blur, other_blur, area = (0.0, 0.0, 0.2) if small else (1.0, 0.1, 0.08)
+        view = View(size, scale=(area, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, blur=blur)
+        return [view, view._replace(blur=other_blur, solarize=0.2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """The paper's AdamW for long runs; a higher rate, a faster key encoder and narrow heads for short ones."""
+        steps, batch = facts.total_steps, facts.batch_size
+        if steps >= 10_000:
+            return Recipe(
+                optimizer={"name": "adamw", "lr": 1.5e-4 * batch / 256, "weight_decay": 0.1, "warmup": 0.13},
+                method={},
+                reasons={"optimizer.lr": f"0.00015 x batch size {batch} / 256, the paper's linear rule"},
+            )
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"momentum": round(min(0.99, max(0.9, 1 - 12 / steps)), 5), "hidden_dim": 1024},
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256): only {steps:,} steps",
+                "method.momentum": f"so that the key encoder turns over several times in {steps:,} steps",
+                "method.hidden_dim": f"for {steps:,} steps",
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every key equally likely, in both directions."""
+        return 4 * self.config.temperature * math.log(batch_size), "4 T ln B"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Queries of either view against the keys of the other, one view after the other as in the authors' code."""
+        first, second = views
+        embedding = self.encoder(first)  # (B, D)
+        queries = (gather(self.predictor(self.projector(h))) for h in (embedding, self.encoder(second)))
+        keys = (gather(self.teacher(view)) for view in (second, first))
+        t = self.config.temperature
+        one, other = (info_nce_in_batch(q, k, t) for q, k in zip(queries, keys, strict=True))
+        return StepOutput(2 * t * (one + other), {}, embedding.detach())
+
+    def after_step(self, progress: Progress) -> None:
+        """The key encoder follows, with a momentum that rises to 1."""
+        momentum = Cosine(self.config.momentum, 1.0)(progress)
+        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)
+
+
+def _freeze_patch_embedding(encoder: nn.Module) -> None:
+    """Take the parameters that turn pixels into patches out of training (section 4.2); ResNets have none."""
+    for name, parameter in encoder.named_parameters():
+        if "patch_embed" in name:
+            parameter.requires_grad_(False)

@@ -1,0 +1,114 @@
+"""NNCLR: the positive of a view is the nearest neighbour of the other among earlier images (Dwibedi et al. 2021).
+
+Paper: With a Little Help from My Friends, arXiv:2104.14548; loss eq. 3 on the nearest neighbours of eq. 4,
+with a predictor and in both directions (section 3.2), here :func:`nearest` and
+:func:`selfstudy.ops.contrastive.info_nce_in_batch`.
+
+Differences from the paper:
+
+- The queue is about 24 batches, as the paper's is, and at most an eighth of the images: when it held them all, an
+  image's nearest neighbour would mostly be itself.
+- The default optimizer is AdamW; LARS is meant for batches of thousands (``optimizer.name=lars``).
+- The BatchNorm at the projector's end has no scale and shift, which the predictor's first layer could undo.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.nn.queue import Queue
+from selfstudy.ops.contrastive import info_nce_in_batch
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+
+@full_precision
+@torch.no_grad()
+def nearest(projections: Tensor, support: Tensor) -> Tensor:
+    """The item of the support set nearest to each projection.
+
+    Args:
+        projections: (B, D); normalised here.
+        support: (K, D) of unit length.
+
+    Returns:
+        (B, D) rows of ``support``, without gradient.
+
+    Source: Dwibedi et al. 2021, arXiv:2104.14548, eq. 4.
+    """
+    similarity = F.normalize(projections, dim=1) @ support.T  # (B, K)
+    return support[similarity.argmax(dim=1)]
+
+
+class NNCLR(Method):
+    """NNCLR around any encoder."""
+
+    family = "contrastive"
+
+    class Config(MethodConfig):
+        """Settings of NNCLR."""
+
+        temperature: Annotated[float, Field(gt=0)] = 0.1
+        queue_size: Annotated[int, Field(ge=1, description="earlier projections to find neighbours among")] = 98304
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's two hidden layers")] = 2048
+        predictor_dim: Annotated[int, Field(gt=0, description="width of the predictor's hidden layer")] = 4096
+        projection_dim: Annotated[int, Field(gt=0, description="size of projections and predictions")] = 256
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        hidden, out = self.config.hidden_dim, self.config.projection_dim
+        self.projector = mlp([self.embed_dim, hidden, hidden, out], last_norm=True)
+        self.predictor = mlp([out, self.config.predictor_dim, out])
+        self.queue = Queue(out, self.config.queue_size)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """SimCLR's augmentation; of small images larger crops, half the colour and no blur."""
+        jitter, area, blur = (0.8, 0.8, 0.8, 0.2), 0.08, 0.5
+        if max(size) <= 64:
+            jitter, area, blur = (0.4, 0.4, 0.4, 0.1), 0.2, 0.0
+        return [View(size, count=2, scale=(area, 1.0), jitter=jitter, grayscale=0.2, blur=blur)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """The queue from the batch and the number of images; narrow heads for short runs."""
+        batch, short = facts.batch_size, facts.total_steps < 10_000
+        queue = max(batch, min(98304, 24 * batch, facts.num_images // 8 // batch * batch))
+        narrow = {"hidden_dim": 1024, "predictor_dim": 1024} if short else {}
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"queue_size": queue, **narrow},
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
+                "method.queue_size": f"24 batches of {batch}, at most an eighth of {facts.num_images:,} images",
+                **{f"method.{name}": f"for {facts.total_steps:,} steps" for name in narrow},
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every image of the batch equally likely."""
+        return math.log(batch_size), "ln B"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Neighbours of either view against predictions of the other; then the first view joins the queue."""
+        embedding = self.encoder(views[0])  # (B, D)
+        z = [self.projector(embedding), self.projector(self.encoder(views[1]))]  # (B, P) each
+        neighbours = [nearest(each, self.queue.items) for each in z]
+        one, other = (
+            info_nce_in_batch(gather(neighbour), gather(self.predictor(each)), self.config.temperature)
+            for neighbour, each in zip(neighbours, reversed(z), strict=True)
+        )
+        similarity = F.cosine_similarity(z[0].detach(), neighbours[0], dim=1).mean()
+        if self.training:
+            self.queue.push(F.normalize(gather(z[0].detach()).to(self.queue.items.dtype), dim=1))
+        return StepOutput((one + other) / 2, {"neighbour_similarity": similarity}, embedding.detach())

@@ -1,0 +1,72 @@
+"""SupCon: all images of one class attract, all others repel; the one method that takes labels (Khosla et al. 2020).
+
+Paper: Supervised Contrastive Learning, arXiv:2004.11362; the loss is eq. 2 (L_out), in
+:func:`selfstudy.ops.contrastive.supervised_contrastive`. The projector is that of section 3.1.
+
+Differences from the authors' code:
+
+- The loss is not multiplied by T / 0.07, so that it stays a cross entropy; the learning rate is chosen for that.
+- Views are those of their PyTorch code; the paper's best results come from AutoAugment.
+- The default optimizer is AdamW; theirs is SGD (``optimizer.name=sgd``), and LARS for batches of thousands.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.contrastive import supervised_contrastive
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Labels, Spec, View
+
+
+class SupCon(Method):
+    """SupCon around any encoder; an image alone in its class has its other view as positive."""
+
+    family = "contrastive"
+    uses_labels = True
+
+    class Config(MethodConfig):
+        """Settings of SupCon."""
+
+        temperature: Annotated[float, Field(gt=0, description="0.1 throughout the paper")] = 0.1
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector, which has no BatchNorm")] = 2048
+        projection_dim: Annotated[int, Field(gt=0, description="size of the projections")] = 128
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.projector = mlp([self.embed_dim, self.config.hidden_dim, self.config.projection_dim], norm=False)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """Two crops of at least a fifth of the area with mild colours, as in the authors' code, and the label."""
+        return [View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2), Labels()]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW with a square-root rule; the paper's settings otherwise."""
+        scale = (facts.batch_size / 256) ** 0.5
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * scale, "weight_decay": 1e-4, "warmup": 0.05},
+            method={},
+            reasons={"optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)"},
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every other view equally likely, whatever the classes."""
+        return math.log(2 * batch_size - 1), "ln(2B - 1)"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode both views in one call, as the authors' code does; contrast by class over the global batch."""
+        *images, labels = views  # labels (B,) int64
+        embedding = self.encoder(torch.cat(images))  # (2B, D)
+        projections = torch.cat([gather(part) for part in self.projector(embedding).chunk(len(images))])
+        loss = supervised_contrastive(projections, gather(labels), self.config.temperature)
+        return StepOutput(loss, {}, embedding[: len(labels)].detach())
