@@ -1,0 +1,114 @@
+"""LeJEPA: all views of an image meet in one place, and the places of all images are Gaussian (Balestriero et al. 2025).
+
+Paper: LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics, arXiv:2511.08544. The loss is
+``(1 - lambda) x`` :func:`invariance` ``+ lambda x`` :func:`selfstudy.ops.sigreg.sigreg` of every view, averaged over
+views (section 5, algorithm 2). No teacher, no stop-gradient, no queue: the second term alone keeps images apart.
+
+Differences from the authors' code:
+
+- SIGReg as their library and MINIMAL.md integrate it: 17 points on [0, 3], doubled; algorithm 1 prints [-5, 5].
+- The squared distance is averaged over dimensions, as in their code; the paper's formula sums them.
+- Their slices come from a step counter kept in the module; here they are a function of the step, the same on all
+  processes, so they need no state.
+- Small views are half the size (112 of 224; theirs 98), and images up to 64 px have four large views instead: their
+  halves show too little, and MINIMAL.md trains with four views of one size.
+- The learning rate of MINIMAL.md for short runs; that of the README for long ones.
+"""
+
+from itertools import groupby
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.random import generator
+from selfstudy.ops.schedules import Progress
+from selfstudy.ops.sigreg import sigreg, unit_slices
+from selfstudy.views.spec import View
+
+_STREAM = 2511_08544  # keeps the slices apart from whatever else is keyed by the step
+
+
+@full_precision
+def invariance(projections: Tensor, large: int) -> Tensor:
+    """Mean squared distance of every view from the mean of its image's large views.
+
+    Args:
+        projections: (V, B, D), the large views first.
+        large: how many views are large.
+
+    Returns:
+        () float32 (float64 for float64 input), averaged over views, images and dimensions.
+
+    Source: Balestriero & LeCun 2025, arXiv:2511.08544, section 5 and algorithm 2.
+    """
+    return (projections - projections[:large].mean(dim=0)).square().mean()
+
+
+class LeJEPA(Method):
+    """LeJEPA around any encoder."""
+
+    family = "redundancy reduction"
+
+    class Config(MethodConfig):
+        """Settings of LeJEPA."""
+
+        sigreg_weight: Annotated[float, Field(gt=0, lt=1, description="lambda, the one to tune: 0.01 to 0.1")] = 0.05
+        slices: Annotated[int, Field(gt=0, description="random directions per step; 256 to 1,024")] = 1024
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
+        projection_dim: Annotated[int, Field(gt=0, description="of the Gaussian space; 16 to 512")] = 128
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        hidden = self.config.hidden_dim
+        self.projector = mlp([self.embed_dim, hidden, hidden, self.config.projection_dim])
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """Two large views and six small ones, coloured alike; four large ones of small images, without blur."""
+        colours = View(size, jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, solarize=0.2)
+        if max(size) <= 64:
+            return [colours._replace(count=4, scale=(0.2, 1.0))]
+        half = (size[0] // 2, size[1] // 2)
+        large = colours._replace(count=2, scale=(0.3, 1.0), blur=0.5)
+        return [large, large._replace(size=half, count=6, scale=(0.05, 0.3))]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW; short runs get the learning rate, slices and width that they can use."""
+        short = facts.total_steps < 10_000
+        base = 2e-3 if short else 5e-4
+        width = {"slices": 256, "hidden_dim": 1024, "projection_dim": 64}
+        return Recipe(
+            optimizer={
+                "name": "adamw",
+                "lr": base * (facts.batch_size / 256) ** 0.5,
+                "weight_decay": 5e-4,
+                "warmup": 0.05,
+            },
+            method=width if short else {},
+            reasons={
+                "optimizer.lr": f"{base} x sqrt(batch size {facts.batch_size} / 256)",
+                "optimizer.weight_decay": "the authors' for convolutional networks; 0.05 for vision transformers",
+                **({f"method.{name}": f"enough for {facts.total_steps:,} steps" for name in width} if short else {}),
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode views of one size together, project all together; the first size is the large one."""
+        sizes = [list(same) for _, same in groupby(views, key=lambda view: view.shape)]
+        embedding = torch.cat([self.encoder(torch.cat(same)) for same in sizes])  # (V B, D)
+        projections = self.projector(embedding).unflatten(0, (len(views), -1))  # (V, B, P)
+        drawn = unit_slices(projections.shape[2], self.config.slices, generator(_STREAM, progress.step))
+        agreement = invariance(projections, len(sizes[0]))
+        gaussian = sigreg(projections, drawn.to(projections.device))
+        weight = self.config.sigreg_weight
+        loss = (1 - weight) * agreement + weight * gaussian
+        metrics = {"invariance": agreement.detach(), "sigreg": gaussian.detach()}
+        return StepOutput(loss, metrics, embedding[: len(views[0])].detach())

@@ -1,0 +1,147 @@
+"""SwAV: the prototypes that one view is assigned to are predicted from the other views (Caron et al. 2020).
+
+Paper: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, arXiv:2006.09882. The loss is eq. 1
+and 2 over all pairs of views, here :func:`swav_loss`; the assignments ("codes") share the prototypes out equally
+(eq. 3 to 5, :func:`selfstudy.ops.sinkhorn.sinkhorn`).
+
+Differences from the authors' code:
+
+- The queue holds global batches, and each process brings its share to Sinkhorn; theirs is a queue per process. It is
+  pushed from the beginning, so that it is full when its time comes.
+- Small views are half the size (112 of 224; theirs 96). Images up to 64 px, whose halves show too little, have none.
+- The number of prototypes follows images and length of the run: 3,000 are for a million images.
+- AdamW by default instead of SGD with LARC, which is meant for large batches.
+"""
+
+import math
+from itertools import groupby
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.nn.queue import Queue
+from selfstudy.ops.distributed import gather, rank, world_size
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.ops.sinkhorn import sinkhorn
+from selfstudy.views.spec import View
+
+_LARGE = 2  # views that codes are computed of
+
+
+@full_precision
+def swav_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
+    """Cross entropy of the codes of every large view and the prediction of every other view, averaged over the pairs.
+
+    Args:
+        scores: (V, B, K) similarities of views and prototypes, the large views first.
+        codes: (G, B, K) assignments of the G large views, rows summing to 1.
+        temperature: of the prediction.
+
+    Returns:
+        () float32 (float64 for float64 input). With equal scores it is ln K.
+
+    Source: Caron et al. 2020, arXiv:2006.09882, eq. 1 and 2, and eq. 6 for more than two views.
+    """
+    log_p = F.log_softmax(scores / temperature, dim=2)
+    pairs = [(g, v) for g in range(len(codes)) for v in range(len(scores)) if g != v]
+    return torch.stack([-(codes[g] * log_p[v]).sum(dim=1).mean() for g, v in pairs]).mean()
+
+
+@full_precision
+def similarities(projections: Tensor, prototypes: Tensor) -> Tensor:
+    """Products (..., K) of normalised projections (..., P) and prototypes (K, P)."""
+    return F.normalize(projections, dim=-1) @ prototypes.T
+
+
+class SwAV(Method):
+    """SwAV around any encoder."""
+
+    family = "clustering"
+
+    class Config(MethodConfig):
+        """Settings of SwAV."""
+
+        prototypes: Annotated[int, Field(gt=1, description="K; several times the number of classes")] = 3000
+        temperature: Annotated[float, Field(gt=0)] = 0.1
+        epsilon: Annotated[float, Field(gt=0, description="of Sinkhorn; smaller gives harder codes")] = 0.05
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
+        projection_dim: Annotated[int, Field(gt=0, description="size of the space the prototypes live in")] = 128
+        queue_size: Annotated[int, Field(ge=0, description="3,840 helps batches smaller than K; 0 for none")] = 0
+        queue_from: Annotated[float, Field(ge=0, le=1, description="fraction of training before the queue")] = 0.075
+        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with fixed prototypes")] = 0.01
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        c = self.config
+        self.projector = mlp([self.embed_dim, c.hidden_dim, c.projection_dim])
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(c.prototypes, c.projection_dim), dim=1))
+        self.queue = Queue(_LARGE * c.projection_dim, c.queue_size)  # a row holds an image's large views side by side
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """SimCLR's colours on two large views and six small ones; the two alone, milder and sharp, of small images."""
+        if max(size) <= 64:
+            return [View(size, count=_LARGE, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)]
+        large = View(size, count=_LARGE, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
+        return [large, large._replace(size=(size[0] // 2, size[1] // 2), count=6, scale=(0.05, 0.14))]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Prototypes from images and views; a queue for long runs with fewer images in a batch than prototypes."""
+        steps, batch = facts.total_steps, facts.batch_size
+        prototypes = max(32, min(3000, facts.num_images // 64, steps * batch // 128))
+        queue = min(3840, facts.num_images // 8) // batch * batch if 10_000 <= steps and batch < prototypes else 0
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"prototypes": prototypes, "queue_size": queue},
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
+                "method.prototypes": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
+                "method.queue_size": f"for batches of {batch} and {prototypes} prototypes, {steps:,} steps",
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every prototype equally likely."""
+        return math.log(self.config.prototypes), "ln K"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Views of one size are encoded together; codes of the large views are predicted from all others."""
+        sizes = groupby(views, key=lambda view: view.shape)
+        embedding = torch.cat([self.encoder(torch.cat(list(same))) for _, same in sizes])  # (V B, D)
+        projections = self.projector(embedding).unflatten(0, (len(views), -1))  # (V, B, P)
+        codes = self._codes(projections[:_LARGE].detach(), progress)  # (G, B, K)
+        loss = swav_loss(similarities(projections, self.prototypes), codes, self.config.temperature)
+        if self.training and self.config.queue_size:
+            self.queue.push(gather(projections[:_LARGE].detach().transpose(0, 1).flatten(1)))
+        entropy = torch.special.entr(codes).sum(dim=2).mean()
+        return StepOutput(loss, {"code_entropy": entropy}, embedding[: len(views[0])].detach())
+
+    def _codes(self, large: Tensor, progress: Progress) -> Tensor:
+        """Codes (G, B, K) of the large views (G, B, P), shared out among the batch and the queue, once due and full."""
+        c, batch = self.config, large.shape[1]
+        if progress.fraction >= c.queue_from and progress.step * batch * world_size() >= c.queue_size:
+            share = self.queue.items[rank() :: world_size()][: c.queue_size // world_size()]
+            large = torch.cat(
+                [large, share.view(len(share), _LARGE, large.shape[2]).transpose(0, 1)], dim=1
+            )  # (G, B + Q, P)
+        scores = similarities(large, self.prototypes)
+        return torch.stack([sinkhorn(view, c.epsilon, iterations=3)[:batch] for view in scores])
+
+    def before_step(self, progress: Progress) -> None:
+        """Hold the prototypes still at the very beginning, while the projections say nothing yet."""
+        if progress.fraction < self.config.freeze_fraction:
+            self.prototypes.grad = None
+
+    @torch.no_grad()
+    def after_step(self, progress: Progress) -> None:
+        """Bring the prototypes back to length 1."""
+        self.prototypes.copy_(F.normalize(self.prototypes, dim=1))
