@@ -1,9 +1,11 @@
 """Masks: uniform, a function of the image's own draws, with the same number of hidden patches in every image."""
 
+import math
+
 import pytest
 import torch
 
-from selfstudy.ops.masks import part_of, patch_draws, random_order, square_mask
+from selfstudy.ops.masks import patch_draws, random_order, square_mask, visible_count
 
 
 def _draws(images, count=2, seed=0):
@@ -38,8 +40,9 @@ def test_an_order_holds_every_patch_once():
     assert torch.equal(random_order(torch.tensor([[0.5, 0.1, 0.5, 0.1]])), torch.tensor([[1, 3, 0, 2]]))
 
 
-def test_a_part_is_never_nothing_and_never_all():
-    assert [part_of(16, 0.25), part_of(10, 0.25), part_of(4, 0.1), part_of(4, 0.99)] == [4, 2, 1, 3]
+def test_something_is_always_visible_and_something_always_hidden():
+    counts = [visible_count(*case) for case in [(196, 0.75), (49, 0.6), (4, 0.99), (4, 0.01)]]
+    assert counts == [49, 19, 1, 3]
 
 
 @pytest.mark.parametrize(("grid", "side", "taken"), [((4, 6), 2, 2), ((9, 11), 2, 1), ((6, 9), 4, 3)])
@@ -49,7 +52,7 @@ def test_a_mask_of_squares_hides_whole_squares_the_same_number_in_every_image(gr
     squares = mask.view(shape).transpose(2, 3).flatten(3)  # (B, rows, columns, side x side)
     assert torch.equal(squares.all(dim=3), squares.any(dim=3))
     total = squares.shape[1] * squares.shape[2]
-    assert (squares[..., 0].flatten(1).sum(dim=1) == int(0.6 * total)).all()
+    assert (squares[..., 0].flatten(1).sum(dim=1) == math.ceil(0.6 * total)).all()
 
 
 def test_every_square_is_hidden_equally_often():

@@ -35,13 +35,13 @@ def random_order(draws: Tensor) -> Tensor:
     return draws.argsort(dim=1, stable=True)  # stable, so that equal numbers fall alike on every device
 
 
-def part_of(total: int, share: float) -> int:
-    """``share`` of ``total`` things rounded down, but at least one and never all of them (``total`` being above 1)."""
-    return min(max(int(total * share), 1), total - 1)
+def visible_count(total: int, share: float) -> int:
+    """How many of ``total`` patches stay visible when ``share`` is hidden: rounded down, but never none and never all."""
+    return min(max(int(total * (1 - share)), 1), total - 1)
 
 
 def square_mask(draws: Tensor, grid: tuple[int, int], *, side: int, share: float) -> Tensor:
-    """Hides ``share`` of every image in squares of ``side`` x ``side`` patches, the same number in every image.
+    """Hidden patches, ``share`` of every image, in squares of ``side`` x ``side`` patches, the same number in every image.
 
     Where the grid cannot be tiled with such squares, the next smaller ones that tile it are taken.
 
@@ -49,7 +49,7 @@ def square_mask(draws: Tensor, grid: tuple[int, int], *, side: int, share: float
         draws: (B, K) uniform numbers of every image.
         grid: (rows, columns) of patches.
         side: of a square, in patches.
-        share: of the squares that is hidden, in (0, 1).
+        share: of the squares that is hidden, in (0, 1), rounded up.
 
     Returns:
         (B, N) bool, True where a patch is hidden.
@@ -58,7 +58,8 @@ def square_mask(draws: Tensor, grid: tuple[int, int], *, side: int, share: float
     """
     side = next(s for s in range(side, 0, -1) if grid[0] % s == 0 and grid[1] % s == 0)
     rows, columns = grid[0] // side, grid[1] // side
-    chosen = random_order(patch_draws(draws, rows * columns))[:, : part_of(rows * columns, share)]
-    mask = torch.zeros(len(draws), rows * columns, dtype=torch.bool, device=draws.device)
-    squares = mask.scatter(1, chosen, True).view(-1, rows, columns)
+    order = random_order(patch_draws(draws, rows * columns))
+    hidden = torch.ones_like(order, dtype=torch.bool)
+    hidden = hidden.scatter(1, order[:, : visible_count(rows * columns, share)], False)
+    squares = hidden.view(-1, rows, columns)
     return squares.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2).flatten(1)  # (B, N)
