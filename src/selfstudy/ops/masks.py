@@ -36,14 +36,15 @@ def random_order(draws: Tensor) -> Tensor:
 
 
 def visible_count(total: int, share: float) -> int:
-    """How many of ``total`` patches stay visible when ``share`` is hidden: rounded down, but never none and never all."""
+    """How many of ``total`` patches stay visible when ``share`` is hidden, rounded down; never none, never all."""
     return min(max(int(total * (1 - share)), 1), total - 1)
 
 
 def square_mask(draws: Tensor, grid: tuple[int, int], *, side: int, share: float) -> Tensor:
-    """Hidden patches, ``share`` of every image, in squares of ``side`` x ``side`` patches, the same number in every image.
+    """Which patches are hidden: ``share`` of every image, in squares of ``side`` x ``side`` patches.
 
-    Where the grid cannot be tiled with such squares, the next smaller ones that tile it are taken.
+    Every image has the same number of hidden patches. Where such squares do not tile the grid, the next smaller ones
+    that do are taken.
 
     Args:
         draws: (B, K) uniform numbers of every image.
