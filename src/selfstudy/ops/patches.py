@@ -9,15 +9,16 @@ def patchify(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
 
     Patches are numbered row by row; within one, pixels run row by row and the channels of a pixel stand together.
     """
-    (height, width), (p, q) = images.shape[2:], patch_size
-    cells = images.unflatten(3, (width // q, q)).unflatten(2, (height // p, p))  # (B, C, rows, p, columns, q)
-    return cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    (b, c, height, width), (p, q) = images.shape, patch_size
+    cells = images.reshape(b, c, height // p, p, width // q, q).permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, p, q, C)
+    return cells.reshape(b, -1, p * q * c)
 
 
 def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
     """Images (B, C, H, W) of patches (B, N, P) on a grid of (rows, columns): the inverse of :func:`patchify`."""
-    cells = patches.unflatten(2, (*patch_size, -1)).unflatten(1, grid)  # (B, rows, columns, p, q, C)
-    return cells.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+    (rows, columns), (p, q) = grid, patch_size
+    cells = patches.reshape(len(patches), rows, columns, p, q, -1).permute(0, 5, 1, 3, 2, 4)
+    return cells.reshape(len(patches), -1, rows * p, columns * q)  # of (B, C, rows, p, columns, q)
 
 
 def take(rows: Tensor, which: Tensor) -> Tensor:
