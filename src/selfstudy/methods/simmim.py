@@ -12,6 +12,7 @@ Differences from the authors' code:
 - The learning rate falls along a cosine; theirs, for ViT, drops to a tenth after seven eighths of training.
 """
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -62,8 +63,7 @@ class SimMIM(Method):
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
-        height, width = self.encoder.patch_size
-        self.head = nn.Linear(self.embed_dim, height * width * self.encoder.channels)
+        self.head = nn.Linear(self.embed_dim, math.prod(self.encoder.patch_size) * self.encoder.channels)
         self.mask_token = nn.Parameter(torch.empty(self.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
