@@ -129,5 +129,5 @@ class Data2Vec(Method):
         return embedding, block_targets(torch.stack(blocks))
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows (eq. 1)."""
+        """The teacher follows (section 3.3)."""
         self.teacher.move_toward(self.encoder, self.config.momentum)
