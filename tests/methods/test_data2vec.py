@@ -113,11 +113,22 @@ def test_the_teacher_sees_the_whole_image_and_the_student_the_masked_one():
     (((images,), given),) = calls
     mask = given["mask"]
     assert torch.equal(images, views[0]) and given["mask_token"] is method.mask_token
-    assert (mask.sum(dim=1) == 16).all()
+    assert torch.equal(mask, method._mask(views[1]))
     _, blocks = copy.deepcopy(method.teacher.module).embed_and_blocks(views[0], 2)
     targets = block_targets(torch.stack(blocks).detach())
     predicted = method.head(original(views[0], mask=mask, mask_token=method.mask_token)[1]).detach()
     assert float(output.loss.detach()) == pytest.approx(slow_data2vec(predicted, targets, mask, 2.0), rel=1e-5)
+
+
+def test_the_same_number_is_hidden_in_every_image_and_it_is_rectangles_filled_up():
+    method = _method()
+    draws = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
+    mask = method._mask(draws)
+    assert (mask.sum(dim=1) == 24 - int(24 * 0.4)).all() and len(mask.unique(dim=0)) > 150
+    sides = mask.view(-1, 4, 6)
+    neighbours = (sides[:, :, 1:] == sides[:, :, :-1]).float().mean()
+    assert neighbours > 0.65  # of patches hidden one by one, half are like their neighbour
+    assert torch.equal(method._mask(draws[150:]), mask[150:])
 
 
 def test_the_number_of_blocks_changes_the_targets():

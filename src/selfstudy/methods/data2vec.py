@@ -7,8 +7,8 @@ Differences from the authors' code:
 
 - The encoder is any vision transformer, with its own position embeddings and without their shared relative position
   bias, stochastic depth, attention dropout and layer scale.
-- Hidden patches come in squares of ``mask_side`` patches instead of BEiT's random rectangles: the same number is hidden
-  in every image, and a mask is a function of the image's own draws.
+- The rectangles that hide patches are filled up with single ones where they leave the ratio short, so that every image
+  counts the same; the authors' give up on the rest.
 - Momentum is derived from the length of the run: with the paper's 0.9998 the teacher of 1,000 steps hardly moves.
 - The embedding that monitors see is the teacher's, of the whole image, which costs no other pass. What users take away
   is the student, as the authors fine-tune it.
@@ -23,10 +23,13 @@ from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.ema import EMA
-from selfstudy.ops.masks import square_mask
+from selfstudy.ops.block_masks import block_masks
+from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, View
+
+_RECTANGLES = 32  # tried on every image
 
 
 @full_precision
@@ -75,8 +78,7 @@ class Data2Vec(Method):
     class Config(MethodConfig):
         """Settings of data2vec."""
 
-        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the squares that is hidden")] = 0.6
-        mask_side: Annotated[int, Field(gt=0, description="patches along the side of a hidden square")] = 2
+        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the patches that is hidden")] = 0.6
         target_blocks: Annotated[int, Field(gt=0, description="the teacher's last blocks that are averaged")] = 6
         beta: Annotated[float, Field(gt=0, description="where the smooth L1 loss becomes linear")] = 2.0
         momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher, kept per step")] = 0.9998
@@ -114,12 +116,21 @@ class Data2Vec(Method):
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The teacher sees the whole image, the student the masked one; they are compared where it is hidden."""
         images, draws = views
-        mask = square_mask(draws, self.encoder.grid, side=self.config.mask_side, share=self.config.mask_ratio)
+        mask = self._mask(draws)
         embedding, targets = self._teach(images)
         _, tokens = self.encoder.embed_and_tokens(images, mask=mask, mask_token=self.mask_token)  # (B, N, D)
         loss = data2vec_loss(self.head(tokens), targets, mask, self.config.beta)
         spread = targets.flatten(0, 1).std(dim=0).mean()  # falls to 0 when all patches get one target
         return StepOutput(loss, {"target_deviation": spread}, embedding)
+
+    def _mask(self, draws: Tensor) -> Tensor:
+        """BEiT's rectangles (B, N), filled up to the same number of hidden patches in every image (section 3.2)."""
+        patches = self.encoder.num_tokens
+        count = patches - visible_count(patches, self.config.mask_ratio)
+        numbers = patch_draws(draws, patches + 4 * _RECTANGLES)
+        blocks = block_masks(numbers[:, patches:], self.encoder.grid, torch.full_like(numbers[:, 0], count))
+        order = random_order(numbers[:, :patches] + ~blocks)  # patches in rectangles before all others
+        return torch.zeros_like(blocks).scatter(1, order[:, :count], True)
 
     @torch.no_grad()
     def _teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
