@@ -72,6 +72,18 @@ def test_kept_patches_do_not_see_the_others():
     torch.testing.assert_close(encoder.tokens(images, keep), encoder.tokens(changed, keep))
 
 
+def test_the_outputs_of_blocks_come_with_the_embedding_and_end_in_the_tokens():
+    encoder = build_encoder(EncoderSpec("test_vit", (32, 32), channels=2, patch_size=8)).eval()
+    images = torch.randn(2, 2, 32, 32)
+    embedding, blocks = encoder.embed_and_blocks(images, 3)
+    wanted, tokens = encoder.embed_and_tokens(images)
+    assert len(blocks) == 3 and encoder.channels == 2
+    torch.testing.assert_close(embedding, wanted)
+    torch.testing.assert_close(encoder.network.norm(blocks[-1]), tokens)
+    assert not torch.allclose(blocks[0], blocks[1])
+    assert len(encoder.embed_and_blocks(images, 100)[1]) == len(encoder.network.blocks)
+
+
 @pytest.mark.parametrize("name", ["resnet19", "hf-hub:someone/model", "../resnet18", "RESNET18"])
 def test_names_outside_timms_registry_are_refused(name):
     with pytest.raises(UsageError, match="unknown encoder"):

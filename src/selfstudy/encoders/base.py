@@ -18,8 +18,16 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class TokenEncoder(Encoder, Protocol):
-    """An encoder that also gives one vector per patch (vision transformers)."""
+    """An encoder that also gives one vector per patch (vision transformers).
 
+    Attributes:
+        channels: of the images, C.
+        num_tokens: patches of an image, N.
+        grid: their (rows, columns).
+        patch_size: (height, width) in pixels.
+    """
+
+    channels: int
     num_tokens: int
     grid: tuple[int, int]
     patch_size: tuple[int, int]
@@ -43,5 +51,13 @@ class TokenEncoder(Encoder, Protocol):
             keep: (B, K) int64, the patches to encode; the others are never computed, and the tokens are (B, K, D).
             mask: (B, N) bool, patches replaced by ``mask_token`` before their position is added.
             mask_token: (D,).
+        """
+        ...
+
+    def embed_and_blocks(self, x: Tensor, last: int) -> tuple[Tensor, list[Tensor]]:
+        """The embedding (B, D) and the patch tokens (B, N, D) that each of the ``last`` blocks gives, in order.
+
+        The tokens are as they leave the block, before the encoder's last normalisation. An encoder with fewer blocks
+        gives those of all it has.
         """
         ...

@@ -64,6 +64,7 @@ class TimmTokenEncoder(TimmEncoder):
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
         super().__init__(network, description, reason)
         patches: Any = network.patch_embed
+        self.channels = int(patches.proj.in_channels)
         self.num_tokens = int(patches.num_patches)
         self.grid: tuple[int, int] = tuple(patches.grid_size)
         self.patch_size: tuple[int, int] = tuple(patches.patch_size)
@@ -92,6 +93,12 @@ class TimmTokenEncoder(TimmEncoder):
             tokens = torch.cat([tokens[:, :prefix], kept], dim=1)
         tokens = net.norm(net.blocks(net.norm_pre(tokens)))
         return net.forward_head(tokens, pre_logits=True), tokens[:, prefix:]
+
+    def embed_and_blocks(self, x: Tensor, last: int) -> tuple[Tensor, list[Tensor]]:
+        """See :class:`selfstudy.encoders.base.TokenEncoder`."""
+        net: Any = self.network
+        tokens, blocks = net.forward_intermediates(x, indices=min(last, len(net.blocks)), output_fmt="NLC")
+        return net.forward_head(tokens, pre_logits=True), blocks
 
 
 def build_encoder(spec: EncoderSpec) -> TimmEncoder:

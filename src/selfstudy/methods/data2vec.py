@@ -1,0 +1,144 @@
+"""data2vec: from a masked image, a student predicts what its teacher thinks of the whole one (Baevski et al. 2022).
+
+Paper: data2vec, A General Framework for Self-supervised Learning in Speech, Vision and Language, arXiv:2202.03555;
+targets section 3.3, here :func:`block_targets`; the loss section 3.4, here :func:`data2vec_loss`; vision section 4.1.
+
+Differences from the authors' code:
+
+- The encoder is any vision transformer, with its own position embeddings and without their shared relative position
+  bias, stochastic depth, attention dropout and layer scale.
+- The rectangles that hide patches are filled up with single ones where they leave the ratio short, so that every image
+  counts the same; the authors' give up on the rest.
+- Momentum is derived from the length of the run: with the paper's 0.9998 the teacher of 1,000 steps hardly moves.
+- The embedding that monitors see is the teacher's, of the whole image, which costs no other pass. What users take away
+  is the student, as the authors fine-tune it.
+"""
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.ema import EMA
+from selfstudy.ops.block_masks import block_masks
+from selfstudy.ops.masks import patch_draws, random_order, visible_count
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Draws, Spec, View
+
+_RECTANGLES = 32  # tried on every image
+
+
+@full_precision
+def block_targets(blocks: Tensor) -> Tensor:
+    """The mean of several blocks' outputs, each and then the mean normalised over its D features.
+
+    Args:
+        blocks: (K, B, N, D), the patch tokens after each of the teacher's last K blocks.
+
+    Returns:
+        (B, N, D) float32 (float64 for float64 input), of zero mean and unit variance per patch.
+
+    Source: Baevski et al. 2022, arXiv:2202.03555, section 3.3; that the mean is normalised too is in the authors'
+    commands for vision alone (``--post_target_layer_norm``).
+    """
+    features = blocks.shape[3:]
+    return F.layer_norm(F.layer_norm(blocks, features).mean(dim=0), features)
+
+
+@full_precision
+def data2vec_loss(predicted: Tensor, targets: Tensor, mask: Tensor, beta: float) -> Tensor:
+    """Smooth L1 of predictions and targets, averaged over hidden patches.
+
+    Args:
+        predicted: (B, N, D).
+        targets: (B, N, D).
+        mask: (B, N) bool, True where a patch is hidden.
+        beta: the error below which the loss is a parabola.
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: Baevski et al. 2022, arXiv:2202.03555, section 3.4.
+    """
+    error = F.smooth_l1_loss(predicted, targets, beta=beta, reduction="none").mean(dim=2)  # (B, N)
+    return (error * mask).sum() / mask.sum()
+
+
+class Data2Vec(Method):
+    """data2vec around a vision transformer."""
+
+    family = "masked prediction"
+    needs_tokens = True
+    pooling = "avg"
+
+    class Config(MethodConfig):
+        """Settings of data2vec."""
+
+        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the patches that is hidden")] = 0.6
+        target_blocks: Annotated[int, Field(gt=0, description="the teacher's last blocks that are averaged")] = 6
+        beta: Annotated[float, Field(gt=0, description="where the smooth L1 loss becomes linear")] = 2.0
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher, kept per step")] = 0.9998
+
+    config: Config
+    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.head = nn.Linear(self.embed_dim, self.embed_dim)
+        self.mask_token = nn.Parameter(torch.empty(self.embed_dim))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.teacher = EMA(self.encoder, train_mode=False)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """BEiT's crop, flip and colour jitter (section 4.1), and two draws that say what is hidden."""
+        scale = (0.2 if max(size) <= 64 else 0.08, 1.0)
+        return [View(size, scale=scale, jitter=(0.4, 0.4, 0.4, 0.0), jitter_probability=1.0), Draws(2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Momentum from the number of steps; the authors' rate for ViT-B, a higher one in short runs."""
+        batch, steps, short = facts.batch_size, facts.total_steps, facts.total_steps < 10_000
+        lr = 1e-3 * (batch / 256) ** 0.5 if short else 2e-3 * batch / 2048
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05, "clip": 3.0},
+            method={"momentum": round(min(0.9998, max(0.9, 1 - 12 / steps)), 5)},
+            reasons={
+                "optimizer.lr": f"0.001 x sqrt(batch size {batch} / 256)" if short else f"0.002 x {batch} / 2048",
+                "method.momentum": f"the teacher turns over about 12 times in {steps:,} steps",
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """The teacher sees the whole image, the student the masked one; they are compared where it is hidden."""
+        images, draws = views
+        mask = self._mask(draws)
+        embedding, targets = self._teach(images)
+        _, tokens = self.encoder.embed_and_tokens(images, mask=mask, mask_token=self.mask_token)  # (B, N, D)
+        loss = data2vec_loss(self.head(tokens), targets, mask, self.config.beta)
+        spread = targets.flatten(0, 1).std(dim=0).mean()  # falls to 0 when all patches get one target
+        return StepOutput(loss, {"target_deviation": spread}, embedding)
+
+    def _mask(self, draws: Tensor) -> Tensor:
+        """BEiT's rectangles (B, N), filled up to the same number of hidden patches in every image (section 3.2)."""
+        patches = self.encoder.num_tokens
+        count = patches - visible_count(patches, self.config.mask_ratio)
+        numbers = patch_draws(draws, patches + 4 * _RECTANGLES)
+        blocks = block_masks(numbers[:, patches:], self.encoder.grid, torch.full_like(numbers[:, 0], count))
+        order = random_order(numbers[:, :patches] + ~blocks)  # patches in rectangles before all others
+        return torch.zeros_like(blocks).scatter(1, order[:, :count], True)
+
+    @torch.no_grad()
+    def _teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's embedding (B, D) and its targets (B, N, D)."""
+        teacher: Any = self.teacher.module
+        embedding, blocks = teacher.embed_and_blocks(images, self.config.target_blocks)
+        return embedding, block_targets(torch.stack(blocks))
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher follows (section 3.3)."""
+        self.teacher.move_toward(self.encoder, self.config.momentum)

@@ -1,0 +1,139 @@
+"""MAE: from a quarter of the patches, a narrow decoder rebuilds the pixels of all the others (He et al. 2022).
+
+Paper: Masked Autoencoders Are Scalable Vision Learners, arXiv:2111.06377; section 3, the loss here :func:`mae_loss`.
+The embedding that monitors see is that of the visible patches, since no other pass is made.
+
+Differences from the authors' code:
+
+- The encoder keeps its own position embeddings, which timm's learn; the decoder's are fixed sines and cosines.
+- The decoder is given the patch tokens alone, without the class token, which not every vision transformer has.
+- Tokens carry their positions, so the decoder has no order to undo; only hidden patches go through its last layer.
+- AdamW's second beta stays 0.999 (theirs: 0.95), and a short run gets a small decoder and a higher learning rate.
+"""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.decoder import PatchDecoder
+from selfstudy.ops.masks import patch_draws, random_order, visible_count
+from selfstudy.ops.patches import patchify, put, take, unpatchify
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Draws, Spec, View
+
+_EPS = 1e-6  # the authors', added to the variance of a patch
+_HEAD_DIM = 32  # the paper's decoder: 512 wide, 16 heads
+
+
+@full_precision
+def mae_loss(predicted: Tensor, patches: Tensor, normalise: bool = True) -> Tensor:
+    """Mean squared error of the pixels of hidden patches.
+
+    Args:
+        predicted: (B, M, P) for the hidden patches.
+        patches: (B, M, P), what they hold.
+        normalise: whether every patch's pixels are first brought to zero mean and unit variance.
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: He et al. 2022, arXiv:2111.06377, section 3, "Reconstruction target".
+    """
+    mean, deviation = patch_statistics(patches)
+    return (predicted - ((patches - mean) / deviation if normalise else patches)).square().mean()
+
+
+def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (unbiased) of the pixels of every patch: (B, M, 1) each, of (B, M, P)."""
+    return patches.mean(dim=2, keepdim=True), (patches.var(dim=2, keepdim=True) + _EPS).sqrt()
+
+
+class MaskedAutoencoder(Method):
+    """MAE around a vision transformer."""
+
+    family = "masked prediction"
+    needs_tokens = True
+    pooling = "avg"
+
+    class Config(MethodConfig):
+        """Settings of MAE."""
+
+        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the patches that is hidden")] = 0.75
+        norm_pixels: Annotated[bool, Field(description="rebuild patches of zero mean and unit variance")] = True
+        decoder_dim: Annotated[int, Field(gt=0, multiple_of=_HEAD_DIM, description="width of the decoder")] = 512
+        decoder_depth: Annotated[int, Field(gt=0, description="blocks of the decoder")] = 8
+
+    config: Config
+    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        height, width = self.encoder.patch_size
+        self.decoder = PatchDecoder(
+            self.embed_dim,
+            height * width * self.encoder.channels,
+            width=self.config.decoder_dim,
+            depth=self.config.decoder_depth,
+            heads=self.config.decoder_dim // _HEAD_DIM,
+        )
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """One crop, perhaps flipped, and no colour distortion (table 1e); two draws that say what is hidden."""
+        return [View(size, scale=(0.2, 1.0)), Draws(2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """The paper's pre-training setting (table 8); a small decoder and a higher rate for short runs."""
+        batch, short = facts.batch_size, facts.total_steps < 10_000
+        lr = 2e-3 * (batch / 256) ** 0.5 if short else 1.5e-4 * batch / 256
+        decoder = {"decoder_dim": 128, "decoder_depth": 2}
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05},
+            method=decoder if short else {},
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.00015 x {batch} / 256",
+                **({f"method.{name}": f"what {facts.total_steps:,} steps can train" for name in decoder if short}),
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
+        """What predicting every patch's own mean costs."""
+        pixels = self.decoder.head.out_features
+        return (1 - 1 / pixels, "1 - 1 / P, a patch's own variance") if self.config.norm_pixels else None
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode the visible patches, decode the hidden ones, compare their pixels."""
+        images, draws = views
+        embedding, predicted, hidden = self._predict(images, draws)
+        patches = take(patchify(images, self.encoder.patch_size), hidden)  # (B, M, P)
+        return StepOutput(mae_loss(predicted, patches, self.config.norm_pixels), {}, embedding.detach())
+
+    def _predict(self, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The embedding (B, D), the predictions (B, M, P) for hidden patches, and their numbers (B, M)."""
+        patches = self.encoder.num_tokens
+        order = random_order(patch_draws(draws, patches))  # (B, N)
+        visible, hidden = order.tensor_split([visible_count(patches, self.config.mask_ratio)], dim=1)
+        embedding, tokens = self.encoder.embed_and_tokens(images, keep=visible)  # (B, D), (B, K, D)
+        return embedding, self.decoder(tokens, visible, hidden, self.encoder.grid), hidden
+
+    def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """Images with hidden patches blank (``masked``) and rebuilt (``reconstruction``): (B, C, H, W), normalised.
+
+        As in the paper's figures, visible patches are shown as they are, and predictions get the mean and the standard
+        deviation that the true patch has.
+        """
+        images, draws = views
+        _, predicted, hidden = self._predict(images, draws)
+        grid, size = self.encoder.grid, self.encoder.patch_size
+        patches = patchify(images, size)
+        mean, deviation = patch_statistics(take(patches, hidden))
+        pixels = predicted * deviation + mean if self.config.norm_pixels else predicted
+        return {
+            "masked": unpatchify(put(patches, hidden, torch.zeros_like(predicted)), grid, size),
+            "reconstruction": unpatchify(put(patches, hidden, pixels), grid, size),
+        }

@@ -1,0 +1,108 @@
+"""SimMIM: hidden squares become mask tokens, and one linear layer must tell their pixels (Xie et al. 2022).
+
+Paper: SimMIM: A Simple Framework for Masked Image Modeling, arXiv:2111.09886; section 3, the loss here
+:func:`simmim_loss`. The embedding that monitors see is that of the masked image, since no other pass is made.
+
+Differences from the authors' code:
+
+- The encoder is any vision transformer, with its own positions and last normalisation; theirs for ViT has a relative
+  position bias shared by its blocks, stochastic depth and layer scale. Their Swin is no encoder of patches here.
+- Squares are ``mask_side`` patches wide instead of 32 pixels: the same for the paper's patches of 16 pixels, and in
+  proportion for small images. Where such squares do not tile the grid, smaller ones that do are taken.
+- The learning rate falls along a cosine; theirs, for ViT, drops to a tenth after seven eighths of training.
+"""
+
+import math
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.ops.masks import square_mask
+from selfstudy.ops.patches import patchify, unpatchify
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Draws, Spec, View
+
+
+@full_precision
+def simmim_loss(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error of the hidden pixels.
+
+    Args:
+        predicted: (B, N, P).
+        patches: (B, N, P), what they hold.
+        mask: (B, N) bool, True where a patch is hidden.
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: Xie et al. 2022, arXiv:2111.09886, section 3.4.
+    """
+    error = (predicted - patches).abs().mean(dim=2)  # (B, N)
+    return (error * mask).sum() / mask.sum()
+
+
+class SimMIM(Method):
+    """SimMIM around a vision transformer."""
+
+    family = "masked prediction"
+    needs_tokens = True
+    pooling = "avg"
+
+    class Config(MethodConfig):
+        """Settings of SimMIM."""
+
+        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the squares that is hidden")] = 0.6
+        mask_side: Annotated[int, Field(gt=0, description="patches along the side of a hidden square")] = 2
+
+    config: Config
+    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.head = nn.Linear(self.embed_dim, math.prod(self.encoder.patch_size) * self.encoder.channels)
+        self.mask_token = nn.Parameter(torch.empty(self.embed_dim))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """One large crop, perhaps flipped (section 4.1.1), and two draws that say what is hidden."""
+        return [View(size, scale=(0.67, 1.0)), Draws(2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """The authors' setting for ViT, at a higher rate in short runs."""
+        batch, short = facts.batch_size, facts.total_steps < 10_000
+        lr = 1e-3 * (batch / 256) ** 0.5 if short else 1e-4 * batch / 512
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05, "clip": 5.0},
+            method={},
+            reasons={"optimizer.lr": f"0.001 x sqrt(batch {batch} / 256)" if short else f"0.0001 x {batch} / 512"},
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode all patches, the hidden ones as mask tokens; predict pixels; compare those that were hidden."""
+        images, draws = views
+        embedding, predicted, mask = self._predict(images, draws)
+        loss = simmim_loss(predicted, patchify(images, self.encoder.patch_size), mask)
+        return StepOutput(loss, {}, embedding.detach())
+
+    def _predict(self, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The embedding (B, D) of the masked image, predictions (B, N, P) for all patches, and the mask (B, N)."""
+        mask = square_mask(draws, self.encoder.grid, side=self.config.mask_side, share=self.config.mask_ratio)
+        embedding, tokens = self.encoder.embed_and_tokens(images, mask=mask, mask_token=self.mask_token)
+        return embedding, self.head(tokens), mask
+
+    def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """Images (B, C, H, W) with hidden patches blank (``masked``) and predicted (``reconstruction``), normalised."""
+        images, draws = views
+        _, predicted, mask = self._predict(images, draws)
+        patches = patchify(images, self.encoder.patch_size)
+        shown = {"masked": torch.zeros_like(patches), "reconstruction": predicted.to(patches.dtype)}
+        return {
+            name: unpatchify(torch.where(mask[:, :, None], pixels, patches), self.encoder.grid, self.encoder.patch_size)
+            for name, pixels in shown.items()
+        }

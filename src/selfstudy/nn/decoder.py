@@ -1,0 +1,48 @@
+"""A transformer that says what is at some patches, given the tokens of others."""
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from selfstudy.ops.patches import sincos_positions
+
+
+class PatchDecoder(nn.Module):
+    """A narrow transformer from the tokens of known patches to a vector for each wanted one.
+
+    Every known token is brought to the decoder's width, every wanted patch begins as one learnt mask token, and both
+    carry fixed sin-cos positions; the order in which patches are given does not matter. It is MAE's decoder
+    (He et al. 2022, arXiv:2111.06377, section 3), with known and wanted patches making up the whole image, and I-JEPA's
+    predictor (Assran et al. 2023, arXiv:2301.08243, section 3), with a block of them wanted.
+
+    Args:
+        embed_dim: of the encoder.
+        output_dim: length P of the vectors.
+        width: of the decoder, a multiple of 4 and of ``heads``.
+        depth: number of blocks.
+        heads: of attention.
+    """
+
+    def __init__(self, embed_dim: int, output_dim: int, *, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.embed = nn.Linear(embed_dim, width)
+        self.blocks = nn.Sequential(*[Block(width, heads, qkv_bias=True) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, output_dim)
+        nn.init.normal_(self.mask_token, std=0.02)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor, known: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Vectors (B, M, P) for the patches ``wanted`` (B, M), of tokens (B, K, D) of the patches ``known`` (B, K).
+
+        Both hold patch numbers on a grid of (rows, columns).
+        """
+        positions = sincos_positions(grid, len(self.mask_token), tokens.device).to(self.mask_token.dtype)
+        seen = self.embed(tokens) + positions[known]  # (B, K, W)
+        x = torch.cat([seen, self.mask_token + positions[wanted]], dim=1)  # (B, K + M, W)
+        x = self.norm(self.blocks(x)[:, known.shape[1] :])
+        return self.head(x)  # type: ignore[no-any-return]

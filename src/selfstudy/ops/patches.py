@@ -1,0 +1,51 @@
+"""Images as rows of patches and back, and where the patches are."""
+
+import torch
+from torch import Tensor
+
+
+def patchify(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """The pixels of every patch: (B, N, P) of images (B, C, H, W), with P = patch height x patch width x C.
+
+    Patches are numbered row by row; within one, pixels run row by row and the channels of a pixel stand together.
+    """
+    (b, c, height, width), (p, q) = images.shape, patch_size
+    cells = images.reshape(b, c, height // p, p, width // q, q).permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, p, q, C)
+    return cells.reshape(b, -1, p * q * c)
+
+
+def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
+    """Images (B, C, H, W) of patches (B, N, P) on a grid of (rows, columns): the inverse of :func:`patchify`."""
+    (rows, columns), (p, q) = grid, patch_size
+    cells = patches.reshape(len(patches), rows, columns, p, q, -1).permute(0, 5, 1, 3, 2, 4)
+    return cells.reshape(len(patches), -1, rows * p, columns * q)  # of (B, C, rows, p, columns, q)
+
+
+def take(rows: Tensor, which: Tensor) -> Tensor:
+    """The rows (B, K, P) of ``rows`` (B, N, P) with the numbers ``which`` (B, K)."""
+    return rows.gather(1, which[:, :, None].expand(-1, -1, rows.shape[2]))
+
+
+def put(rows: Tensor, which: Tensor, values: Tensor) -> Tensor:
+    """``rows`` (B, N, P) with those numbered ``which`` (B, K) replaced by ``values`` (B, K, P)."""
+    return rows.scatter(1, which[:, :, None].expand(-1, -1, rows.shape[2]), values.to(rows.dtype))
+
+
+def sincos_positions(grid: tuple[int, int], dim: int, device: torch.device | str = "cpu") -> Tensor:
+    """Fixed position embeddings of a grid: sines and cosines of the row in one half, of the column in the other.
+
+    Args:
+        grid: (rows, columns).
+        dim: D, a multiple of 4.
+        device: of the result.
+
+    Returns:
+        (N, D) float32, row by row.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5, in two dimensions as He et al. 2022, arXiv:2111.06377.
+    """
+    rows = torch.arange(grid[0], device=device).repeat_interleave(grid[1])  # (N,)
+    columns = torch.arange(grid[1], device=device).repeat(grid[0])
+    frequencies = 10_000.0 ** (-torch.arange(dim // 4, device=device) / (dim // 4))  # (D / 4,)
+    angles = [place[:, None] * frequencies for place in (rows, columns)]
+    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
