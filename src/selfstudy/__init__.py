@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfstudy import methods
-    from selfstudy.api import Run, embed, evaluate, export, load, pretrain
+    from selfstudy.api import Run, embed, evaluate, export, inspect, load, pretrain
 
 __version__ = "0.1.0"
-__all__ = ["Run", "embed", "evaluate", "export", "load", "methods", "pretrain"]
+__all__ = ["Run", "embed", "evaluate", "export", "inspect", "load", "methods", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:
