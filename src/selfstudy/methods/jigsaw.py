@@ -108,6 +108,6 @@ def grid(side: int) -> tuple[int, int]:
 
 @full_precision
 def standardised(tiles: Tensor) -> Tensor:
-    """Tiles (..., C, h, w) of zero mean and unit standard deviation each (section 4.2)."""
+    """Tiles (..., C, h, w) of zero mean and unit standard deviation each, all channels together."""
     mean = tiles.mean(dim=(-3, -2, -1), keepdim=True)
     return (tiles - mean) / (tiles.var(dim=(-3, -2, -1), keepdim=True, correction=0) + _EPS).sqrt()
