@@ -40,9 +40,48 @@ def test_a_run_leaves_every_file_of_the_design(run):
 
 def test_the_resolved_configuration_has_no_auto_and_says_why(run):
     text = (run.folder / "config.yaml").read_text()
-    assert "auto" not in text.replace("patch_size: auto", "").replace("cache_gigabytes: auto", "")
+    left = {line.split(":")[0].strip() for line in text.splitlines() if ": auto" in line}
+    assert left == {"patch_size", "pool", "cache_gigabytes", "views"}  # none for a ResNet, measured, the method's own
     assert "channels: 1  # what the images have" in text
     assert read_yaml(run.folder / "config.yaml")["train"]["duration"] == "3 steps"
+
+
+def test_a_recipe_is_what_the_run_then_takes(run):
+    text = selfstudy.recipe("sample:digits", **QUICK)
+    assert text == (run.folder / "config.yaml").read_text()
+
+
+def test_views_are_changed_by_name_by_file_and_by_value(tmp_path):
+    (tmp_path / "views.yaml").write_text("flip: 0.0\nscale: [0.5, 1.0]\n")
+    assert "views: {flip: 0.0, scale: [0.5, 1.0]}" in selfstudy.recipe(
+        "sample:digits", views=tmp_path / "views.yaml", **QUICK
+    )
+    assert "views: weak" in selfstudy.recipe("sample:digits", views="weak", **QUICK)
+    with pytest.raises(UsageError, match="unknown field 'flp' of a view; did you mean 'flip'"):
+        selfstudy.pretrain("sample:digits", views={"flp": 1}, out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_method_on_patches_gets_a_vision_transformer_and_refuses_another(tmp_path):
+    (tmp_path / "patches.py").write_text(
+        '"""Patches."""\nfrom selfstudy.methods.base import Method, MethodConfig, Recipe\n'
+        "from selfstudy.views.spec import View\n"
+        "class Patches(Method):\n    needs_tokens = True\n    pooling = 'avg'\n"
+        "    class Config(MethodConfig):\n        pass\n"
+        "    @staticmethod\n    def default_views(size, channels=3):\n        return [View(size)]\n"
+        "    @staticmethod\n    def recipe(facts):\n"
+        "        return Recipe({'name': 'adamw', 'lr': 1e-3, 'weight_decay': 0}, {}, {})\n"
+    )
+    (tmp_path / "own").mkdir()
+    (tmp_path / "patches.py").rename(tmp_path / "own" / "patches.py")
+    (tmp_path / "own" / "__init__.py").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        given = QUICK | {"method": "own.patches"}
+        with pytest.raises(UsageError, match="Patches needs an encoder with tokens, got resnet10t"):
+            selfstudy.recipe("sample:digits", **given)
+        text = selfstudy.recipe("sample:digits", **{k: v for k, v in given.items() if k != "encoder"})
+    assert "name: vit_small_patch16_224  # the method needs tokens" in text and "pool: avg" in text
 
 
 def test_loading_embeds_paths_pictures_arrays_and_tensors_alike(run, tmp_path):

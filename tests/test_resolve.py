@@ -23,11 +23,8 @@ def test_nothing_stays_auto_and_every_choice_has_a_reason():
     resolved = _resolve()
     flat = cfg.flatten(resolved.config.model_dump())
     left = {key for key, value in flat.items() if value == "auto"}
-    assert left == {
-        "encoder.stem",
-        "encoder.patch_size",
-        "data.cache_gigabytes",
-    }  # the encoder and the scan decide these
+    # The encoder and the scan decide these, and the method's own views are what auto stands for.
+    assert left == {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"data.cache_gigabytes", "data.views"}
     started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
     chosen = {key for key, value in started.items() if value == "auto"} - left
     assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())

@@ -31,6 +31,7 @@ ALLOWED = {
     "export": {"encoders", "data", "ops", "errors"},
     "embedder": {"data", "encoders", "evaluate", "views", "errors"},
     "resolve": {"config", "data", "errors", "methods"},
+    "losses": {"methods", "ops"},
     "records": {"config", "data", "resolve", "run_folder", "views"},
     "watching": {"config", "errors", "evaluate", "methods", "run_folder", "train"},
     "pretraining": _ASSEMBLY - {"evaluation", "inspection"},

@@ -11,17 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfstudy import methods
-    from selfstudy.api import Run, embed, evaluate, export, inspect, load, pretrain
+    from selfstudy import losses, methods
+    from selfstudy.api import Run, embed, evaluate, export, inspect, load, pretrain, recipe
 
 __version__ = "0.1.0"
-__all__ = ["Run", "embed", "evaluate", "export", "inspect", "load", "methods", "pretrain"]
+__all__ = ["Run", "embed", "evaluate", "export", "inspect", "load", "losses", "methods", "pretrain", "recipe"]
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when first used."""
-    if name == "methods":
-        return import_module("selfstudy.methods")
+    if name in ("losses", "methods"):
+        return import_module(f"selfstudy.{name}")
     if name in __all__:
         return getattr(import_module("selfstudy.api"), name)
     raise AttributeError(f"module 'selfstudy' has no attribute {name!r}; it has {', '.join(__all__)}")

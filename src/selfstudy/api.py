@@ -1,4 +1,4 @@
-"""The public functions: pretrain, evaluate, embed, export, load. The command line says the same words."""
+"""The public functions: pretrain, recipe, evaluate, embed, export, load. The command line says the same words."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from selfstudy.export.result import ExportResult
 from selfstudy.export.timm import export_timm
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.inspection import inspect_run
-from selfstudy.pretraining import default_out
+from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.run_folder import RunFolder
 
@@ -85,16 +85,26 @@ def pretrain(
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
         nested = _merge(cfg.read_yaml(folder.config), nested)
-    _apply(nested, settings)
-    if data is not None:
-        cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
-    if "path" not in nested.get("data", {}):
-        raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
-    built = cfg.build(nested)
+    built = _build(data, nested, settings)
     folder = folder or RunFolder(default_out(data, built.method["name"]))
     source = data if data is not None else built.data.path
     _pretrain(source, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
     return Run(folder.path)
+
+
+def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> str:
+    """The settings that :func:`pretrain` would take for this data, each with its reason: YAML that ``config`` reads.
+
+    Args:
+        data: as for :func:`pretrain`; looked at, not trained on.
+        config: as there.
+        settings: as there.
+
+    Raises:
+        SelfstudyError: as there.
+    """
+    built = _build(data, _read(config), settings)
+    return derive(data if data is not None else built.data.path, built, console=_QUIET)
 
 
 def evaluate(
@@ -221,6 +231,16 @@ _SHORT = {
     "seed": "train.seed",
 }
 _DURATIONS = ("epochs", "steps", "minutes", "samples")
+
+
+def _build(data: Any, nested: dict[str, Any], settings: Mapping[str, Any]) -> cfg.RunConfig:
+    """The validated configuration of data, nested settings and keyword settings."""
+    _apply(nested, settings)
+    if data is not None:
+        cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
+    if "path" not in nested.get("data", {}):
+        raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
+    return cfg.build(nested)
 
 
 def _apply(nested: dict[str, Any], settings: Mapping[str, Any]) -> None:

@@ -101,6 +101,39 @@ def pretrain(
 
 
 @app.command()
+def recipe(
+    data: Annotated[str, typer.Argument(help="As for pretrain.")],
+    method: Annotated[str | None, typer.Option(help="As for pretrain, and so are the others.")] = None,
+    encoder: Annotated[str | None, typer.Option()] = None,
+    image_size: Annotated[str | None, typer.Option()] = None,
+    views: Annotated[str | None, typer.Option()] = None,
+    epochs: Annotated[float | None, typer.Option()] = None,
+    steps: Annotated[int | None, typer.Option()] = None,
+    minutes: Annotated[float | None, typer.Option()] = None,
+    batch_size: Annotated[str | None, typer.Option()] = None,
+    config: Annotated[Path | None, typer.Option()] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+) -> None:
+    """Print the settings that pretrain would take, each with its reason, as YAML that --config reads; no training."""
+    from selfstudy.config import with_overrides
+
+    given: dict[str, Any] = {
+        "method": method,
+        "encoder": encoder,
+        "image_size": _size(image_size),
+        "views": views,
+        "epochs": epochs,
+        "steps": steps,
+        "minutes": minutes,
+        "batch_size": _number(batch_size, "--batch-size"),
+        "set": _flat(with_overrides({}, set_ or [])),
+    }
+    from selfstudy import api
+
+    print(api.recipe(data, config=config, **given), end="")
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Labelled images.")],
@@ -143,10 +176,17 @@ def export(
 
 @app.command()
 def methods() -> None:
-    """List the pretext tasks."""
+    """List the pretext tasks by family, with their papers and what they need."""
     from selfstudy.methods import available
 
-    _table(available())
+    known = available()
+    width = max(map(len, known))
+    for family in dict.fromkeys(facts.family for facts in known.values()):
+        print(family)
+        for name, facts in known.items():
+            if facts.family == family:
+                needs = f" · needs {facts.needs}" if facts.needs else ""
+                print(f"  {name:<{width}}  {facts.summary} {facts.paper}{needs}")
 
 
 @app.command()

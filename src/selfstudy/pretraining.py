@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from selfstudy import config as cfg
@@ -105,6 +106,14 @@ def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
     return changed(method.default_views(config.data.size, cfg.settled(config.data.channels)), config.data.views)
 
 
+def derive(data: Any, config: cfg.RunConfig, *, console: Console) -> str:
+    """The configuration that :func:`pretrain` would train with, every ``auto`` decided, as YAML with the reasons."""
+    cls = method_class(config.method["name"])
+    opened = open_data(data, config.data, console, labels=cls.uses_labels)
+    _, resolved = build_method(resolve(config, opened.scan, cls))
+    return cfg.to_yaml(resolved.config, resolved.reasons)
+
+
 def pretrain(
     data: Any, config: cfg.RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool, console: Console
 ) -> Outcome:
@@ -137,6 +146,8 @@ def pretrain(
             else:
                 folder.truncate_logs(checkpoint.step)
         print_plan(resolved, console)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
+            method = convert_sync_batchnorm(method)
         trainer = make_trainer(fabric, method, resolved, opened, folder)
         if checkpoint is not None:
             trainer.restore(checkpoint)

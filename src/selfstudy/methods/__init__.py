@@ -5,11 +5,12 @@ A dotted name, ``my_package.my_method``, loads a method from the user's own modu
 """
 
 import ast
+import re
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfstudy.errors import UsageError, did_you_mean
 
@@ -19,12 +20,45 @@ if TYPE_CHECKING:
 _NOT_METHODS = {"__init__", "base"}
 
 
+class MethodFacts(NamedTuple):
+    """What a list of methods says of one.
+
+    Attributes:
+        summary: the first line of its docstring.
+        paper: the first arXiv number that the docstring names, or "".
+        family: see :class:`selfstudy.methods.base.Method`.
+        needs: ``"tokens"``, ``"labels"``, or "" for a method that takes any encoder and no labels.
+    """
+
+    summary: str
+    paper: str
+    family: str
+    needs: str
+
+
 @cache
-def available() -> dict[str, str]:
-    """Method name to the first line of its docstring, read without importing torch."""
+def available() -> dict[str, MethodFacts]:
+    """Every method by name, in alphabetical order, read without importing torch."""
     files = sorted(path for path in Path(__file__).parent.glob("*.py") if path.stem not in _NOT_METHODS)
-    docs = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
-    return {name: (doc or "").partition("\n")[0] for name, doc in docs.items()}
+    return {path.stem: _facts(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
+
+
+def _facts(tree: ast.Module) -> MethodFacts:
+    """The facts in a method file's docstring and in the plain class attributes of its classes."""
+    doc = ast.get_docstring(tree) or ""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assigned = {
+        target.id: ast.literal_eval(node.value)
+        for node in (item for cls in classes for item in cls.body)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    needs = [word for word in ("tokens", "labels") if assigned.get(f"needs_{word}") or assigned.get(f"uses_{word}")]
+    paper = re.search(r"arXiv:\d{4}\.\d{4,5}", doc)
+    return MethodFacts(
+        doc.partition("\n")[0], paper.group() if paper else "", assigned.get("family", ""), ", ".join(needs)
+    )
 
 
 def method_class(name: str) -> "type[Method]":

@@ -122,9 +122,8 @@ class DINO(Method):
         """The student sees all views, those of one size together; the teacher sees the large ones."""
         teacher_logits = self.teacher(torch.cat(views[:_GLOBAL]))  # (G B, K)
         targets = F.softmax((teacher_logits - self.centre) / self.config.teacher_temperature, dim=1)
-        embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
-        if len(views) > _GLOBAL:
-            embeddings.append(self.encoder(torch.cat(views[_GLOBAL:])))
+        groups = [group for group in (views[:_GLOBAL], views[_GLOBAL:]) if group]
+        embeddings = [self.encoder(torch.cat(group)) for group in groups]  # (G B, D), (L B, D)
         outputs = targets.shape[1]
         student = self.head(torch.cat(embeddings)).view(len(views), -1, outputs)  # (V, B, K)
         loss = dino_loss(student, targets.view(_GLOBAL, -1, outputs), self.config.student_temperature)

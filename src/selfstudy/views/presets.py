@@ -6,7 +6,7 @@ from typing import Any
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.views.spec import Spec, View
 
-_NO_COLOUR = {"jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
+_NO_COLOUR: dict[str, Any] = {"jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, "blur": 0.0, "solarize": 0.0}
 
 
 def _none(view: View) -> View:
@@ -32,8 +32,7 @@ def _medical(view: View) -> View:
 
 def _satellite(view: View) -> View:
     """Images from above: no side is up, and colour tells one land use from another."""
-    colours = {"jitter": (0.4, 0.4, 0.2, 0.05), "grayscale": 0.0, "solarize": 0.0}
-    return view._replace(vertical_flip=0.5, **colours)
+    return view._replace(vertical_flip=0.5, jitter=(0.4, 0.4, 0.2, 0.05), grayscale=0.0, solarize=0.0)
 
 
 PRESETS: dict[str, Callable[[View], View]] = {
