@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfstudy import losses, methods
-    from selfstudy.api import Run, embed, evaluate, export, load, pretrain, recipe
+    from selfstudy.api import Run, embed, evaluate, export, inspect, load, pretrain, recipe
 
 __version__ = "0.1.0"
-__all__ = ["Run", "embed", "evaluate", "export", "load", "losses", "methods", "pretrain", "recipe"]
+__all__ = ["Run", "embed", "evaluate", "export", "inspect", "load", "losses", "methods", "pretrain", "recipe"]
 
 
 def __getattr__(name: str) -> Any:

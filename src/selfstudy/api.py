@@ -18,6 +18,7 @@ from selfstudy.export.parquet import write_embeddings
 from selfstudy.export.result import ExportResult
 from selfstudy.export.timm import export_timm
 from selfstudy.export.torchvision import export_torchvision
+from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.run_folder import RunFolder
@@ -43,6 +44,10 @@ class Run:
     def export(self, to: str, out: str | Path) -> ExportResult:
         """See :func:`export`."""
         return export(self.folder, to, out)
+
+    def inspect(self, data: Any, *, out: str | Path | None = None) -> list[Path]:
+        """See :func:`inspect`."""
+        return inspect(self.folder, data, out=out)
 
     @property
     def encoder(self) -> Embedder:
@@ -190,6 +195,27 @@ def load(run: str | Path, *, device: str | None = None) -> Embedder:
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
     """
     return Embedder.load(run, device=device)
+
+
+def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, console: Console | None = None) -> list[Path]:
+    """The pictures written, as PNG files, of what a run has learnt; training may still be under way.
+
+    Nearest neighbours for every run; where vision transformers look; what the prototypes stand for and what a method
+    reconstructs, where it has or does that. They show up to 5,000 images of ``data``.
+
+    Args:
+        run: the run folder; its newest checkpoint is used.
+        data: images, as in :func:`pretrain`.
+        out: folder to write into; ``pictures`` in the run folder when left out.
+        console: where a line of progress is printed; nowhere when left out.
+
+    Raises:
+        UsageError: no run at ``run``, or no checkpoint in it.
+        DataError: fewer than two images could be read.
+    """
+    folder = RunFolder.existing(run)
+    target = folder.pictures if out is None else Path(out)
+    return inspect_run(folder, data, out=target, console=console or _QUIET)
 
 
 _SHORT = {

@@ -216,6 +216,19 @@ def demo(
     run_demo(out, minutes=minutes, console=_console())
 
 
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")],
+    data: Annotated[str, typer.Argument(help="Images.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; RUN/pictures when left out.")] = None,
+) -> None:
+    """Draw what a run has learnt: neighbours, attention, prototypes, reconstructions."""
+    from selfstudy import api
+
+    for file in api.inspect(run, data, out=out, console=_console()):
+        print(file)
+
+
 def _table(rows: dict[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, text in rows.items():

@@ -24,6 +24,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.encoder = self.path / "encoder"
         self.evaluations = self.path / "evaluations.jsonl"
+        self.pictures = self.path / "pictures"
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":

@@ -103,3 +103,13 @@ def test_the_teacher_is_what_users_take_away():
     method = _method()
     which, encoder = method.representation()
     assert which == "teacher" and encoder is method.teacher.module[0]
+
+
+def test_prototype_scores_are_the_teachers_centred_outputs():
+    method, views = _method(), _views()
+    method(views, Progress(0, 10))
+    method.after_step(Progress(0, 10))
+    method.eval()
+    scores = method.prototype_scores(method.representation()[1](views[0]))
+    assert float(method.centre.abs().max()) > 0
+    torch.testing.assert_close(scores, method.teacher(views[0]) - method.centre)

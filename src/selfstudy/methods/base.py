@@ -137,3 +137,14 @@ class Method(nn.Module):
     def representation(self) -> tuple[str, nn.Module]:
         """The encoder users take away and which one it is: ``("student", encoder)`` unless a teacher is better."""
         return "student", self.encoder
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor | None:
+        """How well each prototype fits embeddings (B, D) of the ``representation``: (B, K); None without prototypes."""
+        return None
+
+    def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
+        """What the task looks like on the first of ``views``, which are as in ``forward``: pictures of it by name.
+
+        ``{"masked": ..., "reconstruction": ...}``, each (B, C, H, W) and normalised like the view; none by default.
+        """
+        return {}

@@ -148,3 +148,8 @@ class DINO(Method):
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which is the better of the two throughout training (section 5.2)."""
         return "teacher", self.teacher.get_submodule("module.0")
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor:
+        """What the teacher says of its embeddings (B, D): its centred outputs (B, K)."""
+        scores: Tensor = self.teacher.get_submodule("module.1")(embedding) - self.centre
+        return scores

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,9 +10,9 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold
 from selfstudy.views.augment import distort
 from selfstudy.views.geometry import crop_boxes, flips, resample_one
+from selfstudy.views.pictures import Cell, sheet
 from selfstudy.views.spec import Spec, View, one_each
 
-_GAP = 4
 _CELL = 96  # smallest side shown, in pixels
 
 
@@ -26,18 +25,11 @@ def contact_sheet(images: Mapping[int, Tensor], specs: Sequence[Spec], *, seed: 
         seed: the run's seed.
     """
     flat = {number: spec for number, spec in enumerate(one_each(specs)) if isinstance(spec, View)}
-    side = max(_CELL, max(max(view.size) for view in flat.values()))
-    sheet = Image.new("RGB", ((side + _GAP) * (len(flat) + 1) + _GAP, (side + _GAP) * len(images) + _GAP), "white")
-    for row, (position, image) in enumerate(images.items()):
-        cells = [as_float(image)] + [_render(image, view, seed, position, v) for v, view in flat.items()]
-        for column, cell in enumerate(cells):
-            picture = _picture(cell)
-            scale = side / max(picture.size)
-            picture = picture.resize(
-                [max(1, round(length * scale)) for length in picture.size], Image.Resampling.NEAREST
-            )
-            sheet.paste(picture, (_GAP + column * (side + _GAP), _GAP + row * (side + _GAP)))
-    return sheet
+    rows = [
+        [Cell(image), *(Cell(_render(image, view, seed, position, v)) for v, view in flat.items())]
+        for position, image in images.items()
+    ]
+    return sheet(rows, side=max(_CELL, max(max(view.size) for view in flat.values())))
 
 
 def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> Tensor:
@@ -46,10 +38,3 @@ def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> T
     box = crop_boxes(view, keys, image.shape[-2], image.shape[-1])[0]
     cut = resample_one(image, box, view.size, flips(view, keys)[0].tolist())
     return distort(as_float(cut)[None].clone(), view, keys)[0]  # distort overwrites, and a full crop is the image
-
-
-def _picture(image: Tensor) -> Image.Image:
-    """Three channels as colour, one as gray; of any other number the first three, or the first of two."""
-    channels = 3 if image.shape[0] >= 3 else 1
-    pixels = (image[:channels].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0])).convert("RGB")

@@ -1,0 +1,113 @@
+"""Jigsaw: nine shuffled tiles, and which of P agreed orders they are in (Noroozi & Favaro 2016).
+
+Paper: Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles, arXiv:1603.09246: the context-free
+network of figure 3, the set of permutations of algorithm 1.
+
+As in the paper a tile is cut at random out of its cell of a 3 x 3 grid, 64 pixels of 75, so that edges do not meet;
+every tile is brought to zero mean and unit spread on its own, so that brightness does not run on either; and three
+views in ten are gray, which together with jitter of the colours hides how a lens spreads them. Tiles have at least 32
+pixels, which every encoder takes; the view of a smaller image is enlarged until they do (114 pixels, so that a step
+costs as much as 4.5 pairs of views of 32 pixels).
+
+Differences from the authors' code:
+
+- Colour channels are not shifted against each other by up to 2 pixels; the views' colour jitter stands in for it.
+- The permutations are chosen without chance, and of equally distant ones the most distant from its nearest.
+- Any encoder and heads with BatchNorm instead of AlexNet's layers from fc6 on; AdamW instead of SGD.
+"""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.classification import accuracy, cross_entropy
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.ops.tiles import choose, cut_tiles, distant_permutations
+from selfstudy.views.spec import Draws, Spec, View
+
+_TILES = 9
+_TILE, _CELL = 64, 75
+_SMALLEST = 114  # pixels of a side whose tiles have 32
+_EPS = 1e-5
+
+
+class Jigsaw(Method):
+    """Jigsaw puzzles around any encoder."""
+
+    family = "classic pretext"
+
+    class Config(MethodConfig):
+        """Settings of jigsaw puzzles."""
+
+        permutations: Annotated[int, Field(gt=1, le=10_000, description="P; more is harder")] = 1000
+        tile_dim: Annotated[int, Field(gt=0, description="numbers kept of every tile, the paper's fc6")] = 512
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the layer over all tiles, fc7")] = 4096
+
+    config: Config
+    orders: Tensor
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        c = self.config
+        self.tile_head = nn.Sequential(nn.Linear(self.embed_dim, c.tile_dim), nn.ReLU())
+        self.head = mlp([_TILES * c.tile_dim, c.hidden_dim, c.permutations])
+        self.register_buffer("orders", distant_permutations(_TILES, c.permutations).clone())  # (P, 9)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """One large part of the image; draws for the order and two jitters of every tile."""
+        height, width = (max(side, _SMALLEST) for side in size)
+        jitter = (0.4, 0.4, 0.4, 0.1)
+        return [View((height, width), scale=(0.5, 1.0), jitter=jitter, grayscale=0.3), Draws(1 + 2 * _TILES)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Few permutations and narrow heads for few steps."""
+        short = facts.total_steps < 10_000
+        small = {"permutations": 24, "tile_dim": 128, "hidden_dim": 512}
+        reasons = {f"method.{name}": f"for {facts.total_steps:,} steps" for name in (small if short else ())}
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * (facts.batch_size / 256) ** 0.5, "weight_decay": 1e-4},
+            method=small if short else {},
+            reasons=reasons | {"optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)"},
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every order equally likely."""
+        return math.log(self.config.permutations), "ln P"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Cut the tiles in a shuffled order, encode each by itself, and ask for the order."""
+        image, draws = views
+        answers = choose(draws[:, 0], len(self.orders))  # (B,)
+        cells = self.orders[answers]  # (B, 9), the cell that every tile comes from
+        (height, down), (width, right) = (grid(side) for side in image.shape[2:])
+        top = cells // 3 * down + choose(draws[:, 1 : 1 + _TILES], down - height + 1)  # (B, 9)
+        left = cells % 3 * right + choose(draws[:, 1 + _TILES :], right - width + 1)
+        tiles = standardised(cut_tiles(image, top, left, (height, width)))  # (B, 9, C, h, w)
+        embedding = self.encoder(tiles.flatten(0, 1)).unflatten(0, (len(image), _TILES))  # (B, 9, D)
+        logits = self.head(self.tile_head(embedding).flatten(1))  # (B, P)
+        metrics = {"accuracy": accuracy(logits, answers)}
+        return StepOutput(cross_entropy(logits, answers), metrics, embedding.detach().mean(dim=1).float())
+
+
+def grid(side: int) -> tuple[int, int]:
+    """A tile's length and its cell's, in pixels.
+
+    >>> grid(225)
+    (64, 75)
+    """
+    cell = side // 3
+    return cell * _TILE // _CELL, cell
+
+
+@full_precision
+def standardised(tiles: Tensor) -> Tensor:
+    """Tiles (..., C, h, w) of zero mean and unit standard deviation each, all channels together."""
+    mean = tiles.mean(dim=(-3, -2, -1), keepdim=True)
+    return (tiles - mean) / (tiles.var(dim=(-3, -2, -1), keepdim=True, correction=0) + _EPS).sqrt()

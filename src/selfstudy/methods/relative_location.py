@@ -1,0 +1,115 @@
+"""Relative location: where, seen from the central patch, does a neighbouring one belong? (Doersch et al. 2015).
+
+Paper: Unsupervised Visual Representation Learning by Context Prediction, arXiv:1505.05192, section 3 and figure 3.
+
+The view is a 3 x 3 grid of patches in the paper's proportions: gaps of half a patch, so that no line runs on from one
+to the next, and every patch jittered by 7 / 96 of its side. Three patches, two gaps and the jitter fill a side of the
+view: a patch measures ``side * 96 / 398`` pixels, 54 of 224. Patches have at least 32 pixels, which every encoder
+takes; the view of a smaller image is enlarged until they do (133 pixels).
+
+A lens spreads the colours of a photograph outward, which tells a network where a patch was cut without any meaning
+(section 3.1). Therefore every patch loses all channels but one at random with probability ``color_drop``.
+
+Differences from the authors' code:
+
+- Lost channels are filled with the data's mean; theirs also have noise, of a hundredth of the kept channel's spread.
+- Patches are not shrunk to 100 pixels and back at random: crops of 0.5 to 1 of the area give them several scales.
+- Any encoder and a head with BatchNorm instead of AlexNet's layers from pool5 on; AdamW instead of SGD.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.classification import accuracy, cross_entropy
+from selfstudy.ops.schedules import Progress
+from selfstudy.ops.tiles import choose, cut_tiles
+from selfstudy.views.spec import Draws, Spec, View
+
+_NEIGHBOURS, _CENTRE = 8, 4
+_PATCH, _SIDE = 96, 398  # the paper's patch and the grid around it: 3 x 96 + 2 x 48 + 2 x 7
+_SMALLEST = 133  # pixels of a side whose patches have 32
+
+
+class RelativeLocation(Method):
+    """Context prediction around any encoder."""
+
+    family = "classic pretext"
+
+    class Config(MethodConfig):
+        """Settings of context prediction."""
+
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the two layers over both patches")] = 4096
+        color_drop: Annotated[float, Field(ge=0, le=1, description="probability of keeping one channel only")] = 1.0
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        width = self.config.hidden_dim
+        self.head = mlp([2 * self.embed_dim, width, width, _NEIGHBOURS])
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """One large part of the image; draws for the neighbour, two jitters of two patches, and their colours."""
+        height, width = (max(side, _SMALLEST) for side in size)
+        return [View((height, width), scale=(0.5, 1.0)), Draws(7)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Colours stay in images too small for a lens to show in them; a short run gets a narrow head."""
+        short, small = facts.total_steps < 10_000, max(facts.image_size) <= 64
+        method = {"hidden_dim": 512 if short else 4096, "color_drop": 0.0 if small else 1.0}
+        reasons = {
+            "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
+            "method.hidden_dim": f"for {facts.total_steps:,} steps",
+            "method.color_drop": f"{'too few' if small else 'enough'} pixels for a lens to give positions away",
+        }
+        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
+        return Recipe({"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05}, method, reasons)
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every direction equally likely."""
+        return math.log(_NEIGHBOURS), "ln 8"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Cut out two patches, encode them alike, and ask for the second one's place."""
+        image, draws = views
+        neighbour = choose(draws[:, 0], _NEIGHBOURS)  # (B,), row by row and without the centre
+        cells = torch.stack([torch.full_like(neighbour, _CENTRE), neighbour + (neighbour >= _CENTRE)], dim=1)  # (B, 2)
+        height, down, shake = grid(image.shape[2])
+        top = cells // 3 * down + choose(draws[:, 1:3], shake)  # (B, 2)
+        width, right, shake = grid(image.shape[3])
+        left = cells % 3 * right + choose(draws[:, 3:5], shake)
+        patches = cut_tiles(image, top, left, (height, width))  # (B, 2, C, h, w)
+        patches = drop_colors(patches, draws[:, 5:7], self.config.color_drop)
+        embedding = self.encoder(patches.transpose(0, 1).flatten(0, 1))  # (2B, D)
+        logits = self.head(torch.cat(embedding.chunk(2), dim=1))  # (B, 8)
+        metrics = {"accuracy": accuracy(logits, neighbour)}
+        return StepOutput(cross_entropy(logits, neighbour), metrics, embedding[: len(image)].detach())
+
+
+def grid(side: int) -> tuple[int, int, int]:
+    """A patch's length, the distance from one to the next, and the number of places that jitter gives it, in pixels.
+
+    >>> grid(398)
+    (96, 144, 15)
+    """
+    patch = side * _PATCH // _SIDE
+    step = patch + patch // 2
+    return patch, step, (side - patch - 2 * step) // 2 * 2 + 1
+
+
+def drop_colors(patches: Tensor, draws: Tensor, probability: float) -> Tensor:
+    """Patches (B, T, C, h, w) of which some, by their draws (B, T), keep one channel and have zeros in the others."""
+    channels = patches.shape[2]
+    if probability == 0 or channels == 1:
+        return patches
+    kept = F.one_hot(choose(draws / probability, channels), channels).bool()  # (B, T, C)
+    return patches * (kept | (draws >= probability)[:, :, None])[:, :, :, None, None]

@@ -1,0 +1,90 @@
+"""RotNet: which way up is it? Every image in four rotations, each to be told from the others (Gidaris et al. 2018).
+
+Paper: Unsupervised Representation Learning by Predicting Image Rotations, arXiv:1803.07728; loss eq. 2 and 3. All four
+rotations of an image are in the same batch, which the paper found better than one at random (section 3).
+
+Differences from the authors' code:
+
+- They take features from the middle of the network, because its end knows little but rotations. Here the whole
+  encoder is kept, and ``hidden_dim`` puts layers behind it that are thrown away; 0 is the plain linear classifier.
+- Crops keep the pixels' proportions: the direction of a stretch would give the rotation away.
+- A view that is not square changes its shape when turned by a quarter. The upright and the lying pair then go through
+  the encoder in two calls, and half of the answer can be seen from the shape: square views teach more.
+- AdamW for short runs; SGD with the paper's learning rate and weight decay for long ones.
+"""
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.classification import accuracy, cross_entropy
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+
+_TURNS = 4
+
+
+class RotationPrediction(Method):
+    """RotNet around any encoder."""
+
+    family = "classic pretext"
+
+    class Config(MethodConfig):
+        """Settings of RotNet."""
+
+        hidden_dim: Annotated[int, Field(ge=0, description="width of a layer before the classifier; 0: none")] = 0
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        hidden = [self.config.hidden_dim] if self.config.hidden_dim else []
+        self.head = mlp([self.embed_dim, *hidden, _TURNS])
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """Random crops and flips, no colours: the paper's crops, which take a little off the edges, made stronger."""
+        shape = size[1] / size[0]
+        return [View(size, scale=(0.4, 1.0), ratio=(shape, shape))]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """The paper's SGD when it has the time; AdamW and a hidden layer before the classifier otherwise."""
+        batch = facts.batch_size
+        if facts.total_steps >= 10_000:
+            optimizer = {"name": "sgd", "lr": 0.1 * batch / 128, "weight_decay": 5e-4, "warmup": 0.05}
+            return Recipe(optimizer, {}, {"optimizer.lr": f"0.1 x batch size {batch} / 128 (linear rule)"})
+        return Recipe(
+            {"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
+            {"hidden_dim": 512},
+            {
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
+                "method.hidden_dim": "a layer of its own for what is only about rotations",
+            },
+        )
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every rotation equally likely."""
+        return math.log(_TURNS), "ln 4"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Turn every image by 0, 90, 180 and 270 degrees and ask by how much."""
+        image = views[0]
+        features = self._encode([torch.rot90(image, turn, (2, 3)) for turn in range(_TURNS)])  # (4B, D)
+        logits = self.head(features)
+        answers = torch.arange(_TURNS, device=image.device).repeat_interleave(len(image))  # (4B,)
+        metrics = {"accuracy": accuracy(logits, answers)}
+        return StepOutput(cross_entropy(logits, answers), metrics, features[: len(image)].detach())
+
+    def _encode(self, turned: list[Tensor]) -> Tensor:
+        """Embeddings (4B, D) of the four rotations in order, in as few calls as their shapes allow."""
+        if turned[0].shape == turned[1].shape:
+            embeddings: Tensor = self.encoder(torch.cat(turned))
+            return embeddings
+        upright, lying = (self.encoder(torch.cat(turned[start::2])).chunk(2) for start in (0, 1))
+        return torch.cat([upright[0], lying[0], upright[1], lying[1]])
