@@ -80,9 +80,11 @@ def _task(options: argparse.Namespace, method: str, side: str, seed: int) -> Tas
     views = OURS if side == OURS else options.views
     facts = {**ours.facts, "side": side, "views": views}
     if side != OURS:
-        facts["commands"] = []  # nothing but this program runs it
+        amount, unit = facts["duration"].split()
+        what = f"--only {method} --sides {side} --views {views} --{unit} {amount} --seeds {seed}"
+        facts["commands"] = [f"benchmarks/against_lightly.py --data {methods.DATA['cifar10']} {what} --out RESULTS"]
     who = OURS if side == OURS else f"lightly-{side}-{views}_views"
-    return Task(f"{method}-{who}-seed{seed}", facts)
+    return Task(f"{method}-{who}-seed{seed}", facts, ours.folder)
 
 
 def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
@@ -103,7 +105,7 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
     facts, run = task.facts, RunFolder(runs / task.name)
     recipe = peers.RECIPES[facts["method"], facts["side"]]
     record |= {"batch_size": recipe.batch_size, "lightly": version("lightly")}
-    opened, resolved = _prepare(facts, console)
+    opened, resolved = _prepare(task, console)
     torch.manual_seed(initial_seed(facts["seed"]))  # the first weights of our own run with this seed
     encoder = build_encoder(encoder_spec(resolved))
     _seed_everything(facts["seed"])
@@ -114,31 +116,32 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
         batches = our_batches(opened, resolved, recipe.batch_size, normalization)
         peer.to(memory_format=torch.channels_last)  # as our own loop does
     else:
-        folder = Path(facts["folder"]) / "train"
+        folder = Path(task.folder) / "train"
         batches = peers.batches(folder, recipe, resolved.config.data.size[0], workers=_WORKERS)
     trained = train(peer, batches, facts["duration"], images=len(opened.scan.good), batch_size=recipe.batch_size)
     record |= {"steps": trained.steps, "images": trained.images, "loss": trained.loss}
     record["train_seconds"] = round(trained.seconds, 1)
     try:
         _save(encoder, run, normalization, facts)
-        results = evaluate_run(run, facts["folder"], test=None, probes=PROBES, console=console)
+        results = evaluate_run(run, task.folder, test=None, probes=PROBES, console=console)
         record["scores"] = [score._asdict() for score in results]
     finally:
         if not keep:
             shutil.rmtree(run.path, ignore_errors=True)
 
 
-def _prepare(facts: Record, console: Console) -> tuple[Data, Resolved]:
+def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
     """The scanned images, and our own settings for the method: encoder, image size, views, normalisation."""
+    facts = task.facts
     held = {} if facts["views"] == OURS else {"cache_gigabytes": 0}  # lightly reads the files itself
     settings = {
-        "data": {"path": facts["folder"], **held},
+        "data": {"path": task.folder, **held},
         "method": {"name": facts["method"]},
         "encoder": {"name": facts["encoder"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
     }
     config = cfg.build(settings)
-    opened = open_data(facts["folder"], config.data, console)
+    opened = open_data(task.folder, config.data, console)
     return opened, resolve(config, opened.scan, method_class(facts["method"]))
 
 

@@ -79,7 +79,6 @@ def task(data: str, folder: str, method: str, encoder: str | None, seed: int, la
     arguments = f"--method {method} --encoder {encoder} --{unit} {amount} --seed {seed}"
     facts = {
         "data": data,
-        "folder": folder,
         "method": method,
         "family": cls.family,
         "uses_labels": cls.uses_labels,
@@ -87,18 +86,18 @@ def task(data: str, folder: str, method: str, encoder: str | None, seed: int, la
         "seed": seed,
         "duration": lasting,
         "commands": [
-            f"selfstudy pretrain {folder} {arguments} --out RUN",
-            f"selfstudy evaluate RUN {folder}",
+            f"selfstudy pretrain {DATA[data]} {arguments} --out RUN",
+            f"selfstudy evaluate RUN {DATA[data]}",
         ],
     }
-    return Task(f"{data}-{method}-{encoder}-seed{seed}", facts)
+    return Task(f"{data}-{method}-{encoder}-seed{seed}", facts, folder)
 
 
 def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
     """Train, evaluate once, and write down what came of it, as far as it went."""
     facts, run = task.facts, RunFolder(runs / task.name)
     settings = {
-        "data": {"path": facts["folder"]},
+        "data": {"path": task.folder},
         "method": {"name": facts["method"]},
         "encoder": {"name": facts["encoder"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
@@ -106,12 +105,13 @@ def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Cons
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
     try:
-        outcome = pretrain(facts["folder"], cfg.build(settings), run, resume=False, overwrite=False, console=console)
+        outcome = pretrain(task.folder, cfg.build(settings), run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
-        record["scores"] = [score._asdict() for score in evaluate(run.path, facts["folder"], console=console)]
+        record["scores"] = [score._asdict() for score in evaluate(run.path, task.folder, console=console)]
     finally:
         record |= observed(run)
+        record.get("settings", {}).get("data", {}).update(path=DATA[facts["data"]])
         if not keep:
             shutil.rmtree(run.path, ignore_errors=True)
 

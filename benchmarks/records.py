@@ -9,7 +9,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import time
 import traceback
 from collections import Counter
@@ -29,10 +28,11 @@ _TRACE_LINES = 6
 
 
 class Task(NamedTuple):
-    """One run to measure: the name of its record, and the facts that decide it."""
+    """One run to measure: the name of its record, the facts that decide it, and where its data lies here."""
 
     name: str
     facts: Record
+    folder: str = ""
 
 
 def run_all(tasks: Sequence[Task], out: Path, measure: Callable[[Task, Record], None]) -> int:
@@ -44,7 +44,7 @@ def run_all(tasks: Sequence[Task], out: Path, measure: Callable[[Task, Record], 
         measure: fills the record it is given, as far as it gets.
 
     Raises:
-        Interrupted: a signal; the run it hit is measured anew next time.
+        SystemExit: a signal; the run it hit is measured anew next time.
         EnvironmentFault: the machine's trouble, which says nothing about a method.
     """
     failures = 0
@@ -57,7 +57,10 @@ def run_all(tasks: Sequence[Task], out: Path, measure: Callable[[Task, Record], 
         record: Record = {**task.facts, "circumstances": circumstances()}
         try:
             measure(task, record)
-        except (Interrupted, EnvironmentFault):
+        except Interrupted as stopped:
+            print("stopped; the same command goes on with this run", flush=True)
+            raise SystemExit(stopped.exit_code) from None
+        except EnvironmentFault:
             raise
         except Exception as error:  # whatever a method does wrong is a result, and must not cost the other runs
             failures += 1
@@ -93,9 +96,8 @@ def load(folder: Path) -> list[Record]:
 
 
 def circumstances() -> Record:
-    """Where and when: command, commit, date, versions, hardware."""
+    """Where and when: commit, date, versions, hardware."""
     return {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"python": platform.python_version()}

@@ -74,12 +74,11 @@ def test_a_failed_run_is_recorded_with_its_message_and_the_others_go_on(methods,
     assert "failed: the loss became nan |" in methods.table([failed])
 
 
-@pytest.mark.parametrize("error", [Interrupted("stopped by SIGTERM", 143), EnvironmentFault("disk full")])
-def test_a_signal_or_the_machine_s_trouble_stops_the_program_and_leaves_no_record(records, tmp_path, error):
+def test_the_machine_s_trouble_stops_the_program_and_leaves_no_record(records, tmp_path):
     def measure(task, record):
-        raise error
+        raise EnvironmentFault("disk full")
 
-    with pytest.raises(type(error)):
+    with pytest.raises(EnvironmentFault):
         records.run_all([records.Task("a", {})], tmp_path, measure)
     assert not list(tmp_path.iterdir())
 
@@ -93,8 +92,9 @@ def test_a_stopped_program_goes_on_with_the_first_run_without_a_record(records, 
         if task.name == "b" and len(seen) == 2:
             raise Interrupted("stopped by SIGTERM", 143)
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(SystemExit) as stopped:
         records.run_all(tasks, tmp_path, measure)
+    assert stopped.value.code == 143
     assert records.run_all(tasks, tmp_path, measure) == 0
     assert seen == ["a", "b", "b", "c"]
     assert [found["name"] for found in records.load(tmp_path)] == ["a", "b", "c"]
