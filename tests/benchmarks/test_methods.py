@@ -100,6 +100,16 @@ def test_a_stopped_program_goes_on_with_the_first_run_without_a_record(records, 
     assert [found["name"] for found in records.load(tmp_path)] == ["a", "b", "c"]
 
 
+def test_a_kill_while_a_record_is_written_leaves_nothing_that_counts(records, tmp_path, monkeypatch):
+    def killed(_):
+        raise OSError("killed here")
+
+    monkeypatch.setattr(records.os, "fsync", killed)
+    with pytest.raises(OSError, match="killed here"):
+        records.save(tmp_path / "a.json", {"half": True})
+    assert not (tmp_path / "a.json").exists() and records.load(tmp_path) == []
+
+
 def test_the_repeated_methods_have_every_seed_on_cifar_and_one_on_eurosat(methods):
     options = methods.parse(["--cifar", "c", "--eurosat", "e", "--out", "o", "--only", "dino,simclr", "--seeds", "0,1"])
     assert [task.name for task in methods.tasks(options)] == [
