@@ -1,8 +1,8 @@
 """LightlySSL's training of six methods as its own documents write it, around an encoder of ours.
 
 Two documents of version 1.6 are followed: ``example`` is ``examples/pytorch/METHOD.py``; ``cifar10`` is its CIFAR-10
-benchmark, ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``, whose settings are better (momentum, weight
-decay, cosine) and which has no MAE. Losses, heads, transforms and momentum updates are lightly's own modules. What had
+benchmark, ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``, which adds momentum, weight
+decay and a cosine and has no MAE. Losses, heads, transforms and momentum updates are lightly's own modules. What had
 to be decided beyond the documents:
 
 - Heads take the encoder's own dimension where the documents have ResNet-18's 512.

@@ -33,9 +33,9 @@ from selfstudy.run_folder import RunFolder
 
 DATA = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT"}
 REPEATED = ("simclr", "moco", "byol", "swav", "dino", "mae", "barlow_twins", "vicreg", "lejepa")
-CONVOLUTIONAL = "resnet10t"  # the best k-NN of a few minutes on 2 cores: larger networks see too few images
-# Six blocks of width 64 over 8 x 8 patches. In three minutes on 2 cores it sees the images several times over;
-# vit_tiny_patch16_224, twelve blocks of width 192, does not get through them once.
+CONVOLUTIONAL = "resnet10t"  # the quickest useful one on a CPU; the runs of docs/log.md on CIFAR-10 have it
+# Six blocks of width 64. By arithmetic, not yet by trial: a twenty-first of the multiplications per token of
+# vit_tiny_patch16_224 (10 x 64^2 x 6 against 12 x 192^2 x 12), so the same minutes show it far more images.
 TOKENS = "test_vit"
 FAMILIES = (
     "contrastive",
