@@ -1,0 +1,262 @@
+"""Every method for equal minutes: k-NN and linear probe beside raw pixels and the untrained encoder.
+
+On CIFAR-10 every method, with several seeds where :data:`REPEATED` names it; on EuroSAT those alone, with one seed::
+
+    python benchmarks/methods.py --cifar CIFAR_FOLDER --eurosat EUROSAT_FOLDER --out benchmarks/results/methods
+    python benchmarks/methods.py --out benchmarks/results/methods --table
+
+Each folder holds ``train/`` and ``test/`` with class sub-folders; the test images are seen once, by the final encoder.
+A run has one JSON file in ``--out``. What is recorded is not run again, so the program may be stopped at any time and
+started again; delete a file to repeat its run. Nothing else should use the machine's cores meanwhile.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import records
+from records import PRETRAINED, UNTRAINED, Record, Task
+from rich.console import Console
+
+from selfstudy import config as cfg
+from selfstudy.api import evaluate
+from selfstudy.data.sources import open_source
+from selfstudy.methods import available, method_class
+from selfstudy.methods.base import Method
+from selfstudy.pretraining import pretrain
+from selfstudy.run_folder import RunFolder
+
+DATA = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT"}
+REPEATED = ("simclr", "moco", "byol", "swav", "dino", "mae", "barlow_twins", "vicreg", "lejepa")
+CONVOLUTIONAL = "resnet10t"  # the quickest useful one on a CPU; the runs of docs/log.md on CIFAR-10 have it
+# Six blocks of width 64. By arithmetic, not yet by trial: a twenty-first of the multiplications per token of
+# vit_tiny_patch16_224 (10 x 64^2 x 6 against 12 x 192^2 x 12), so the same minutes show it far more images.
+TOKENS = "test_vit"
+FAMILIES = (
+    "contrastive",
+    "positives only",
+    "redundancy reduction",
+    "clustering",
+    "distillation",
+    "masked prediction",
+    "classic pretext",
+)
+
+
+def encoder_for(method: type[Method]) -> str:
+    """The small encoder that suits a method best."""
+    return TOKENS if method.needs_tokens else CONVOLUTIONAL
+
+
+def tasks(options: argparse.Namespace) -> list[Task]:
+    """All runs, the first seed of everything before the second seed of anything."""
+    folders = {"cifar10": options.cifar, "eurosat": options.eurosat}
+    return [
+        task(data, str(folder), method, options.encoder, seed, duration(options))
+        for turn, seed in enumerate(options.seeds)
+        for data, folder in folders.items()
+        for method in options.only
+        if folder is not None and _is_due(data, method, turn)
+    ]
+
+
+def _is_due(data: str, method: str, turn: int) -> bool:
+    """Whether a method has a run on this data with the seed of this turn."""
+    repeated = method in REPEATED
+    return turn == 0 or repeated if data == "cifar10" else turn == 0 and repeated
+
+
+def task(data: str, folder: str, method: str, encoder: str | None, seed: int, lasting: str) -> Task:
+    """One run of a method, with the command line that does the same."""
+    cls = method_class(method)
+    encoder = encoder or encoder_for(cls)
+    amount, unit = lasting.split()
+    arguments = f"--method {method} --encoder {encoder} --{unit} {amount} --seed {seed}"
+    facts = {
+        "data": data,
+        "method": method,
+        "family": cls.family,
+        "uses_labels": cls.uses_labels,
+        "encoder": encoder,
+        "seed": seed,
+        "duration": lasting,
+        "commands": [
+            f"selfstudy pretrain {DATA[data]} {arguments} --out RUN",
+            f"selfstudy evaluate RUN {DATA[data]}",
+        ],
+    }
+    return Task(f"{data}-{method}-{encoder}-seed{seed}", facts, folder)
+
+
+def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
+    """Train, evaluate once, and write down what came of it, as far as it went."""
+    facts, run = task.facts, RunFolder(runs / task.name)
+    settings = {
+        "data": {"path": task.folder},
+        "method": {"name": facts["method"]},
+        "encoder": {"name": facts["encoder"]},
+        "train": {"duration": facts["duration"], "seed": facts["seed"]},
+    }
+    shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
+    began = time.perf_counter()
+    try:
+        outcome = pretrain(task.folder, cfg.build(settings), run, resume=False, overwrite=False, console=console)
+        record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
+        record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
+        record["scores"] = [score._asdict() for score in evaluate(run.path, task.folder, console=console)]
+    finally:
+        record |= observed(run)
+        record.get("settings", {}).get("data", {}).update(path=DATA[facts["data"]])
+        if not keep:
+            shutil.rmtree(run.path, ignore_errors=True)
+
+
+def observed(run: RunFolder) -> Record:
+    """What a run's own files say: resolved settings, last step, speed, health."""
+    found: Record = {}
+    if run.config.is_file():
+        found["settings"] = cfg.read_yaml(run.config)
+    lines = _lines(run.metrics)
+    if lines:
+        speeds = [line["images_per_second"] for line in lines]
+        found |= {"steps": lines[-1]["step"], "images_per_second": round(statistics.median(speeds), 1)}
+    health = _lines(run.health)
+    if health:
+        found["health"] = health[-1]
+    return found
+
+
+def _lines(file: Path) -> list[Record]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def table(found: list[Record]) -> str:
+    """A Markdown table for each data set."""
+    parts = [_table_of(name, [r for r in found if r["data"] == key]) for key, name in DATA.items()]
+    return "\n\n".join(part for part in parts if part) or "no records"
+
+
+def _table_of(name: str, found: list[Record]) -> str:
+    if not found:
+        return ""
+    groups = records.grouped(found, lambda r: (FAMILIES.index(r["family"]), r["method"], r["encoder"], r["duration"]))
+    one_budget = len({record["duration"] for record in found}) == 1
+    budget = f", {found[0]['duration']} of training each" if one_budget else ""
+    rows = [_pixels_row(found), *(_row(group, with_budget=not one_budget) for group in groups.values())]
+    return f"### {name}{budget}\n\n{records.markdown(rows)}\n\n{records.fine_print(found)}"
+
+
+def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
+    """One method on one encoder, over its seeds."""
+    first, health = group[0], [record["health"]["verdict"] for record in group if "health" in record]
+    notes = ["learns from labels"] * first["uses_labels"] + [first["duration"]] * with_budget
+    seeds = ", ".join(str(record["seed"]) for record in sorted(group, key=lambda r: r["seed"]))
+    return {
+        "family": first["family"],
+        "method": " · ".join([first["method"], *notes]),
+        "encoder": first["encoder"],
+        "seeds": seeds,
+        "k-NN %": "; ".join(_found(group, PRETRAINED, "knn")),
+        "linear %": records.mean_sd(records.accuracies(group, PRETRAINED, "linear")),
+        "untrained k-NN %": records.mean_sd(records.accuracies(group, UNTRAINED, "knn")),
+        "untrained linear %": records.mean_sd(records.accuracies(group, UNTRAINED, "linear")),
+        "steps": records.middle(group, "steps"),
+        "images/s": records.middle(group, "images_per_second"),
+        "health": records.counts(health),
+    }
+
+
+def _found(group: list[Record], features: str, probe: str) -> Iterator[str]:
+    """The accuracy, and what failed."""
+    values, note = records.accuracies(group, features, probe), records.failure_note(group)
+    if values or not note:
+        yield records.mean_sd(values)
+    if note:
+        yield note
+
+
+def _pixels_row(found: list[Record]) -> dict[str, str]:
+    """Raw pixels, which every evaluation measures anew and always alike."""
+    row = dict.fromkeys(_row(found[:1], with_budget=False), records.NONE)
+    pixels = [
+        score
+        for record in found
+        for score in record.get("scores", [])
+        if score["features"] not in (PRETRAINED, UNTRAINED)
+    ]
+    row |= {"family": "none", "method": pixels[0]["features"] if pixels else "raw pixels"}
+    for column, probe in (("k-NN %", "knn"), ("linear %", "linear")):
+        row[column] = records.mean_sd([score["accuracy"] for score in pixels if score["probe"] == probe][:1])
+    return row
+
+
+def duration(options: argparse.Namespace) -> str:
+    """The budget of every run, in the words of the configuration."""
+    return f"{options.steps} steps" if options.steps else f"{options.minutes:g} minutes"
+
+
+def names(text: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def numbers(text: str) -> list[int]:
+    """Whole numbers between commas."""
+    return [int(name) for name in names(text)]
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Options that the programs of this folder share."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--minutes", type=float, default=3, help="of training, for every run")
+    parser.add_argument("--steps", type=int, help="instead of minutes, to try the program out")
+    parser.add_argument("--only", type=names, help="METHOD,METHOD,...; all when left out")
+    parser.add_argument("--runs", type=Path, help="scratch folder for run folders; a temporary one when left out")
+    parser.add_argument("--keep", action="store_true", help="keep the run folders in --runs")
+    parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options, checked before anything is run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar", type=Path, help="CIFAR-10 as train/ and test/ with class sub-folders")
+    parser.add_argument("--eurosat", type=Path, help="EuroSAT, likewise")
+    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="methods run once take the first")
+    parser.add_argument("--encoder", help="for all methods, instead of the best-suited one")
+    add_common_options(parser)
+    options = parser.parse_args(arguments)
+    options.only = options.only or list(available())
+    if unknown := [name for name in options.only if name not in available()]:
+        parser.error(f"unknown method {', '.join(unknown)}; known: {', '.join(available())}")
+    if not options.table and options.cifar is None and options.eurosat is None:
+        parser.error("--cifar or --eurosat is needed")
+    if options.keep and options.runs is None:
+        parser.error("--keep needs --runs")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.table:
+        print(table(records.load(options.out)))
+        return
+    for folder in filter(None, (options.cifar, options.eurosat)):
+        open_source(folder, labels=True, split="test")  # a wrong folder is no failure of every method
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
+        runs = options.runs or Path(scratch)
+        failures = records.run_all(
+            tasks(options),
+            options.out,
+            lambda task, record: measure(task, record, runs=runs, keep=options.keep, console=console),
+        )
+    print(f"all runs are recorded in {options.out}; {failures} failed just now")
+
+
+if __name__ == "__main__":
+    main()
