@@ -26,8 +26,8 @@ from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.schedules import Cosine, Progress
-from selfstudy.views.pairs import asymmetric_pair
 from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
 
 
 class BYOL(Method):

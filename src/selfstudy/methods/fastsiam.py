@@ -27,6 +27,7 @@ from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import alike
 
 
 @full_precision
@@ -68,8 +69,7 @@ class FastSiam(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """Four views, augmented as SimSiam's; without blur for small images."""
-        view = View(size, count=4, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)
-        return [view if max(size) <= 64 else view._replace(blur=0.5)]
+        return [alike(size, count=4)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

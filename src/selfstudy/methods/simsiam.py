@@ -25,6 +25,7 @@ from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import alike
 
 
 class SimSiam(Method):
@@ -48,8 +49,7 @@ class SimSiam(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """MoCo v2's augmentation, as the paper's; without blur for small images."""
-        blur = 0.0 if max(size) <= 64 else 0.5
-        return [View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)]
+        return [alike(size, count=2)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

@@ -23,8 +23,8 @@ from selfstudy.nn.heads import mlp
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.pairs import asymmetric_pair
 from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
 
 _EPS = 1e-4  # the paper's, under the root of the variance
 

@@ -1,6 +1,11 @@
-"""Pairs of views that methods share."""
+"""Views that several methods share."""
 
-from selfstudy.views.pairs import asymmetric_pair
+from selfstudy.views.usual import alike, asymmetric_pair
+
+
+def test_views_alike_are_one_spec_taken_several_times():
+    view = alike((224, 224), 4)
+    assert (view.count, view.blur, view.scale) == (4, 0.5, (0.2, 1.0)) and alike((32, 32), 2).blur == 0
 
 
 def test_one_view_is_always_blurred_the_other_seldom_and_sometimes_solarized():
