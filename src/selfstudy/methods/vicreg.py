@@ -95,8 +95,8 @@ class VICReg(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule, and a projector as wide as images and steps can fill."""
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
         width = 1024 if facts.total_steps < 10_000 else 2048 if facts.num_images < 500_000 else 8192
+        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
         return Recipe(
             optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
             method={"width": width},
