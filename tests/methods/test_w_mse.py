@@ -100,6 +100,17 @@ def test_shrinkage_keeps_a_slice_without_a_root_finite(x):
     assert torch.isfinite(loss) and torch.isfinite(x.grad).all()
 
 
+def test_with_the_default_shrinkage_float32_suffices_for_a_batch_that_is_nearly_flat():
+    """Standard deviations from 1 to a millionth, in 16 directions that are no axis."""
+    flat = _random(2, 64, 16) * torch.logspace(0, -6, 16) @ torch.linalg.qr(_random(16, 16, seed=1)).Q
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        z = flat.to(dtype).requires_grad_()
+        w_mse_loss(z, torch.arange(64), slice_size=32, shrinkage=WMSE.Config().shrinkage).backward()
+        gradients.append(z.grad.double())
+    assert (gradients[0] - gradients[1]).norm() < 2e-3 * gradients[1].norm()
+
+
 def test_w_mse_equals_lightlys_with_one_slice():
     lightly = pytest.importorskip("lightly.loss.wmse_loss")
     z = _random(2, 16, 4, dtype=torch.float32)

@@ -10,7 +10,8 @@ Differences from the authors' code:
 - Which images share a slice is drawn from the images' own numbers, so that any number of processes takes the same ones.
 - A batch that is no multiple of the slice is cut into slices of nearly equal size; theirs refuses it.
 - The covariance is drawn toward a multiple of the identity by ``shrinkage``: a slice with fewer images than
-  dimensions, or one nearly in a plane, then still has a decomposition. Theirs has the like, and leaves it off.
+  dimensions, or one nearly in a plane, then still has a decomposition, and float32 gives its gradient to a thousandth.
+  Theirs has the like, and leaves it off.
 - The projector's last layer has no bias, which whitening would take away again.
 - AdamW with a cosine instead of Adam with two steps.
 """
@@ -79,7 +80,7 @@ class WMSE(Method):
 
         slice_size: Annotated[int, Field(gt=1, description="images whitened together; twice the dimensions")] = 128
         slicings: Annotated[int, Field(ge=1, le=_MOST_SLICINGS, description="ways to cut the batch, averaged")] = 1
-        shrinkage: Annotated[float, Field(ge=0, lt=1, description="of the covariance toward the identity")] = 1e-4
+        shrinkage: Annotated[float, Field(ge=0, lt=1, description="of the covariance toward the identity")] = 1e-3
         hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 1024
         projection_dim: Annotated[int, Field(gt=1, description="dimensions to whiten; 128 for ImageNet")] = 64
 
