@@ -22,6 +22,7 @@ from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
 
 _EPS = 1e-5  # BatchNorm's, which the authors normalise with
 
@@ -75,12 +76,7 @@ class BarlowTwins(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """BYOL's asymmetric pair; without blur for small images."""
-        small = max(size) <= 64
-        common = View(size, scale=(0.2 if small else 0.08, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
-        return [
-            common._replace(blur=0.0 if small else 1.0),
-            common._replace(blur=0.0 if small else 0.1, solarize=0.2),
-        ]
+        return asymmetric_pair(size)
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

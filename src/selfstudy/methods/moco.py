@@ -27,6 +27,7 @@ from selfstudy.ops.contrastive import info_nce
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import alike
 
 
 class MoCo(Method):
@@ -55,8 +56,7 @@ class MoCo(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """The v2 augmentation; the blur is dropped for small images, where it erases what there is."""
-        blur = 0.0 if max(size) <= 64 else 0.5
-        return [View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)]
+        return [alike(size, count=2)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

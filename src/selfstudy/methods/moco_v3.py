@@ -50,8 +50,8 @@ class MoCoV3(Method):
         hidden, out = self.config.hidden_dim, self.config.projection_dim
         if self.config.freeze_patches:
             _freeze_patch_embedding(self.encoder)
-        self.projector = mlp([self.embed_dim, hidden, hidden, out], last_norm=True)
-        self.predictor = mlp([out, hidden, out], last_norm=True)
+        self.projector = mlp([self.embed_dim, hidden, hidden, out], output_norm=True)
+        self.predictor = mlp([out, hidden, out], output_norm=True)
         self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
 
     @staticmethod

@@ -67,7 +67,7 @@ class NNCLR(Method):
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         hidden, out = self.config.hidden_dim, self.config.projection_dim
-        self.projector = mlp([self.embed_dim, hidden, hidden, out], last_norm=True)
+        self.projector = mlp([self.embed_dim, hidden, hidden, out], output_norm=True)
         self.predictor = mlp([out, self.config.predictor_dim, out])
         self.queue = Queue(out, self.config.queue_size)
 

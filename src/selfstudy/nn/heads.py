@@ -8,15 +8,21 @@ from selfstudy.ops.precision import full_precision
 
 
 def mlp(
-    sizes: list[int], *, norm: bool = True, last_norm: bool = False, activation: type[nn.Module] = nn.ReLU
+    sizes: list[int],
+    *,
+    norm: bool = True,
+    activation: type[nn.Module] = nn.ReLU,
+    output_bias: bool = True,
+    output_norm: bool = False,
 ) -> nn.Sequential:
     """Linear layers of these sizes with BatchNorm and an activation between them.
 
     Args:
         sizes: input, hidden and output widths, e.g. ``[512, 2048, 128]``.
         norm: BatchNorm after every hidden layer (which then has no bias of its own).
-        last_norm: BatchNorm without scale and shift after the last layer (which then has no bias of its own).
         activation: after every hidden layer.
+        output_bias: of the last layer; of no use where the mean over the batch is taken away again.
+        output_norm: BatchNorm without scale and shift after the last layer (which then has no bias either).
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
@@ -25,11 +31,25 @@ def mlp(
             *([nn.BatchNorm1d(fan_out)] if norm else []),
             activation(),
         ]
-    layers += [
-        nn.Linear(sizes[-2], sizes[-1], bias=not last_norm),
-        *([nn.BatchNorm1d(sizes[-1], affine=False)] if last_norm else []),
-    ]
-    return nn.Sequential(*layers)
+    layers.append(nn.Linear(sizes[-2], sizes[-1], bias=output_bias and not output_norm))
+    return nn.Sequential(*layers, *([nn.BatchNorm1d(sizes[-1], affine=False)] if output_norm else []))
+
+
+def simsiam_heads(
+    embed_dim: int, *, hidden_dim: int, projection_dim: int, bottleneck_dim: int
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """SimSiam's projector, three layers with BatchNorm after each, and its predictor, which narrows in the middle.
+
+    Source: Chen & He 2021, arXiv:2011.10566, section 3 ("Baseline settings").
+
+    Args:
+        embed_dim: of the encoder.
+        hidden_dim: width of the projector's hidden layers.
+        projection_dim: of what is predicted.
+        bottleneck_dim: width of the predictor's hidden layer.
+    """
+    projector = mlp([embed_dim, hidden_dim, hidden_dim, projection_dim], output_norm=True)
+    return projector, mlp([projection_dim, bottleneck_dim, projection_dim])
 
 
 class PrototypeHead(nn.Module):

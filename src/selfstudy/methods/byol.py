@@ -1,0 +1,85 @@
+"""BYOL: a network predicts, of one view, what its own moving average says of the other (Grill et al. 2020).
+
+Paper: Bootstrap Your Own Latent, arXiv:2006.07733; loss eq. 2 in both directions, added, here
+:func:`selfstudy.ops.alignment.normalized_mse`; moving average eq. 1, its momentum section 3.2. Nothing in the loss
+keeps images apart: the predictor, the slow teacher and BatchNorm do.
+
+As in the authors' code the views are encoded one after the other, so that BatchNorm sees them apart, and the teacher
+normalises with statistics of its own batches.
+
+Differences from the authors' code:
+
+- The teacher begins as a copy of the student; theirs begins from weights of its own, and they saw no difference.
+- Momentum and the width of the heads follow the length of the run: with the paper's 0.996 the teacher of a run of 300
+  steps would stay the untrained network.
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+- BatchNorm is not synchronised over processes unless the training loop converts it.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.ema import EMA
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.alignment import normalized_mse
+from selfstudy.ops.schedules import Cosine, Progress
+from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
+
+
+class BYOL(Method):
+    """BYOL around any encoder."""
+
+    family = "positives only"
+
+    class Config(MethodConfig):
+        """Settings of BYOL."""
+
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
+        hidden_dim: Annotated[int, Field(gt=0, description="width of projector and predictor")] = 4096
+        projection_dim: Annotated[int, Field(gt=0, description="size of what is predicted")] = 256
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        hidden, out = self.config.hidden_dim, self.config.projection_dim
+        self.projector = mlp([self.embed_dim, hidden, out], output_bias=False)
+        self.predictor = mlp([out, hidden, out], output_bias=False)
+        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """The paper's asymmetric pair; without blur for small images."""
+        return asymmetric_pair(size)
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Momentum from the number of steps; smaller heads for short runs."""
+        steps, batch = facts.total_steps, facts.batch_size
+        momentum = min(0.996, max(0.9, 1 - 12 / steps))
+        return Recipe(
+            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"momentum": round(momentum, 5), "hidden_dim": 1024 if steps < 10_000 else 4096},
+            reasons={
+                "method.momentum": f"at first the teacher turns over about 12 times in {steps:,} steps",
+                "method.hidden_dim": f"for {steps:,} steps",
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Predict the teacher's projection of each view from the other."""
+        first, second = views
+        embedding = self.encoder(first)  # (B, D)
+        loss = normalized_mse(self.predictor(self.projector(embedding)), self.teacher(second))
+        loss = loss + normalized_mse(self.predictor(self.projector(self.encoder(second))), self.teacher(first))
+        return StepOutput(loss, {}, embedding.detach())
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher follows (eq. 1), with a momentum that rises to 1."""
+        momentum = Cosine(self.config.momentum, 1.0)(progress)
+        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)

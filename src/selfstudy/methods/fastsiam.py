@@ -1,0 +1,100 @@
+"""FastSiam: SimSiam with a steadier target, the mean of three other views (Pototzky et al. 2022).
+
+Paper: FastSiam: Resource-Efficient Self-supervised Learning on a Single GPU, DAGM GCPR 2022,
+doi:10.1007/978-3-031-16788-1_4. The loss is SimSiam's (Chen & He 2021, arXiv:2011.10566, eq. 1), here
+:func:`fastsiam_loss`. One random view is a noisy target; the mean of several is a better one, so small batches and few
+epochs suffice. With two views it is SimSiam.
+
+Each view is encoded on its own, as in SimSiam's code, so that BatchNorm sees them apart.
+
+Differences from the paper:
+
+- The predictor's learning rate falls with all others, as in :mod:`selfstudy.methods.simsiam`.
+- The authors published no code. What the paper leaves open (projections are averaged as they leave the projector, not
+  normalised first) is as in lightly's example.
+- Short runs take AdamW, and heads of half the width.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import simsiam_heads
+from selfstudy.ops.alignment import negative_cosine
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+from selfstudy.views.usual import alike
+
+
+@full_precision
+def fastsiam_loss(predictions: Tensor, projections: Tensor) -> Tensor:
+    """Minus the cosine of every view's prediction with the mean projection of the other views, averaged over views.
+
+    Args:
+        predictions: (V, B, P), of V views.
+        projections: (V, B, P) of the same views; no gradient reaches them.
+
+    Returns:
+        () float32 (float64 for float64 input), in [-1, 1].
+
+    Source: Pototzky et al. 2022, doi:10.1007/978-3-031-16788-1_4, section 3.
+    """
+    targets = projections.detach()
+    others = (targets.sum(dim=0) - targets) / (len(targets) - 1)  # (V, B, P)
+    return negative_cosine(predictions, others)
+
+
+class FastSiam(Method):
+    """FastSiam around any encoder."""
+
+    family = "positives only"
+
+    class Config(MethodConfig):
+        """Settings of FastSiam."""
+
+        projection_dim: Annotated[int, Field(gt=0, description="length of the vectors that are averaged")] = 2048
+        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
+        bottleneck_dim: Annotated[int, Field(gt=0, description="width of the predictor's hidden layer")] = 512
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.projector, self.predictor = simsiam_heads(self.embed_dim, **self.config.model_dump())
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """Four views, augmented as SimSiam's; without blur for small images."""
+        return [alike(size, count=4)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """SGD with SimSiam's linear rule for long runs; AdamW and smaller heads for short ones."""
+        batch, short = facts.batch_size, facts.total_steps < 10_000
+        lr = 2e-3 * (batch / 256) ** 0.5 if short else 0.05 * batch / 256
+        small = {"hidden_dim": 1024, "projection_dim": 1024, "bottleneck_dim": 256} if short else {}
+        return Recipe(
+            optimizer={
+                "name": "adamw" if short else "sgd",
+                "lr": lr,
+                "weight_decay": 1e-4,
+                "warmup": 0.05 if short else 0.0,
+            },
+            method=small,
+            reasons={
+                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.05 x {batch} / 256",
+                **{f"method.{name}": f"for {facts.total_steps:,} steps" for name in small},
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Predict, from each view, the mean of the others."""
+        embeddings = [self.encoder(view) for view in views]  # V times (B, D)
+        projections = [self.projector(embedding) for embedding in embeddings]  # V times (B, P)
+        predictions = [self.predictor(projection) for projection in projections]
+        loss = fastsiam_loss(torch.stack(predictions), torch.stack(projections))
+        return StepOutput(loss, {}, embeddings[0].detach())

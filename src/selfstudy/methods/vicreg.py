@@ -1,0 +1,116 @@
+"""VICReg: views agree, every dimension keeps a spread of its own, no two say the same (Bardes et al. 2022).
+
+Paper: Variance-Invariance-Covariance Regularization, arXiv:2105.04906; loss eq. 1 to 6, here :func:`vicreg_loss`.
+Variance and covariance are taken of each view on its own, over the global batch.
+
+Where the printed equations and the authors' code differ, the code is followed, because the weights 25, 25 and 1 belong
+to it: the squared distance is averaged over dimensions as over images, and the variance term over the two views.
+
+Differences from the authors' code:
+
+- The projector's width follows the data: 8,192 is for a million images and an encoder of 2,048 dimensions.
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+"""
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.heads import mlp
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
+
+_EPS = 1e-4  # the paper's, under the root of the variance
+
+
+@full_precision
+def vicreg_loss(
+    first: Tensor, second: Tensor, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0
+) -> Tensor:
+    """Weighted sum of the distance of two views, their lack of variance and their covariance.
+
+    Args:
+        first: (B, D) projections of one view, B at least 2.
+        second: (B, D) of the other.
+        invariance: weight of the mean squared difference (lambda).
+        variance: weight of how far standard deviations fall short of 1 (mu).
+        covariance: weight of the squared covariances of different dimensions (nu).
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: Bardes et al. 2022, arXiv:2105.04906, eq. 1 to 6 and algorithm 1.
+    """
+    return (
+        invariance * F.mse_loss(first, second)
+        + variance * (_lacking_std(first) + _lacking_std(second)) / 2
+        + covariance * (_squared_covariances(first) + _squared_covariances(second))
+    )
+
+
+def _lacking_std(x: Tensor) -> Tensor:
+    """Eq. 1 and 2: how far the standard deviations of the columns of (B, D) fall short of 1, on average."""
+    return F.relu(1 - (x.var(dim=0) + _EPS).sqrt()).mean()
+
+
+def _squared_covariances(x: Tensor) -> Tensor:
+    """Eq. 3 and 4: the squared covariances of different columns of (B, D), summed and divided by D."""
+    batch, dims = x.shape
+    centred = x - x.mean(dim=0)
+    products = centred @ centred.T if batch < dims else centred.T @ centred  # both have the same sum of squares
+    all_pairs, own = products.square().sum(), centred.square().sum(dim=0).square().sum()
+    return (all_pairs - own) / (batch - 1) ** 2 / dims
+
+
+class VICReg(Method):
+    """VICReg around any encoder."""
+
+    family = "redundancy reduction"
+
+    class Config(MethodConfig):
+        """Settings of VICReg."""
+
+        invariance_weight: Annotated[float, Field(gt=0, description="lambda")] = 25.0
+        variance_weight: Annotated[float, Field(gt=0, description="mu; as large as lambda, or it collapses")] = 25.0
+        covariance_weight: Annotated[float, Field(gt=0, description="nu")] = 1.0
+        width: Annotated[int, Field(gt=1, description="of all three layers of the projector")] = 8192
+
+    config: Config
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.projector = mlp([self.embed_dim, *[self.config.width] * 3], output_bias=False)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
+        """BYOL's asymmetric pair; without blur for small images."""
+        return asymmetric_pair(size)
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW with a square-root rule, and a projector as wide as images and steps can fill."""
+        width = 1024 if facts.total_steps < 10_000 else 2048 if facts.num_images < 500_000 else 8192
+        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
+            method={"width": width},
+            reasons={
+                "method.width": f"for {facts.num_images:,} images and {facts.total_steps:,} steps",
+                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode each view on its own, as BatchNorm in the authors' code does; the loss is of the global batch."""
+        embeddings = [self.encoder(view) for view in views]  # (B, D) each
+        first, second = (gather(self.projector(embedding)) for embedding in embeddings)  # (W B, P)
+        c = self.config
+        weights = {"invariance": c.invariance_weight, "variance": c.variance_weight, "covariance": c.covariance_weight}
+        loss = vicreg_loss(first, second, **weights)
+        return StepOutput(loss, {}, embeddings[0].detach())

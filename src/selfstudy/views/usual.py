@@ -1,0 +1,24 @@
+"""Views that several methods share, as their papers have them at large sizes and as suits images up to 64 px.
+
+Small images keep at least a fifth of their area (a twelfth of 32 px would be nine pixels) and are never blurred.
+"""
+
+from selfstudy.views.spec import View
+
+
+def alike(size: tuple[int, int], count: int) -> View:
+    """``count`` views of this (height, width) by MoCo v2's augmentation (Chen et al. 2020, arXiv:2003.04297)."""
+    blur = 0.0 if max(size) <= 64 else 0.5
+    return View(size, count=count, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)
+
+
+def asymmetric_pair(size: tuple[int, int]) -> list[View]:
+    """BYOL's two views of one (height, width): one always blurred, the other seldom blurred and sometimes solarized.
+
+    Source: Grill et al. 2020, arXiv:2006.07733, appendix B.
+    """
+    small = max(size) <= 64
+    view = View(size, scale=(0.2 if small else 0.08, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
+    if small:
+        return [view, view._replace(solarize=0.2)]
+    return [view._replace(blur=1.0), view._replace(blur=0.1, solarize=0.2)]
