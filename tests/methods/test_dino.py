@@ -1,50 +1,14 @@
-"""DINO: its loss against equation 2 as a slow loop, the centre, the frozen layer, the momentum."""
-
-import math
+"""DINO: what it feeds to the loss of tests/ops/test_distillation.py, the centre, the frozen layer, the momentum."""
 
 import pytest
 import torch
-from torch import Tensor
 
-from selfstudy.methods.dino import DINO, dino_loss
+from selfstudy.methods.dino import DINO
 from selfstudy.ops.schedules import Progress
 from tests.methods.small_encoders import ConvNet
+from tests.ops.test_distillation import slow_dino
 
 SMALL = {"hidden_dim": 16, "bottleneck_dim": 8, "output_dim": 12}
-
-
-def _random(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def slow_dino(student: Tensor, targets: Tensor, t: float) -> float:
-    """DINO eq. 2: every pair of different views, image by image."""
-    losses = []
-    for g in range(len(targets)):
-        for v in range(len(student)):
-            if g != v:
-                for b in range(student.shape[1]):
-                    p = torch.softmax(student[v, b] / t, 0)
-                    losses.append(-float((targets[g, b] * p.log()).sum()))
-    return sum(losses) / len(losses)
-
-
-def test_dino_is_the_papers_equation_over_all_pairs_of_different_views():
-    student, targets = _random(5, 3, 7), torch.softmax(_random(2, 3, 7, seed=1), dim=-1)
-    assert float(dino_loss(student, targets, 0.1)) == pytest.approx(slow_dino(student, targets, 0.1), rel=1e-9)
-
-
-def test_dino_of_a_uniform_student_is_ln_k():
-    targets = torch.softmax(_random(2, 3, 7), dim=-1)
-    assert float(dino_loss(torch.zeros(4, 3, 7, dtype=torch.float64), targets, 0.1)) == pytest.approx(
-        math.log(7), rel=1e-6
-    )
-
-
-def test_the_loss_stays_in_float32_for_half_precision():
-    z = torch.randn(4, 2, 5).to(torch.bfloat16)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert dino_loss(z, z[:2].float().softmax(-1), 0.1).dtype == torch.float32
 
 
 def _method(**options):
@@ -59,11 +23,11 @@ def _views():
 
 def test_the_forward_pass_is_the_loss_of_centred_sharpened_targets():
     method = _method()
-    method.centre.copy_(torch.linspace(-0.1, 0.1, 12))
+    method.centre.value.copy_(torch.linspace(-0.1, 0.1, 12))
     views = _views()
     loss = method(views, Progress(0, 10)).loss
     again = _method()
-    targets = torch.softmax((again.teacher(torch.cat(views[:2])) - method.centre) / 0.04, dim=1)
+    targets = torch.softmax((again.teacher(torch.cat(views[:2])) - method.centre.value) / 0.04, dim=1)
     embeddings = torch.cat([again.encoder(torch.cat(views[:2])), again.encoder(torch.cat(views[2:]))])
     student = again.head(embeddings)
     assert float(loss.detach()) == pytest.approx(
@@ -76,7 +40,7 @@ def test_the_centre_follows_the_teachers_mean_output_once_per_step():
     mean = _method().teacher(torch.cat(views[:2])).mean(dim=0)
     method(views, Progress(0, 10))
     method.after_step(Progress(0, 10))
-    torch.testing.assert_close(method.centre, 0.1 * mean)
+    torch.testing.assert_close(method.centre.value, 0.1 * mean)
 
 
 def test_the_last_layer_stands_still_at_the_beginning_only():

@@ -1,7 +1,8 @@
 """DINO: a student predicts, from any view, what a slowly moving teacher says of the large views (Caron et al. 2021).
 
 Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 2 with multi-crop,
-centring and sharpening section 3.1, here :func:`dino_loss`.
+centring and sharpening section 3.1, here
+:func:`selfstudy.ops.distillation.dino_loss`.
 
 Differences from the authors' code:
 
@@ -19,35 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.centre import Centre
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
-from selfstudy.ops.distributed import gather
-from selfstudy.ops.precision import full_precision
+from selfstudy.ops.distillation import dino_loss, entropy, output_count
 from selfstudy.ops.schedules import Cosine, Progress
 from selfstudy.views.spec import View
 
-_CENTRE_MOMENTUM = 0.9
 _GLOBAL = 2
-
-
-@full_precision
-def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of every student view against every teacher view but its own, averaged over pairs and images.
-
-    Args:
-        student: (V, B, K) logits, the teacher's G views first.
-        targets: (G, B, K) probabilities.
-        temperature: of the student.
-
-    Returns:
-        () float32 (float64 for float64 input). With uniform outputs it is ln K.
-
-    Source: Caron et al. 2021, arXiv:2104.14294, eq. 2.
-    """
-    log_p = F.log_softmax(student / temperature, dim=-1)
-    pairs = -torch.einsum("gbk,vbk->gv", targets, log_p) / student.shape[1]  # (G, V)
-    own = torch.zeros_like(pairs, dtype=torch.bool).fill_diagonal_(True)
-    return pairs.masked_fill(own, 0).sum() / (pairs.numel() - len(pairs))
 
 
 class DINO(Method):
@@ -68,7 +48,6 @@ class DINO(Method):
         freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with the last layer fixed")] = 0.01
 
     config: Config
-    centre: Tensor
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
@@ -81,8 +60,7 @@ class DINO(Method):
             norm=c.head_norm,
         )
         self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
-        self.register_buffer("centre", torch.zeros(c.output_dim))
-        self._batch_means: list[Tensor] = []  # within one optimizer step, so no part of the state
+        self.centre = Centre(c.output_dim)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
@@ -98,7 +76,7 @@ class DINO(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
         steps, batch, short = facts.total_steps, facts.batch_size, facts.total_steps < 10_000
-        outputs = 1 << min(16, max(9, round(math.log2(min(facts.num_images / 16, steps * batch / 128)))))
+        outputs = output_count(facts.num_images, steps * batch)
         momentum = min(0.996, max(0.9, 1 - 8 / steps))
         lr = 2e-3 * (batch / 256) ** 0.5 if short else 5e-4 * batch / 256
         head = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128, "teacher_temperature": 0.025}
@@ -121,16 +99,14 @@ class DINO(Method):
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The student sees all views, those of one size together; the teacher sees the large ones."""
         teacher_logits = self.teacher(torch.cat(views[:_GLOBAL]))  # (G B, K)
-        targets = F.softmax((teacher_logits - self.centre) / self.config.teacher_temperature, dim=1)
-        groups = [group for group in (views[:_GLOBAL], views[_GLOBAL:]) if group]
-        embeddings = [self.encoder(torch.cat(group)) for group in groups]  # (G B, D), (L B, D)
+        targets = F.softmax(self.centre(teacher_logits) / self.config.teacher_temperature, dim=1)
+        embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
+        if len(views) > _GLOBAL:
+            embeddings.append(self.encoder(torch.cat(views[_GLOBAL:])))
         outputs = targets.shape[1]
         student = self.head(torch.cat(embeddings)).view(len(views), -1, outputs)  # (V, B, K)
         loss = dino_loss(student, targets.view(_GLOBAL, -1, outputs), self.config.student_temperature)
-        if self.training:
-            self._batch_means.append(gather(teacher_logits.mean(dim=0, keepdim=True)).mean(dim=0))
-        entropy = -(targets * targets.clamp(min=1e-12).log()).sum(dim=1).mean()
-        return StepOutput(loss, {"teacher_entropy": entropy}, embeddings[0][: len(views[0])].detach())
+        return StepOutput(loss, {"teacher_entropy": entropy(targets)}, embeddings[0][: len(views[0])].detach())
 
     def before_step(self, progress: Progress) -> None:
         """Hold the last layer still at the very beginning, while the teacher says nothing yet."""
@@ -141,9 +117,7 @@ class DINO(Method):
         """The teacher follows, with a momentum that rises to 1; the centre follows the teacher's mean output."""
         momentum = Cosine(self.config.momentum, 1.0)(progress)
         self.teacher.move_toward(nn.Sequential(self.encoder, self.head), momentum)
-        if self._batch_means:
-            self.centre.lerp_(torch.stack(self._batch_means).mean(dim=0), 1 - _CENTRE_MOMENTUM)
-            self._batch_means.clear()
+        self.centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which is the better of the two throughout training (section 5.2)."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from selfstudy.ops.distributed import gather, rank, world_size
+from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 
 
@@ -22,8 +22,9 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
     Source: Cuturi 2013, arXiv:1306.0895; Caron et al. 2020, arXiv:2006.09882, eq. 3 to 5.
     """
-    log_q = gather(scores) / epsilon  # (W B, K); logarithms, so that no small epsilon overflows
+    log_q = scores / epsilon  # (B, K); logarithms, so that no small epsilon overflows
     for _ in range(iterations):
-        log_q = log_q - log_q.logsumexp(dim=0, keepdim=True)
+        columns = gather(log_q.logsumexp(dim=0, keepdim=True))  # (W, K); processes may differ in B
+        log_q = log_q - columns.logsumexp(dim=0, keepdim=True)
         log_q = log_q - log_q.logsumexp(dim=1, keepdim=True)
-    return log_q.exp().chunk(world_size())[rank()]
+    return log_q.exp()

@@ -1,0 +1,150 @@
+"""DINOv2: DINO on images, iBOT on their hidden patches, and embeddings that keep apart (Oquab et al. 2023).
+
+Paper: DINOv2, Learning Robust Visual Features without Supervision, arXiv:2304.07193, section 4. The losses are
+:func:`selfstudy.ops.distillation.dino_loss`, :func:`selfstudy.ops.distillation.ibot_loss` and 0.1 times
+:func:`selfstudy.ops.distillation.koleo` of the student's embeddings of each large view, before the head.
+
+Differences from the authors' code:
+
+- KoLeo's neighbours are sought in the global batch, theirs in that of one process; so any number of processes agree.
+- Exactly one of the two large views of an image is masked, with a share drawn for each, where theirs masks half of a
+  batch's views with evenly spread shares; rectangles as in iBOT.
+- The teacher is in train mode, which only matters to BatchNorm in the heads of short runs. Centres move once per
+  optimizer step, and the prototypes have unit length, which theirs may change.
+- One learning rate for all layers, constant weight decay; outputs, momentum and heads follow the run as in DINO.
+"""
+
+from typing import Annotated, Any, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.centre import Centre
+from selfstudy.nn.ema import EMA
+from selfstudy.nn.heads import PrototypeHead
+from selfstudy.ops.block_masks import view_masks
+from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, koleo, output_count
+from selfstudy.ops.schedules import Cosine, Linear, Progress
+from selfstudy.ops.sinkhorn import sinkhorn
+from selfstudy.views.spec import Draws, Spec, View
+
+Range = tuple[float, float]
+_MASKED = 0.5  # of the large views
+
+
+class DINOv2(Method):
+    """DINOv2 around a vision transformer."""
+
+    family = "distillation"
+    needs_tokens = True
+
+    class Config(MethodConfig):
+        """Settings of DINOv2; the defaults are those of the authors' 100 epochs on ImageNet-1k."""
+
+        centring: Annotated[Literal["centre", "sinkhorn"], Field(description="sinkhorn in long runs")] = "centre"
+        separate_head: Annotated[bool, Field(description="another head for patches; in long runs")] = False
+        koleo_weight: Annotated[float, Field(ge=0, description="of what keeps embeddings apart")] = 0.1
+        patch_weight: Annotated[float, Field(gt=0, description="of the loss on patches")] = 1.0
+        mask_share: Annotated[Range, Field(description="of a masked view's patches, hidden")] = (0.1, 0.5)
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher; rises to 1")] = 0.992
+        student_temperature: Annotated[float, Field(gt=0)] = 0.1
+        teacher_temperature: Annotated[Range, Field(description="from, to")] = (0.04, 0.07)
+        warm_fraction: Annotated[float, Field(ge=0, le=1, description="of training, from one to the other")] = 0.3
+        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training, prototypes fixed")] = 0.01
+        output_dim: Annotated[int, Field(gt=1, description="K, of either head")] = 65536
+        bottleneck_dim: Annotated[int, Field(gt=0, description="of either head; 384 in long runs")] = 256
+        hidden_dim: Annotated[int, Field(gt=0, description="of either head")] = 2048
+        head_norm: Annotated[bool, Field(description="BatchNorm in either head, for short runs")] = False
+
+    config: Config
+    encoder: Any  # a module and a TokenEncoder
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        c = self.config
+        sizes = {"hidden_dim": c.hidden_dim, "bottleneck_dim": c.bottleneck_dim, "output_dim": c.output_dim}
+        heads = (PrototypeHead(self.embed_dim, **sizes, norm=c.head_norm) for _ in range(1 + c.separate_head))
+        self.heads = nn.ModuleList(heads)  # that of images first, that of patches last
+        self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
+        self.teacher = EMA(nn.Sequential(self.encoder, *self.heads), train_mode=True)
+        self.centre, self.patch_centre = Centre(c.output_dim), Centre(c.output_dim)  # at rest under Sinkhorn
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """Two large views and, of images above 64 px, eight at half the size; then the draws of the masks."""
+        large = View(size, scale=(0.32, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
+        if max(size) <= 64:
+            return [large, large._replace(solarize=0.2), Draws(2)]
+        half = large._replace(size=(size[0] // 2, size[1] // 2), count=8, scale=(0.05, 0.32), blur=0.5)
+        return [large._replace(blur=1.0), large._replace(blur=0.1, solarize=0.2), half, Draws(2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Rate from the batch, outputs and momentum from the run; short runs get small heads with BatchNorm."""
+        steps, batch = facts.total_steps, facts.batch_size
+        head = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128, "teacher_temperature": [0.025, 0.025]}
+        small = head if steps < 10_000 else {}
+        momentum = round(min(0.992, max(0.9, 1 - 8 / steps)), 5)
+        return Recipe(
+            {"name": "adamw", "lr": 4e-3 * (batch / 1024) ** 0.5, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
+            {"momentum": momentum, "output_dim": output_count(facts.num_images, steps * batch), **small},
+            {
+                "optimizer.lr": f"0.004 x sqrt(batch size {batch} / 1024)",
+                "method.momentum": f"the teacher turns over about 8 times in {steps:,} steps, at first",
+                "method.output_dim": f"{facts.num_images:,} images, of which {steps * batch:,} are seen",
+                **{f"method.{name}": f"{steps:,} steps collapse without" for name in small},
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """As in iBOT, with KoLeo on the student's embeddings of each large view."""
+        c, batch = self.config, len(views[-1])
+        large, small = torch.cat(views[:2]), views[2:-1]
+        mask = view_masks(views[-1], self.encoder.grid, views=2, share=c.mask_share, probability=_MASKED)
+        whole, targets, patch_targets = self._teach(large, mask, progress)
+        embedding, tokens = self.encoder.embed_and_tokens(large, mask=mask, mask_token=self.mask_token)
+        everything = torch.cat([embedding, self.encoder(torch.cat(small))]) if small else embedding  # (V B, D)
+        student, hidden = self.heads[0](everything), self.heads[-1](tokens[mask])  # (V B, K), (M, K)
+        terms = {
+            "image_loss": dino_loss(student.view(-1, batch, c.output_dim), targets, c.student_temperature),
+            "patch_loss": ibot_loss(hidden, patch_targets, mask, c.student_temperature),
+            "koleo": koleo(embedding[:batch]) + koleo(embedding[batch:]),
+        }
+        loss = terms["image_loss"] + c.patch_weight * terms["patch_loss"] + c.koleo_weight * terms["koleo"]
+        metrics = {name: term.detach() for name, term in terms.items()}
+        return StepOutput(loss, metrics | {"teacher_entropy": entropy(targets.flatten(0, 1))}, whole[:batch])
+
+    @torch.no_grad()
+    def _teach(self, large: Tensor, mask: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
+        """What the teacher makes of whole views: embeddings (2B, D), targets (2, B, K), patch targets (M, K)."""
+        encoder, *heads = self.teacher.module.children()
+        embedding, tokens = cast(Any, encoder).embed_and_tokens(large)
+        targets = self._sharpened(heads[0](embedding), self.centre, progress).view(2, len(large) // 2, -1)
+        return embedding, targets, self._sharpened(heads[-1](tokens[mask]), self.patch_centre, progress)
+
+    def _sharpened(self, logits: Tensor, centre: Centre, progress: Progress) -> Tensor:
+        """Targets (B, K) that do not all prefer one output."""
+        temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
+        if self.config.centring == "sinkhorn":
+            return sinkhorn(logits, temperature, 3)
+        return F.softmax(centre(logits) / temperature, dim=1)
+
+    def before_step(self, progress: Progress) -> None:
+        """Keep the prototypes as they are at the very beginning."""
+        if progress.fraction < self.config.freeze_fraction:
+            for head in self.heads:
+                head.get_parameter("prototypes").grad = None
+
+    def after_step(self, progress: Progress) -> None:
+        """Teacher and centres follow; the teacher ever more slowly."""
+        momentum = Cosine(self.config.momentum, 1.0)(progress)
+        self.teacher.move_toward(nn.Sequential(self.encoder, *self.heads), momentum)
+        self.centre.move()
+        self.patch_centre.move()
+
+    def representation(self) -> tuple[str, nn.Module]:
+        """The teacher: its weights are what the authors publish."""
+        return "teacher", self.teacher.get_submodule("module.0")

@@ -1,0 +1,138 @@
+"""I-JEPA: from one part of an image, predict what a teacher makes of four other parts of it (Assran et al. 2023).
+
+Paper: Self-Supervised Learning from Images with a Joint-Embedding Predictive Architecture, arXiv:2301.08243, section 3;
+the loss here is :func:`ijepa_loss`, the blocks :func:`selfstudy.ops.block_masks.context_and_targets`.
+
+Differences from the authors' code:
+
+- The sizes of the blocks are the batch's, drawn from the step, as in theirs; their places are drawn from the image's
+  own numbers. Area and aspect ratio are drawn apart (theirs come from one number), and a block may reach the last row
+  and column (theirs never does).
+- Of the context outside all targets every image keeps ``context_share`` of its patches, chosen at random, and its
+  blocks are laid anew until there are as many. Theirs cuts every image of a batch to the smallest one's number, always
+  from the bottom: an image's context would depend on the others.
+- The encoder is any vision transformer, with learnt positions and perhaps a class token; the embedding is the mean of
+  the patches. Predictor and momentum follow the length of the run; weight decay is constant.
+"""
+
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.decoder import PatchDecoder
+from selfstudy.nn.ema import EMA
+from selfstudy.ops.block_masks import block_size, context_and_targets
+from selfstudy.ops.patches import take
+from selfstudy.ops.precision import full_precision
+from selfstudy.ops.random import fold, uniform
+from selfstudy.ops.schedules import Linear, Progress
+from selfstudy.views.spec import Draws, Spec, View
+
+Range = tuple[float, float]
+
+
+@full_precision
+def ijepa_loss(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Smooth L1 of predictions and the teacher's tokens, those normalised over their features, averaged over all.
+
+    Args:
+        predicted: (..., D).
+        targets: (..., D), as the teacher gives them.
+
+    Returns:
+        () float32 (float64 for float64 input).
+
+    Source: Assran et al. 2023, arXiv:2301.08243, section 3, with the normalisation and the smooth L1 of the authors'
+    code, where the paper has the squared distance.
+    """
+    return F.smooth_l1_loss(predicted, F.layer_norm(targets, targets.shape[-1:]))
+
+
+class IJEPA(Method):
+    """I-JEPA around a vision transformer."""
+
+    family = "masked prediction"
+    needs_tokens = True
+    pooling = "avg"
+
+    class Config(MethodConfig):
+        """Settings of I-JEPA; shares are of all patches."""
+
+        targets: Annotated[int, Field(gt=0, description="blocks to predict, per image")] = 4
+        target_share: Annotated[Range, Field(description="range of a target block's area")] = (0.15, 0.2)
+        target_aspect: Annotated[Range, Field(description="range of its height by width")] = (0.75, 1.5)
+        context_block: Annotated[Range, Field(description="range of the context's area, a square")] = (0.85, 1.0)
+        context_share: Annotated[float, Field(gt=0, lt=1, description="that the student sees")] = 0.25
+        predictor_dim: Annotated[int, Field(gt=0, multiple_of=4, description="multiple of the heads")] = 384
+        predictor_depth: Annotated[int, Field(gt=0, description="blocks; 6 will do for ViT-B")] = 12
+        predictor_heads: Annotated[int, Field(gt=0)] = 12
+        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at first; 1 at the end")] = 0.996
+
+    config: Config
+    encoder: Any  # a module and a TokenEncoder
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        c, d = self.config, self.embed_dim
+        self.predictor = PatchDecoder(d, d, width=c.predictor_dim, depth=c.predictor_depth, heads=c.predictor_heads)
+        self.teacher = EMA(self.encoder, train_mode=False)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """One crop without flip or colours, and the draws of its blocks' places."""
+        return [View(size, scale=(0.3, 1.0), flip=0.0), Draws(2)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """Momentum from the number of steps; a predictor that a short run can train."""
+        batch, steps, short = facts.batch_size, facts.total_steps, facts.total_steps < 10_000
+        lr = 1e-3 * (batch / 256) ** 0.5 if short else 1e-3 * batch / 2048
+        predictor = {"predictor_dim": 96, "predictor_depth": 3, "predictor_heads": 3} if short else {}
+        return Recipe(
+            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1},
+            method={"momentum": round(min(0.996, max(0.9, 1 - 8 / steps)), 5), **predictor},
+            reasons={
+                "optimizer.lr": f"0.001 x sqrt(batch size {batch} / 256)" if short else f"0.001 x {batch} / 2048",
+                "method.momentum": f"at first the teacher turns over about 8 times in {steps:,} steps",
+                **{f"method.{name}": f"small enough for {steps:,} steps" for name in predictor},
+            },
+        )
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """The student sees the context; the predictor says of each target block, apart, what the teacher sees there."""
+        images, draws = views
+        context, blocks = self._blocks(draws, progress)  # (B, K), (B, T, P)
+        with torch.no_grad():
+            teacher: Any = self.teacher.module
+            embedding, whole = teacher.embed_and_tokens(images)  # (B, D), (B, N, D)
+        count, grid = blocks.shape[1], self.encoder.grid
+        tokens = self.encoder.tokens(images, keep=context).repeat_interleave(count, dim=0)  # (B T, K, D)
+        predicted = self.predictor(tokens, context.repeat_interleave(count, dim=0), blocks.flatten(0, 1), grid)
+        targets = take(whole, blocks.flatten(1)).view_as(predicted)  # (B T, P, D)
+        spread = targets.flatten(0, 1).std(dim=0).mean()  # falls to 0 when all patches get one target
+        return StepOutput(ijepa_loss(predicted, targets), {"target_deviation": spread}, embedding)
+
+    def _blocks(self, draws: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Context patches (B, K) and target patches (B, T, P), their sizes drawn from the step."""
+        c, grid = self.config, self.encoder.grid
+        area, aspect, context = uniform(fold(progress.step)[None], 3)[0].tolist()
+        return context_and_targets(
+            draws,
+            grid,
+            context=block_size((context, 0.0), grid, share=c.context_block, aspect=(1.0, 1.0)),
+            target=block_size((area, aspect), grid, share=c.target_share, aspect=c.target_aspect),
+            count=c.targets,
+            keep=max(1, int(c.context_share * grid[0] * grid[1])),
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher follows, with a momentum that rises to 1 in a straight line."""
+        self.teacher.move_toward(self.encoder, Linear(self.config.momentum, 1.0)(progress))
+
+    def representation(self) -> tuple[str, nn.Module]:
+        """The teacher, which the authors evaluate."""
+        return "teacher", self.teacher.module

@@ -1,0 +1,114 @@
+"""DINOv2: its three terms put together, how targets are spread, its heads; the losses are in tests/ops."""
+
+import copy
+
+import pytest
+import torch
+
+from selfstudy.methods.dinov2 import DINOv2
+from selfstudy.ops.block_masks import view_masks
+from selfstudy.ops.schedules import Progress
+from tests.methods.contract import views_for
+from tests.methods.small_encoders import vit
+from tests.ops.test_distillation import slow_dino, slow_ibot, slow_koleo
+from tests.ops.test_sinkhorn import slow_sinkhorn
+
+SMALL = {"hidden_dim": 16, "bottleneck_dim": 8, "output_dim": 12, "centring": "sinkhorn", "separate_head": True}
+
+NOW = Progress(0, 10)
+
+
+def _method(**options):
+    torch.manual_seed(0)
+    return DINOv2(vit(), DINOv2.Config(**SMALL | {"momentum": 0.9} | options)).double()
+
+
+def _views():
+    return [view.double() for view in views_for(DINOv2)]
+
+
+def _targets(logits, centre, centring):
+    if centring == "sinkhorn":
+        return slow_sinkhorn(logits, 0.04, 3)
+    return torch.softmax((logits - centre.value) / 0.04, dim=1)
+
+
+@pytest.mark.parametrize("separate", [True, False])
+@pytest.mark.parametrize("centring", ["sinkhorn", "centre"])
+def test_the_forward_pass_is_dino_ibot_and_koleo(centring, separate):
+    method, views = _method(centring=centring, separate_head=separate), _views()
+    method.centre.value.copy_(torch.linspace(-0.1, 0.1, 12))
+    method.patch_centre.value.copy_(torch.linspace(0.2, -0.2, 12))
+    loss = method(views, NOW).loss.detach()
+    mask = view_masks(views[2], (4, 6), views=2, share=(0.1, 0.5), probability=0.5)
+    encoder, *heads = copy.deepcopy(method.teacher.module)
+    patches = torch.zeros(12, 24, 12, dtype=torch.float64)
+    with torch.no_grad():
+        embedding, tokens = encoder.embed_and_tokens(torch.cat(views[:2]))
+        targets = _targets(heads[0](embedding), method.centre, centring).view(2, 6, 12)
+        patches[mask] = _targets(heads[-1](tokens[mask]), method.patch_centre, centring)
+        embedding, tokens = method.encoder.embed_and_tokens(
+            torch.cat(views[:2]), mask=mask, mask_token=method.mask_token
+        )
+        student = method.heads[0](embedding).view(2, 6, 12)
+        hidden = method.heads[-1](tokens.flatten(0, 1)).view(12, 24, 12)
+    wanted = slow_dino(student, targets, 0.1) + slow_ibot(hidden, patches, mask, 0.1)
+    wanted += 0.1 * sum(slow_koleo(view) for view in embedding.chunk(2))
+    assert float(loss) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_small_views_join_in_the_loss_of_images_alone():
+    method, (first, second, draws) = _method(), _views()
+    small = [first[:, :, :8, :12], second[:, :, 8:, 12:]]
+    without, joined = method([first, second, draws], NOW), method([first, second, *small, draws], NOW)
+    assert not torch.allclose(joined.metrics["image_loss"], without.metrics["image_loss"])
+    for name in ("patch_loss", "koleo"):
+        torch.testing.assert_close(joined.metrics[name], without.metrics[name])
+
+
+def test_koleo_reaches_the_encoder_and_no_head():
+    gradients = []
+    for weight in (0.1, 1.1):
+        method = _method(koleo_weight=weight)
+        method(_views(), NOW).loss.backward()
+        gradients.append({name: p.grad for name, p in method.named_parameters() if p.grad is not None})
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-12) == name.startswith("heads."), name
+
+
+@pytest.mark.parametrize(("separate", "heads"), [(True, 2), (False, 1)])
+def test_images_and_patches_share_a_head_or_do_not(separate, heads):
+    method = _method(separate_head=separate)
+    assert len(method.heads) == heads and len(method.teacher.module) == 1 + heads
+
+
+def test_the_centres_move_only_when_they_are_used():
+    for centring in ("centre", "sinkhorn"):
+        method = _method(centring=centring)
+        method(_views(), NOW)
+        method.after_step(NOW)
+        moved = bool(method.centre.value.any()), bool(method.patch_centre.value.any())
+        assert moved == ((centring == "centre"),) * 2
+
+
+def test_all_prototypes_stand_still_at_the_beginning_only():
+    method = _method(freeze_fraction=0.5)
+    for step, frozen in ((0, True), (9, False)):
+        method(_views(), Progress(step, 10)).loss.backward()
+        method.before_step(Progress(step, 10))
+        assert [head.prototypes.grad is None for head in method.heads] == [frozen, frozen]
+
+
+def test_the_teacher_follows_with_all_its_heads_and_is_taken_away():
+    method = _method()
+    with torch.no_grad():
+        for parameter in (method.encoder.network.cls_token, *(head.prototypes for head in method.heads)):
+            parameter.add_(1.0)
+    encoder, *heads = method.teacher.module
+    mine = [encoder.network.cls_token, *(head.prototypes for head in heads)]
+    before = [parameter.clone() for parameter in mine]
+    method.after_step(NOW)
+    for old, new in zip(before, mine, strict=True):
+        torch.testing.assert_close(new, old + 0.1)
+    which, taken = method.representation()
+    assert which == "teacher" and taken is encoder
