@@ -125,5 +125,5 @@ class DINO(Method):
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """What the teacher says of its embeddings (B, D): its centred outputs (B, K)."""
-        scores: Tensor = self.teacher.get_submodule("module.1")(embedding) - self.centre
+        scores: Tensor = self.teacher.get_submodule("module.1")(embedding) - self.centre.value
         return scores

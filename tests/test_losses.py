@@ -1,0 +1,25 @@
+"""The losses under one roof: each says its shapes and its source, and runs on plain tensors."""
+
+import doctest
+
+import pytest
+import torch
+
+from selfstudy import losses
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_every_loss_says_its_shapes_and_its_source(name):
+    doc = getattr(losses, name).__doc__
+    assert "Source:" in doc and ("(B, " in doc or "(2B, D)" in doc or "(..., D)" in doc), doc
+
+
+def test_the_example_of_the_page_is_true():
+    assert doctest.testmod(losses).failed == 0
+
+
+def test_the_package_offers_them():
+    import selfstudy
+
+    q, p = torch.eye(3)[:2], torch.eye(3)[:2]
+    assert selfstudy.losses.info_nce(q, p, torch.eye(3)[2:].expand(2, 4, 3), 1.0) > 0
