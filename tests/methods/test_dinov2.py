@@ -20,7 +20,11 @@ NOW = Progress(0, 10)
 
 def _method(**options):
     torch.manual_seed(0)
-    return DINOv2(vit(), DINOv2.Config(**SMALL | {"momentum": 0.9} | options)).double()
+    method = DINOv2(vit(), DINOv2.Config(**SMALL | {"momentum": 0.9} | options)).double()
+    with torch.no_grad():  # a teacher of its own, so that a test sees which of the two was asked
+        for parameter in method.teacher.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape))
+    return method
 
 
 def _views():
@@ -101,14 +105,9 @@ def test_all_prototypes_stand_still_at_the_beginning_only():
 
 def test_the_teacher_follows_with_all_its_heads_and_is_taken_away():
     method = _method()
-    with torch.no_grad():
-        for parameter in (method.encoder.network.cls_token, *(head.prototypes for head in method.heads)):
-            parameter.add_(1.0)
-    encoder, *heads = method.teacher.module
-    mine = [encoder.network.cls_token, *(head.prototypes for head in heads)]
-    before = [parameter.clone() for parameter in mine]
+    mine, theirs = list(method.teacher.parameters()), [*method.encoder.parameters(), *method.heads.parameters()]
+    wanted = [0.9 * old + 0.1 * goal.detach() for old, goal in zip(mine, theirs, strict=True)]
     method.after_step(NOW)
-    for old, new in zip(before, mine, strict=True):
-        torch.testing.assert_close(new, old + 0.1)
+    torch.testing.assert_close(mine, wanted)
     which, taken = method.representation()
-    assert which == "teacher" and taken is encoder
+    assert which == "teacher" and taken is method.teacher.module[0]

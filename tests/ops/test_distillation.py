@@ -30,7 +30,7 @@ def slow_dino(student: Tensor, targets: Tensor, t: float) -> float:
 
 
 def slow_ibot(student: Tensor, targets: Tensor, mask: Tensor, t: float) -> float:
-    """iBOT eq. 2, patch by patch: ``student`` and ``targets`` are those of all patches (B, N, K)."""
+    """iBOT's L_MIM, patch by patch: ``student`` and ``targets`` are those of all patches (B, N, K)."""
     total = 0.0
     for b in range(len(mask)):
         losses = [

@@ -1,8 +1,7 @@
 """DINO: a student predicts, from any view, what a slowly moving teacher says of the large views (Caron et al. 2021).
 
-Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 2 with multi-crop,
-centring and sharpening section 3.1, here
-:func:`selfstudy.ops.distillation.dino_loss`.
+Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 2 with multi-crop in
+:func:`selfstudy.ops.distillation.dino_loss`, centring (eq. 4) in :class:`selfstudy.nn.centre.Centre`.
 
 Differences from the authors' code:
 

@@ -1,6 +1,6 @@
 """iBOT: DINO, and the same teacher's word on every patch that the student cannot see (Zhou et al. 2022).
 
-Paper: Image BERT Pre-Training with Online Tokenizer, arXiv:2111.07832. Its loss is DINO's on the class token plus eq. 2
+Paper: Image BERT Pre-Training with Online Tokenizer, arXiv:2111.07832. Its loss is DINO's on the class token plus L_MIM
 on the hidden patches (:mod:`selfstudy.ops.distillation`), both through one head (section 3.2), centred apart.
 
 Differences from the authors' code:

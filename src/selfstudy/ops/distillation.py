@@ -47,7 +47,7 @@ def ibot_loss(student: Tensor, targets: Tensor, mask: Tensor, temperature: float
     Returns:
         () float32 (float64 for float64 input). With uniform outputs it is ln K times the share of images with a mask.
 
-    Source: Zhou et al. 2022, arXiv:2111.07832, eq. 2, averaged as in the authors' code.
+    Source: Zhou et al. 2022, arXiv:2111.07832, L_MIM of section 3.1, averaged as in the authors' code.
     """
     losses = -(targets * F.log_softmax(student / temperature, dim=1)).sum(dim=1)  # (M,)
     hidden = mask.sum(dim=1, keepdim=True).expand_as(mask)[mask]  # (M,), in the patch's own image
@@ -64,7 +64,7 @@ def koleo(embeddings: Tensor) -> Tensor:
     Returns:
         () float32 (float64 for float64 input).
 
-    Source: Sablayrolles et al. 2019, arXiv:1806.03198, eq. 2; on unit vectors as Oquab et al. 2023, arXiv:2304.07193.
+    Source: Sablayrolles et al. 2019, arXiv:1806.03198, section 3; Oquab et al. 2023, arXiv:2304.07193, section 4.
     """
     x = F.normalize(gather(embeddings), dim=1, eps=_EPS)  # (W B, D)
     nearest = (x.detach() @ x.detach().T).fill_diagonal_(-2).argmax(dim=1)  # (W B,)
