@@ -16,7 +16,6 @@ from selfstudy.methods.lejepa import invariance as lejepa_invariance
 from selfstudy.methods.mae import mae_loss as mae
 from selfstudy.methods.msn import msn_loss as msn
 from selfstudy.methods.simmim import simmim_loss as simmim
-from selfstudy.methods.swav import swav_loss as swav
 from selfstudy.methods.vicreg import vicreg_loss as vicreg
 from selfstudy.methods.w_mse import w_mse_loss as w_mse
 from selfstudy.ops.alignment import negative_cosine, normalized_mse
@@ -28,6 +27,7 @@ from selfstudy.ops.contrastive import (
     supervised_contrastive,
 )
 from selfstudy.ops.distillation import dino_loss as dino
+from selfstudy.ops.distillation import dino_loss as swav
 from selfstudy.ops.distillation import ibot_loss as ibot
 from selfstudy.ops.distillation import koleo
 from selfstudy.ops.sigreg import sigreg

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from selfstudy.methods.swav import SwAV, similarities, swav_loss
+from selfstudy.methods.swav import SwAV, similarities
+from selfstudy.ops.distillation import dino_loss as swav_loss
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.sinkhorn import sinkhorn
 from tests.methods.small_encoders import ConvNet

@@ -1,8 +1,8 @@
 """SwAV: the prototypes that one view is assigned to are predicted from the other views (Caron et al. 2020).
 
 Paper: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, arXiv:2006.09882. The loss is eq. 1
-and 2 over all pairs of views, here :func:`swav_loss`; the assignments ("codes") share the prototypes out equally
-(eq. 3 to 5, :func:`selfstudy.ops.sinkhorn.sinkhorn`).
+and 2 over all pairs of views: :func:`selfstudy.ops.distillation.dino_loss` with assignments ("codes") as targets. Codes
+share the prototypes out equally (eq. 3 to 5, :func:`selfstudy.ops.sinkhorn.sinkhorn`).
 
 Differences from the authors' code:
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
+from selfstudy.ops.distillation import dino_loss
 from selfstudy.ops.distributed import gather, rank, world_size
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
@@ -32,25 +33,6 @@ from selfstudy.ops.sinkhorn import sinkhorn
 from selfstudy.views.spec import View
 
 _LARGE = 2  # views that codes are computed of
-
-
-@full_precision
-def swav_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of the codes of every large view and the prediction of every other view, averaged over the pairs.
-
-    Args:
-        scores: (V, B, K) similarities of views and prototypes, the large views first.
-        codes: (G, B, K) assignments of the G large views, rows summing to 1.
-        temperature: of the prediction.
-
-    Returns:
-        () float32 (float64 for float64 input). With equal scores it is ln K.
-
-    Source: Caron et al. 2020, arXiv:2006.09882, eq. 1 and 2, and eq. 6 for more than two views.
-    """
-    log_p = F.log_softmax(scores / temperature, dim=2)
-    pairs = [(g, v) for g in range(len(codes)) for v in range(len(scores)) if g != v]
-    return torch.stack([-(codes[g] * log_p[v]).sum(dim=1).mean() for g, v in pairs]).mean()
 
 
 @full_precision
@@ -119,7 +101,7 @@ class SwAV(Method):
         embedding = torch.cat([self.encoder(torch.cat(list(same))) for _, same in sizes])  # (V B, D)
         projections = self.projector(embedding).unflatten(0, (len(views), -1))  # (V, B, P)
         codes = self._codes(projections[:_LARGE].detach(), progress)  # (G, B, K)
-        loss = swav_loss(similarities(projections, self.prototypes), codes, self.config.temperature)
+        loss = dino_loss(similarities(projections, self.prototypes), codes, self.config.temperature)
         if self.training and self.config.queue_size:
             self.queue.push(gather(projections[:_LARGE].detach().transpose(0, 1).flatten(1)))
         entropy = torch.special.entr(codes).sum(dim=2).mean()
@@ -135,6 +117,10 @@ class SwAV(Method):
             )  # (G, B + Q, P)
         scores = similarities(large, self.prototypes)
         return torch.stack([sinkhorn(view, c.epsilon, iterations=3)[:batch] for view in scores])
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor:
+        """Similarities (B, K) of the projections of embeddings (B, D) and the prototypes."""
+        return similarities(self.projector(embedding), self.prototypes)
 
     def before_step(self, progress: Progress) -> None:
         """Hold the prototypes still at the very beginning, while the projections say nothing yet."""
