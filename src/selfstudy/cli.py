@@ -52,7 +52,9 @@ def pretrain(
     data: Annotated[str, typer.Argument(help="Folder, zip, tar, list, Parquet, .npz, .npy, sample:NAME, hub:NAME.")],
     method: Annotated[str | None, typer.Option(help="Pretext task; 'selfstudy methods' lists them.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Any timm name; 'selfstudy encoders' lists good ones.")] = None,
-    stem: Annotated[str | None, typer.Option(help="auto, stock or small (3x3, no max-pool).")] = None,
+    stem: Annotated[
+        str | None, typer.Option(help="auto, stock, no_pool (no max-pool) or small (nor a stride).")
+    ] = None,
     image_size: Annotated[str | None, typer.Option(help="auto, 224, or 96x64 (height x width).")] = None,
     views: Annotated[
         str | None, typer.Option(help="none, weak, strong, medical, satellite, or a YAML file; else the method's own.")

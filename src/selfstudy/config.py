@@ -97,7 +97,7 @@ class EncoderConfig(Closed):
     """The network that is trained."""
 
     name: Annotated[str, Field(description="a timm name")] = "auto"
-    stem: Literal["auto", "stock", "small"] = "auto"
+    stem: Literal["auto", "stock", "no_pool", "small"] = "auto"
     patch_size: Auto | int = "auto"
     pool: Annotated[Literal["auto", "token", "avg"], Field(description="of vision transformers")] = "auto"
     pretrained: bool = False

@@ -24,13 +24,14 @@ def test_an_encoder_gives_one_vector_per_image(name, channels):
         (EncoderSpec("resnet18", (32, 32), long_run=True), "small", "which a long run repays"),
         (EncoderSpec("resnet18", (224, 224), long_run=True), "stock", "made for images like these"),
         (EncoderSpec("resnet18", (224, 224), stem="small"), "small", "given"),
+        (EncoderSpec("resnet18", (32, 32), stem="no_pool"), "no_pool", "given"),
     ],
 )
 def test_the_stem_follows_image_size_and_budget_with_a_reason(spec, stem, reason):
     encoder = build_encoder(spec)
     assert encoder.description["stem"] == stem and reason in encoder.reason
     rows = encoder.network.forward_features(torch.randn(1, 3, 64, 64)).shape[-1]
-    assert rows == (8 if stem == "small" else 2)
+    assert rows == {"stock": 2, "no_pool": 4, "small": 8}[stem]
 
 
 @pytest.mark.parametrize(

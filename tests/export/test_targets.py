@@ -34,6 +34,7 @@ def _run(usage):
 SPECS = [
     EncoderSpec("resnet18", (32, 32)),
     EncoderSpec("resnet18", (32, 48), 1, stem="small"),
+    EncoderSpec("resnet18", (32, 32), 3, stem="no_pool"),
     EncoderSpec("resnet10t", (32, 32), 3),
     EncoderSpec("resnet10t", (32, 32), 4, stem="small"),
     EncoderSpec("vit_tiny_patch16_224", (32, 48), 2),
@@ -50,7 +51,7 @@ def test_the_printed_lines_open_the_file_in_timm(tmp_path, spec):
     torch.testing.assert_close(_run(result.usage)(images), load_encoder(folder)[0](images), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("spec", SPECS[:2], ids=["stock", "small, one channel"])
+@pytest.mark.parametrize("spec", SPECS[:3], ids=["stock", "small, one channel", "no pool"])
 def test_the_printed_lines_open_the_file_in_torchvision(tmp_path, spec):
     folder = _saved(tmp_path / "encoder", spec)
     result = export_torchvision(folder, tmp_path / "out")
@@ -59,7 +60,7 @@ def test_the_printed_lines_open_the_file_in_torchvision(tmp_path, spec):
 
 
 def test_a_network_torchvision_does_not_have_is_refused(tmp_path):
-    folder = _saved(tmp_path / "encoder", SPECS[2])
+    folder = _saved(tmp_path / "encoder", SPECS[3])
     with pytest.raises(UsageError, match="torchvision has no resnet10t\nit can take resnet18.*use --to timm"):
         export_torchvision(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -75,5 +75,5 @@ def test_prototype_scores_are_the_teachers_centred_outputs():
     method.after_step(Progress(0, 10))
     method.eval()
     scores = method.prototype_scores(method.representation()[1](views[0]))
-    assert float(method.centre.abs().max()) > 0
-    torch.testing.assert_close(scores, method.teacher(views[0]) - method.centre)
+    assert float(method.centre.value.abs().max()) > 0
+    torch.testing.assert_close(scores, method.teacher(views[0]) - method.centre.value)

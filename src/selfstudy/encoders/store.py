@@ -30,7 +30,7 @@ class EncoderConfig(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.]+$")
     image_size: tuple[int, int]
     channels: int = Field(ge=1, le=1024)
-    stem: str = Field(pattern="^(stock|small)$")
+    stem: str = Field(pattern="^(stock|no_pool|small)$")
     patch_size: int | None
     pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
     embed_dim: int

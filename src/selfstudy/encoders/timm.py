@@ -21,7 +21,8 @@ class EncoderSpec:
         name: a name that ``timm.list_models()`` gives.
         image_size: (height, width) in pixels.
         channels: of the input.
-        stem: ``stock``, ``small`` (first convolution stride 1, no max-pool; ResNets only) or ``auto``.
+        stem: ``stock``; of ResNets also ``no_pool`` (no max-pool: twice the resolution) or ``small`` (and a first
+            convolution of stride 1: four times the resolution); or ``auto``.
         patch_size: of vision transformers, in pixels, or ``auto``.
         pool: how a vision transformer makes one vector of its tokens: ``token``, ``avg``, or ``auto``, its own way.
         pretrained: start from timm's weights, fetched by timm.
@@ -119,11 +120,11 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
     elif _is_resnet(spec.name):
         stem, reason = _stem(spec)
-    elif spec.stem == "small":
-        raise UsageError(f"--stem small is for ResNets; {spec.name} has another stem\nuse --stem stock")
+    elif spec.stem not in ("auto", "stock"):
+        raise UsageError(f"--stem {spec.stem} is for ResNets; {spec.name} has another stem\nuse --stem stock")
     network = _create(spec, options)
-    if stem == "small":
-        use_small_stem(network)
+    if stem != "stock":
+        use_stem(network, stem)
     if not isinstance(getattr(network, "num_features", None), int):
         raise UsageError(f"{spec.name} gives no single vector per image\n'selfstudy encoders' lists networks that do")
     _require_size(network, spec)
@@ -148,14 +149,15 @@ def spec_of(description: dict[str, Any]) -> EncoderSpec:
     return EncoderSpec(**(known | {"image_size": (height, width), "patch_size": known["patch_size"] or "auto"}))
 
 
-def use_small_stem(network: Any) -> None:
-    """Give a timm ResNet a first convolution of stride 1 and no max-pool, in place; weights keep their names.
+def use_stem(network: Any, stem: str) -> None:
+    """Take the max-pool from a timm ResNet and, for a ``small`` stem, the stride of its first convolution, in place.
 
-    A 7x7 first convolution keeps its size: only its stride changes, so the state dict still fits timm's network.
+    A 7x7 first convolution keeps its size and weights keep their names, so the state dict still fits timm's network.
     """
-    first = next(module for module in network.conv1.modules() if isinstance(module, nn.Conv2d))
-    first.stride = (1, 1)
     network.maxpool = nn.Identity()
+    if stem == "small":
+        first = next(module for module in network.conv1.modules() if isinstance(module, nn.Conv2d))
+        first.stride = (1, 1)
 
 
 def _require_known(name: str) -> None:

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from selfstudy.encoders.store import load_encoder
-from selfstudy.encoders.timm import pooling_options, use_small_stem
+from selfstudy.encoders.timm import pooling_options, use_stem
 from selfstudy.export.result import ExportResult, write_and_compare
 
 
@@ -22,22 +22,22 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
     if config["patch_size"]:
         options |= {"img_size": tuple(config["image_size"]), "patch_size": config["patch_size"]}
         options |= pooling_options(config["pool"])
-    small = config["stem"] == "small"
+    stem = config["stem"]
 
     def reload(file: Path) -> nn.Module:
         network = timm.create_model(config["name"], **options)
-        if small:
-            use_small_stem(network)
+        if stem != "stock":
+            use_stem(network, stem)
         network.load_state_dict(load_file(file), strict=True)
         return network  # type: ignore[no-any-return]
 
     file, shape = out / "model.safetensors", (config["channels"], *config["image_size"])
     worst = write_and_compare(encoder, encoder.network.state_dict(), file=file, reload=reload, shape=shape)
     arguments = "".join(f", {key}={value!r}" for key, value in options.items())
-    stem = "from selfstudy.encoders.timm import use_small_stem\nuse_small_stem(model)  # stride 1, no max-pool\n"
+    change = f"from selfstudy.encoders.timm import use_stem\nuse_stem(model, {stem!r})  # no max-pool\n"
     usage = (
         f"import timm\nfrom safetensors.torch import load_file\n"
-        f"model = timm.create_model({config['name']!r}{arguments})\n{stem if small else ''}"
+        f"model = timm.create_model({config['name']!r}{arguments})\n{change if stem != 'stock' else ''}"
         f"model.load_state_dict(load_file({str(file)!r}))\n"
         f"# images: mean {_short(config['mean'])}, std {_short(config['std'])}"
     )

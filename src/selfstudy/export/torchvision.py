@@ -31,7 +31,7 @@ def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
     if channels != 3 or config["stem"] == "small":
         stride = 1 if config["stem"] == "small" else 2
         lines.append(f"model.conv1 = torch.nn.Conv2d({channels}, 64, 7, stride={stride}, padding=3, bias=False)")
-    if config["stem"] == "small":
+    if config["stem"] != "stock":
         lines.append("model.maxpool = torch.nn.Identity()")
 
     def reload(file: Path) -> nn.Module:
@@ -49,7 +49,7 @@ def _network(name: str, channels: int, stem: str, state: dict[str, Tensor]) -> n
     network: nn.Module = torchvision.models.get_model(name)
     network.fc = nn.Identity()
     network.conv1 = nn.Conv2d(channels, 64, 7, stride=1 if stem == "small" else 2, padding=3, bias=False)
-    if stem == "small":
+    if stem != "stock":
         network.maxpool = nn.Identity()
     network.load_state_dict(state, strict=True)
     return network
