@@ -28,7 +28,8 @@ SETTINGS = {
 }
 
 THOROUGH = ["simclr", "moco", "barlow_twins", "dino"]  # no state, a queue, gathered statistics, a centre
-CASES = [(name, 0, 20 if name in THOROUGH else 2) for name in available()] + [(name, 2, 5) for name in THOROUGH]
+BRIEFLY = ["swav", "nnclr", "ibot", "data2vec"]  # prototypes, neighbours, masks and two centres, block targets
+CASES = [*((m, 0, 20) for m in THOROUGH), *((m, 2, 5) for m in THOROUGH), *((m, 0, 2) for m in BRIEFLY)]
 
 
 @pytest.fixture(scope="module")
