@@ -103,5 +103,5 @@ def _open_named(name: str, labels: bool, split: str | None, label_column: str | 
         return tables.open_table(path, labels=labels, label_column=label_column or "label")
     raise UsageError(
         f"{name!r} is not a kind of data that can be opened\n"
-        "allowed: a folder, .zip, .tar[.gz], .txt, .csv, .tsv, .parquet, .npz, .npy"
+        "allowed: a folder, .zip, .tar, .txt, .csv, .tsv, .parquet, .npz, .npy"
     )
