@@ -26,7 +26,7 @@ from rich.console import Console
 from selfstudy import config as cfg
 from selfstudy.api import evaluate
 from selfstudy.data.sources import open_source
-from selfstudy.methods import available, method_class
+from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
 from selfstudy.pretraining import pretrain
 from selfstudy.run_folder import RunFolder
@@ -37,15 +37,6 @@ CONVOLUTIONAL = "resnet10t"  # the quickest useful one on a CPU; the runs of doc
 # Six blocks of width 64. By arithmetic, not yet by trial: a twenty-first of the multiplications per token of
 # vit_tiny_patch16_224 (10 x 64^2 x 6 against 12 x 192^2 x 12), so the same minutes show it far more images.
 TOKENS = "test_vit"
-FAMILIES = (
-    "contrastive",
-    "positives only",
-    "redundancy reduction",
-    "clustering",
-    "distillation",
-    "masked prediction",
-    "classic pretext",
-)
 
 
 def encoder_for(method: type[Method]) -> str:

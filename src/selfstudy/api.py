@@ -1,4 +1,4 @@
-"""The public functions: pretrain, recipe, evaluate, embed, export, load. The command line says the same words."""
+"""The public functions: pretrain, recipe, evaluate, embed, export, inspect, load; the command line says the same."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ import torch
 
 from selfstudy.encoders.timm import EncoderSpec, build_encoder
 from selfstudy.errors import UsageError
-from selfstudy.methods import available, method_class
+from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.nn.ema import EMA
 from selfstudy.views.spec import Labels
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
@@ -59,17 +59,6 @@ def test_methods_on_patches_refuse_an_encoder_without_them(name):
     if cls.needs_tokens:
         with pytest.raises(UsageError, match="needs an encoder with tokens, got ConvNet\nuse a vision transformer"):
             cls(ENCODERS["convnet"](), cls.Config(**small_config(name)))
-
-
-FAMILIES = {
-    "contrastive",
-    "positives only",
-    "redundancy reduction",
-    "clustering",
-    "distillation",
-    "masked prediction",
-    "classic pretext",
-}
 
 
 @pytest.mark.parametrize("name", available())

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from selfstudy.methods.base import Method
 
 _NOT_METHODS = {"__init__", "base"}
+FAMILIES = (
+    "contrastive",
+    "positives only",
+    "redundancy reduction",
+    "clustering",
+    "distillation",
+    "masked prediction",
+    "classic pretext",
+)
 
 
 class MethodFacts(NamedTuple):

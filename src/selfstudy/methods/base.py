@@ -64,8 +64,7 @@ class Method(nn.Module):
     buffer. No subclass is subclassed again.
 
     Attributes:
-        family: ``contrastive``, ``positives only``, ``redundancy reduction``, ``clustering``, ``distillation``,
-            ``masked prediction`` or ``classic pretext``.
+        family: one of ``selfstudy.methods.FAMILIES``.
         uses_labels: whether it learns from class labels.
         needs_tokens: whether it works on patches, so that only vision transformers will do.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.

@@ -22,6 +22,7 @@ from selfstudy.ops.contrastive import decoupled_contrastive
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import strong_pair
 
 
 class DCL(Method):
@@ -47,8 +48,7 @@ class DCL(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """SimCLR's augmentation; for small images without blur, with half the colour and larger crops."""
-        large = View(size, count=2, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
-        return [large._replace(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0) if max(size) <= 64 else large]
+        return [strong_pair(size)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

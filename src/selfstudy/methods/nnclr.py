@@ -28,6 +28,7 @@ from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import strong_pair
 
 
 @full_precision
@@ -74,10 +75,7 @@ class NNCLR(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """SimCLR's augmentation; of small images larger crops, half the colour and no blur."""
-        jitter, area, blur = (0.8, 0.8, 0.8, 0.2), 0.08, 0.5
-        if max(size) <= 64:
-            jitter, area, blur = (0.4, 0.4, 0.4, 0.1), 0.2, 0.0
-        return [View(size, count=2, scale=(area, 1.0), jitter=jitter, grayscale=0.2, blur=blur)]
+        return [strong_pair(size)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

@@ -21,6 +21,7 @@ from selfstudy.ops.contrastive import nt_xent
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
+from selfstudy.views.usual import strong_pair
 
 
 class SimCLR(Method):
@@ -43,15 +44,8 @@ class SimCLR(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Appendix A's augmentation; appendix B.9 drops the blur and halves the colour strength for small images.
-
-        Crops of small images keep at least a fifth of the area: a tenth of 32 px is ten pixels.
-        """
-        small = max(size) <= 64
-        strength = 0.5 if small else 1.0
-        jitter = (0.8 * strength, 0.8 * strength, 0.8 * strength, 0.2 * strength)
-        scale = (0.2 if small else 0.08, 1.0)
-        return [View(size, count=2, scale=scale, jitter=jitter, grayscale=0.2, blur=0.0 if small else 0.5)]
+        """Appendix A's augmentation; small images are not blurred, and keep more of their area and colour."""
+        return [strong_pair(size)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
