@@ -133,7 +133,7 @@ def test_files_and_functions_keep_to_the_house_sizes():
     lengths = []
     for path in _files():
         text = path.read_text(encoding="utf-8")
-        limit = 150 if _room(path) == "methods" and path.stem != "__init__" else 400
+        limit = 150 if _room(path) == "methods" and path.stem not in ("__init__", "base") else 400
         assert text.count("\n") <= limit, path
         for function in _functions(ast.parse(text)):
             lengths.append(_length(function))

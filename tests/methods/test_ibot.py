@@ -81,6 +81,12 @@ def test_each_centre_follows_its_own_mean_once_per_step():
     torch.testing.assert_close((method.centre.value, method.patch_centre.value), tuple(0.1 * mean for mean in means))
 
 
+def test_equal_shares_may_take_the_place_of_the_centres():
+    method = _method(centring="sinkhorn")
+    output = method(_views(), NOW)
+    assert torch.isfinite(output.loss) and not [name for name in method.state_dict() if "centre" in name]
+
+
 def test_targets_soften_until_the_teacher_is_warm():
     entropies = [float(_method()(_views(), Progress(step, 10)).metrics["teacher_entropy"]) for step in (0, 5, 9)]
     assert entropies[0] < entropies[1] == entropies[2]

@@ -2,7 +2,8 @@
 
 import torch
 
-from selfstudy.nn.centre import Centre
+from selfstudy.nn.centre import Centre, centring
+from tests.ops.test_sinkhorn import slow_sinkhorn
 
 
 def test_outputs_are_returned_less_the_centre():
@@ -42,3 +43,18 @@ def test_its_value_is_all_of_its_state_and_has_no_gradient():
     centre = Centre(2)
     outputs = centre(torch.ones(3, 2, requires_grad=True))
     assert set(centre.state_dict()) == {"value"} and not outputs.requires_grad
+
+
+def test_targets_are_centred_and_sharpened():
+    centre = Centre(2)
+    centre.value.copy_(torch.tensor([1.0, 0.0]))
+    torch.testing.assert_close(
+        centre.targets(torch.tensor([[1.0, 0.5]]), 0.5), torch.softmax(torch.tensor([[0.0, 1.0]]), dim=1)
+    )
+
+
+def test_equal_shares_are_sinkhorns_and_have_no_state():
+    shares, outputs = centring("sinkhorn", 3), torch.randn(6, 3, dtype=torch.float64)
+    torch.testing.assert_close(shares.targets(outputs, 0.5), slow_sinkhorn(outputs, 0.5, 3))
+    shares.move()
+    assert not shares.state_dict() and isinstance(centring("centre", 3), Centre)

@@ -1,11 +1,19 @@
 """Views that several methods share."""
 
-from selfstudy.views.usual import alike, asymmetric_pair
+from selfstudy.views.usual import asymmetric_pair, mild, mild_pair, strong_pair
 
 
-def test_views_alike_are_one_spec_taken_several_times():
-    view = alike((224, 224), 4)
-    assert (view.count, view.blur, view.scale) == (4, 0.5, (0.2, 1.0)) and alike((32, 32), 2).blur == 0
+def test_mild_views_are_one_spec_taken_several_times():
+    view = mild((224, 224), 4)
+    assert (view.count, view.blur, view.scale) == (4, 0.5, (0.2, 1.0)) and mild((32, 32), 2).blur == 0
+    assert mild_pair((32, 32)) == [mild((32, 32), 2)]
+
+
+def test_strong_views_of_small_images_have_half_the_colour_and_no_blur():
+    (large,), (small,) = strong_pair((224, 224)), strong_pair((32, 32))
+    assert (large.count, large.blur, large.scale) == (2, 0.5, (0.08, 1.0))
+    assert (small.count, small.blur, small.scale) == (2, 0.0, (0.2, 1.0))
+    assert small.jitter == tuple(value / 2 for value in large.jitter)
 
 
 def test_one_view_is_always_blurred_the_other_seldom_and_sometimes_solarized():

@@ -11,17 +11,14 @@ Differences from the authors' code:
 - LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
 """
 
-from typing import Annotated
-
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import asymmetric_pair
 
 _EPS = 1e-5  # BatchNorm's, which the authors normalise with
@@ -58,13 +55,14 @@ class BarlowTwins(Method):
     """Barlow Twins around any encoder."""
 
     family = "redundancy reduction"
+    default_views = staticmethod(asymmetric_pair)  # BYOL's
 
     class Config(MethodConfig):
         """Settings of Barlow Twins."""
 
-        redundancy_weight: Annotated[float, Field(gt=0, description="lambda; the paper's 0.0051")] = 0.0051
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
-        projection_dim: Annotated[int, Field(gt=1, description="dimensions to decorrelate")] = 2048
+        redundancy_weight: float = Field(0.0051, gt=0, description="lambda; the paper's 0.0051")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
+        projection_dim: int = Field(2048, gt=1, description="dimensions to decorrelate")
 
     config: Config
 
@@ -74,23 +72,10 @@ class BarlowTwins(Method):
         self.projector = mlp([self.embed_dim, hidden, hidden, self.config.projection_dim])
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """BYOL's asymmetric pair; without blur for small images."""
-        return asymmetric_pair(size)
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule, and a projector no wider than short runs can train."""
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        width = 1024 if facts.total_steps < 10_000 else 2048
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"projection_dim": width, "hidden_dim": width},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
-                "method.projection_dim": f"for {facts.total_steps:,} steps",
-            },
-        )
+        width = Setting(1024 if facts.short else 2048, f"for {facts.total_steps:,} steps")
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), {"projection_dim": width, "hidden_dim": width})
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode the views one after the other, as BatchNorm in the paper's code does; correlate the global batch."""

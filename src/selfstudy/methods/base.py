@@ -1,6 +1,6 @@
 """The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,13 @@ class StepOutput(NamedTuple):
     embedding: Tensor | None
 
 
+class Setting(NamedTuple):
+    """A value of a default recipe, and why it has it."""
+
+    value: Any
+    reason: str
+
+
 class DataFacts(NamedTuple):
     """What a method's default recipe may depend on."""
 
@@ -40,6 +47,31 @@ class DataFacts(NamedTuple):
     channels: int
     batch_size: int
     total_steps: int
+
+    @property
+    def short(self) -> bool:
+        """Whether there are too few steps for the settings of the papers, which train for a hundred thousand."""
+        return self.total_steps < 10_000
+
+    def square_root_rate(self, rate: float, at: int = 256) -> Setting:
+        """The learning rate that grows with the square root of the batch size, as suits adaptive optimizers."""
+        value = rate * (self.batch_size / at) ** 0.5
+        return Setting(value, f"{rate:g} x sqrt(batch size {self.batch_size} / {at})")
+
+    def linear_rate(self, rate: float, at: int = 256) -> Setting:
+        """The learning rate that grows with the batch size (Goyal et al. 2017, arXiv:1706.02677)."""
+        return Setting(rate * self.batch_size / at, f"{rate:g} x batch size {self.batch_size} / {at} (linear rule)")
+
+    def momentum(self, turnovers: float, at_most: float) -> Setting:
+        """The momentum with which a teacher is replaced by its student so many times in the run."""
+        value = round(min(at_most, max(0.9, 1 - turnovers / self.total_steps)), 5)
+        return Setting(
+            value, f"at first the teacher turns over about {turnovers:g} times in {self.total_steps:,} steps"
+        )
+
+    def if_short(self, **values: Any) -> dict[str, Setting]:
+        """Settings for short runs alone; nothing for a long one, which has the method's defaults."""
+        return {name: Setting(value, f"for {self.total_steps:,} steps") for name, value in values.items() if self.short}
 
 
 class Recipe(NamedTuple):
@@ -54,6 +86,26 @@ class Recipe(NamedTuple):
     optimizer: dict[str, Any]
     method: dict[str, Any]
     reasons: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        optimizer: str,
+        rate: Setting,
+        method: Mapping[str, Setting] | None = None,
+        *,
+        weight_decay: float = 1e-4,
+        warmup: float = 0.05,
+        clip: float = 0.0,
+    ) -> "Recipe":
+        """An optimizer by name with its learning rate, the method's settings, and the reasons of both."""
+        own = method or {}
+        return cls(
+            {"name": optimizer, "lr": rate.value, "weight_decay": weight_decay, "warmup": warmup}
+            | ({"clip": clip} if clip else {}),
+            {name: setting.value for name, setting in own.items()},
+            {"optimizer.lr": rate.reason, **{f"method.{name}": setting.reason for name, setting in own.items()}},
+        )
 
 
 class Method(nn.Module):

@@ -16,8 +16,6 @@ Differences from the authors' code:
 - BatchNorm is not synchronised over processes unless the training loop converts it.
 """
 
-from typing import Annotated
-
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -26,7 +24,6 @@ from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.schedules import Cosine, Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import asymmetric_pair
 
 
@@ -34,13 +31,14 @@ class BYOL(Method):
     """BYOL around any encoder."""
 
     family = "positives only"
+    default_views = staticmethod(asymmetric_pair)  # appendix B; small images without blur
 
     class Config(MethodConfig):
         """Settings of BYOL."""
 
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
-        hidden_dim: Annotated[int, Field(gt=0, description="width of projector and predictor")] = 4096
-        projection_dim: Annotated[int, Field(gt=0, description="size of what is predicted")] = 256
+        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; 1 at the end")
+        hidden_dim: int = Field(4096, gt=0, description="width of projector and predictor")
+        projection_dim: int = Field(256, gt=0, description="size of what is predicted")
 
     config: Config
 
@@ -52,24 +50,10 @@ class BYOL(Method):
         self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """The paper's asymmetric pair; without blur for small images."""
-        return asymmetric_pair(size)
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps; smaller heads for short runs."""
-        steps, batch = facts.total_steps, facts.batch_size
-        momentum = min(0.996, max(0.9, 1 - 12 / steps))
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"momentum": round(momentum, 5), "hidden_dim": 1024 if steps < 10_000 else 4096},
-            reasons={
-                "method.momentum": f"at first the teacher turns over about 12 times in {steps:,} steps",
-                "method.hidden_dim": f"for {steps:,} steps",
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
-            },
-        )
+        method = {"momentum": facts.momentum(12, at_most=0.996), **facts.if_short(hidden_dim=1024)}
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Predict the teacher's projection of each view from the other."""

@@ -14,7 +14,7 @@ Differences from the authors' code:
   is the student, as the authors fine-tune it.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,10 +78,10 @@ class Data2Vec(Method):
     class Config(MethodConfig):
         """Settings of data2vec."""
 
-        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the patches that is hidden")] = 0.6
-        target_blocks: Annotated[int, Field(gt=0, description="the teacher's last blocks that are averaged")] = 6
-        beta: Annotated[float, Field(gt=0, description="where the smooth L1 loss becomes linear")] = 2.0
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher, kept per step")] = 0.9998
+        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patches that is hidden")
+        target_blocks: int = Field(6, gt=0, description="the teacher's last blocks that are averaged")
+        beta: float = Field(2.0, gt=0, description="where the smooth L1 loss becomes linear")
+        momentum: float = Field(0.9998, ge=0, lt=1, description="of the teacher, kept per step")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
@@ -102,16 +102,9 @@ class Data2Vec(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps; the authors' rate for ViT-B, a higher one in short runs."""
-        batch, steps, short = facts.batch_size, facts.total_steps, facts.total_steps < 10_000
-        lr = 1e-3 * (batch / 256) ** 0.5 if short else 2e-3 * batch / 2048
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05, "clip": 3.0},
-            method={"momentum": round(min(0.9998, max(0.9, 1 - 12 / steps)), 5)},
-            reasons={
-                "optimizer.lr": f"0.001 x sqrt(batch size {batch} / 256)" if short else f"0.002 x {batch} / 2048",
-                "method.momentum": f"the teacher turns over about 12 times in {steps:,} steps",
-            },
-        )
+        rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(2e-3, at=2048)
+        method = {"momentum": facts.momentum(12, at_most=0.9998)}
+        return Recipe.of("adamw", rate, method, weight_decay=0.05, clip=3.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The teacher sees the whole image, the student the masked one; they are compared where it is hidden."""

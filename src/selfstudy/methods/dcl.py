@@ -10,7 +10,6 @@ Differences from the paper:
 """
 
 import math
-from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -21,7 +20,6 @@ from selfstudy.nn.heads import mlp
 from selfstudy.ops.contrastive import decoupled_contrastive
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import strong_pair
 
 
@@ -29,14 +27,15 @@ class DCL(Method):
     """DCL around any encoder."""
 
     family = "contrastive"
+    default_views = staticmethod(strong_pair)  # SimCLR's
 
     class Config(MethodConfig):
         """Settings of DCL."""
 
-        temperature: Annotated[float, Field(gt=0, description="0.1 in the paper; higher for short runs")] = 0.1
-        sigma: Annotated[float | None, Field(gt=0, description="0.5 makes it DCLW; none weighs pairs alike")] = None
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layer")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of the space of the loss")] = 128
+        temperature: float = Field(0.1, gt=0, description="0.1 in the paper; higher for short runs")
+        sigma: float | None = Field(None, gt=0, description="0.5 makes it DCLW; none weighs pairs alike")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layer")
+        projection_dim: int = Field(128, gt=0, description="size of the space of the loss")
 
     config: Config
 
@@ -46,23 +45,9 @@ class DCL(Method):
         self.projector = mlp(sizes)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """SimCLR's augmentation; for small images without blur, with half the colour and larger crops."""
-        return [strong_pair(size)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule; a milder temperature while there are few steps."""
-        short = facts.total_steps < 10_000
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"temperature": 0.2} if short else {},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
-                **({"method.temperature": f"for {facts.total_steps:,} steps"} if short else {}),
-            },
-        )
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), facts.if_short(temperature=0.2))
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
         """Every view of another image as close as the positive; one image has no other."""

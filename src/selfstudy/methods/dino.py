@@ -11,14 +11,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import Centre
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
@@ -37,14 +36,14 @@ class DINO(Method):
     class Config(MethodConfig):
         """Settings of DINO."""
 
-        output_dim: Annotated[int, Field(gt=1, description="K, the number of outputs")] = 65536
-        student_temperature: Annotated[float, Field(gt=0)] = 0.1
-        teacher_temperature: Annotated[float, Field(gt=0, description="lower sharpens; above 0.07 is unstable")] = 0.04
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the head")] = 2048
-        bottleneck_dim: Annotated[int, Field(gt=0, description="before the outputs, normalised")] = 256
-        head_norm: Annotated[bool, Field(description="BatchNorm in the head; keeps short runs from collapsing")] = False
-        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with the last layer fixed")] = 0.01
+        output_dim: int = Field(65536, gt=1, description="K, the number of outputs")
+        student_temperature: float = Field(0.1, gt=0)
+        teacher_temperature: float = Field(0.04, gt=0, description="lower sharpens; above 0.07 is unstable")
+        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; 1 at the end")
+        hidden_dim: int = Field(2048, gt=0, description="width of the head")
+        bottleneck_dim: int = Field(256, gt=0, description="before the outputs, normalised")
+        head_norm: bool = Field(False, description="BatchNorm in the head; keeps short runs from collapsing")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training with the last layer fixed")
 
     config: Config
 
@@ -74,22 +73,15 @@ class DINO(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
-        steps, batch, short = facts.total_steps, facts.batch_size, facts.total_steps < 10_000
-        outputs = output_count(facts.num_images, steps * batch)
-        momentum = min(0.996, max(0.9, 1 - 8 / steps))
-        lr = 2e-3 * (batch / 256) ** 0.5 if short else 5e-4 * batch / 256
-        head = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128, "teacher_temperature": 0.025}
-        why = f"keeps the {steps:,} steps from collapsing"
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
-            method={"output_dim": outputs, "momentum": round(momentum, 5), **(head if short else {})},
-            reasons={
-                "method.output_dim": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
-                "method.momentum": f"at first the teacher turns over about 8 times in {steps:,} steps",
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.0005 x {batch} / 256",
-                **({f"method.{name}": why for name in head} if short else {}),
-            },
-        )
+        seen = facts.total_steps * facts.batch_size
+        outputs = output_count(facts.num_images, seen)
+        method = {
+            "output_dim": Setting(outputs, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "momentum": facts.momentum(8, at_most=0.996),
+            **facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, teacher_temperature=0.025),
+        }
+        rate = facts.square_root_rate(2e-3) if facts.short else facts.linear_rate(5e-4)
+        return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every output equally likely."""

@@ -14,21 +14,19 @@ Differences from the authors' code:
 - One learning rate for all layers, constant weight decay; outputs, momentum and heads follow the run as in DINO.
 """
 
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.centre import Centre
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, koleo, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
-from selfstudy.ops.sinkhorn import sinkhorn
 from selfstudy.views.spec import Draws, Spec, View
 
 Range = tuple[float, float]
@@ -44,20 +42,20 @@ class DINOv2(Method):
     class Config(MethodConfig):
         """Settings of DINOv2; the defaults are those of the authors' 100 epochs on ImageNet-1k."""
 
-        centring: Annotated[Literal["centre", "sinkhorn"], Field(description="sinkhorn in long runs")] = "centre"
-        separate_head: Annotated[bool, Field(description="another head for patches; in long runs")] = False
-        koleo_weight: Annotated[float, Field(ge=0, description="of what keeps embeddings apart")] = 0.1
-        patch_weight: Annotated[float, Field(gt=0, description="of the loss on patches")] = 1.0
-        mask_share: Annotated[Range, Field(description="of a masked view's patches, hidden")] = (0.1, 0.5)
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher; rises to 1")] = 0.992
-        student_temperature: Annotated[float, Field(gt=0)] = 0.1
-        teacher_temperature: Annotated[Range, Field(description="from, to")] = (0.04, 0.07)
-        warm_fraction: Annotated[float, Field(ge=0, le=1, description="of training, from one to the other")] = 0.3
-        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training, prototypes fixed")] = 0.01
-        output_dim: Annotated[int, Field(gt=1, description="K, of either head")] = 65536
-        bottleneck_dim: Annotated[int, Field(gt=0, description="of either head; 384 in long runs")] = 256
-        hidden_dim: Annotated[int, Field(gt=0, description="of either head")] = 2048
-        head_norm: Annotated[bool, Field(description="BatchNorm in either head, for short runs")] = False
+        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn in long runs")
+        separate_head: bool = Field(False, description="another head for patches; in long runs")
+        koleo_weight: float = Field(0.1, ge=0, description="of what keeps embeddings apart")
+        patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
+        mask_share: Range = Field((0.1, 0.5), description="of a masked view's patches, hidden")
+        momentum: float = Field(0.992, ge=0, lt=1, description="of the teacher; rises to 1")
+        student_temperature: float = Field(0.1, gt=0)
+        teacher_temperature: Range = Field((0.04, 0.07), description="from, to")
+        warm_fraction: float = Field(0.3, ge=0, le=1, description="of training, from one to the other")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, prototypes fixed")
+        output_dim: int = Field(65536, gt=1, description="K, of either head")
+        bottleneck_dim: int = Field(256, gt=0, description="of either head; 384 in long runs")
+        hidden_dim: int = Field(2048, gt=0, description="of either head")
+        head_norm: bool = Field(False, description="BatchNorm in either head, for short runs")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder
@@ -70,7 +68,7 @@ class DINOv2(Method):
         self.heads = nn.ModuleList(heads)  # that of images first, that of patches last
         self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
         self.teacher = EMA(nn.Sequential(self.encoder, *self.heads), train_mode=True)
-        self.centre, self.patch_centre = Centre(c.output_dim), Centre(c.output_dim)  # at rest under Sinkhorn
+        self.centre, self.patch_centre = (centring(c.centring, c.output_dim) for _ in range(2))
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -84,20 +82,15 @@ class DINOv2(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Rate from the batch, outputs and momentum from the run; short runs get small heads with BatchNorm."""
-        steps, batch = facts.total_steps, facts.batch_size
-        head = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128, "teacher_temperature": [0.025, 0.025]}
-        small = head if steps < 10_000 else {}
-        momentum = round(min(0.992, max(0.9, 1 - 8 / steps)), 5)
-        return Recipe(
-            {"name": "adamw", "lr": 4e-3 * (batch / 1024) ** 0.5, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
-            {"momentum": momentum, "output_dim": output_count(facts.num_images, steps * batch), **small},
-            {
-                "optimizer.lr": f"0.004 x sqrt(batch size {batch} / 1024)",
-                "method.momentum": f"the teacher turns over about 8 times in {steps:,} steps, at first",
-                "method.output_dim": f"{facts.num_images:,} images, of which {steps * batch:,} are seen",
-                **{f"method.{name}": f"{steps:,} steps collapse without" for name in small},
-            },
-        )
+        seen = facts.total_steps * facts.batch_size
+        outputs = output_count(facts.num_images, seen)
+        small = facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, centring="sinkhorn")
+        method = {
+            "momentum": facts.momentum(8, at_most=0.992),
+            "output_dim": Setting(outputs, f"{facts.num_images:,} images, of which {seen:,} are seen"),
+        }
+        rate = facts.square_root_rate(4e-3, at=1024)
+        return Recipe.of("adamw", rate, method | small, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """As in iBOT, with KoLeo on the student's embeddings of each large view."""
@@ -122,15 +115,9 @@ class DINOv2(Method):
         """What the teacher makes of whole views: embeddings (2B, D), targets (2, B, K), patch targets (M, K)."""
         encoder, *heads = self.teacher.module.children()
         embedding, tokens = cast(Any, encoder).embed_and_tokens(large)
-        targets = self._sharpened(heads[0](embedding), self.centre, progress).view(2, len(large) // 2, -1)
-        return embedding, targets, self._sharpened(heads[-1](tokens[mask]), self.patch_centre, progress)
-
-    def _sharpened(self, logits: Tensor, centre: Centre, progress: Progress) -> Tensor:
-        """Targets (B, K) that do not all prefer one output."""
         temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
-        if self.config.centring == "sinkhorn":
-            return sinkhorn(logits, temperature, 3)
-        return F.softmax(centre(logits) / temperature, dim=1)
+        targets = self.centre.targets(heads[0](embedding), temperature).view(2, len(large) // 2, -1)
+        return embedding, targets, self.patch_centre.targets(heads[-1](tokens[mask]), temperature)
 
     def before_step(self, progress: Progress) -> None:
         """Keep the prototypes as they are at the very beginning."""

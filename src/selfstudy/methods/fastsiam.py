@@ -15,8 +15,6 @@ Differences from the paper:
 - Short runs take AdamW, and heads of half the width.
 """
 
-from typing import Annotated
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -27,7 +25,7 @@ from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
-from selfstudy.views.usual import alike
+from selfstudy.views.usual import mild
 
 
 @full_precision
@@ -56,9 +54,9 @@ class FastSiam(Method):
     class Config(MethodConfig):
         """Settings of FastSiam."""
 
-        projection_dim: Annotated[int, Field(gt=0, description="length of the vectors that are averaged")] = 2048
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
-        bottleneck_dim: Annotated[int, Field(gt=0, description="width of the predictor's hidden layer")] = 512
+        projection_dim: int = Field(2048, gt=0, description="length of the vectors that are averaged")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
+        bottleneck_dim: int = Field(512, gt=0, description="width of the predictor's hidden layer")
 
     config: Config
 
@@ -69,27 +67,15 @@ class FastSiam(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """Four views, augmented as SimSiam's; without blur for small images."""
-        return [alike(size, count=4)]
+        return [mild(size, count=4)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """SGD with SimSiam's linear rule for long runs; AdamW and smaller heads for short ones."""
-        batch, short = facts.batch_size, facts.total_steps < 10_000
-        lr = 2e-3 * (batch / 256) ** 0.5 if short else 0.05 * batch / 256
-        small = {"hidden_dim": 1024, "projection_dim": 1024, "bottleneck_dim": 256} if short else {}
-        return Recipe(
-            optimizer={
-                "name": "adamw" if short else "sgd",
-                "lr": lr,
-                "weight_decay": 1e-4,
-                "warmup": 0.05 if short else 0.0,
-            },
-            method=small,
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.05 x {batch} / 256",
-                **{f"method.{name}": f"for {facts.total_steps:,} steps" for name in small},
-            },
-        )
+        if not facts.short:
+            return Recipe.of("sgd", facts.linear_rate(0.05), warmup=0.0)
+        small = facts.if_short(hidden_dim=1024, projection_dim=1024, bottleneck_dim=256)
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Predict, from each view, the mean of the others."""

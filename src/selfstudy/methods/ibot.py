@@ -15,15 +15,14 @@ Differences from the authors' code:
 
 import math
 from functools import partial
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.centre import Centre
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.block_masks import view_masks
@@ -43,21 +42,19 @@ class IBOT(Method):
     class Config(MethodConfig):
         """Settings of iBOT."""
 
-        output_dim: Annotated[int, Field(gt=1, description="K, outputs for images and patches alike")] = 8192
-        patch_weight: Annotated[float, Field(gt=0, description="of the loss on patches")] = 1.0
-        mask_share: Annotated[Range, Field(description="range of the hidden share of a view")] = (
-            0.1,
-            0.5,
-        )
-        mask_probability: Annotated[float, Field(ge=0.5, le=1, description="that a large view is masked")] = 0.5
-        student_temperature: Annotated[float, Field(gt=0)] = 0.1
-        teacher_temperature: Annotated[Range, Field(description="at first, once warm")] = (0.04, 0.07)
-        warm_fraction: Annotated[float, Field(ge=0, le=1, description="of training until it is warm")] = 0.0375
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at first; 1 at the end")] = 0.996
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the head")] = 2048
-        bottleneck_dim: Annotated[int, Field(gt=0, description="before the outputs")] = 256
-        head_norm: Annotated[bool, Field(description="BatchNorm in the head, for short runs")] = False
-        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training, last layer still")] = 0.01
+        output_dim: int = Field(8192, gt=1, description="K, outputs for images and patches alike")
+        patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
+        mask_share: Range = Field((0.1, 0.5), description="range of the hidden share of a view")
+        mask_probability: float = Field(0.5, ge=0.5, le=1, description="that a large view is masked")
+        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn for short runs, as DINOv2's")
+        student_temperature: float = Field(0.1, gt=0)
+        teacher_temperature: Range = Field((0.04, 0.07), description="at first, once warm")
+        warm_fraction: float = Field(0.0375, ge=0, le=1, description="of training until it is warm")
+        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at first; 1 at the end")
+        hidden_dim: int = Field(2048, gt=0, description="width of the head")
+        bottleneck_dim: int = Field(256, gt=0, description="before the outputs")
+        head_norm: bool = Field(False, description="BatchNorm in the head, for short runs")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, last layer still")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder
@@ -68,7 +65,7 @@ class IBOT(Method):
         self.head = head(hidden_dim=self.config.hidden_dim, bottleneck_dim=self.config.bottleneck_dim)
         self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
         self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
-        self.centre, self.patch_centre = Centre(self.config.output_dim), Centre(self.config.output_dim)
+        self.centre, self.patch_centre = (centring(self.config.centring, self.config.output_dim) for _ in range(2))
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -81,21 +78,15 @@ class IBOT(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
-        steps, batch, short = facts.total_steps, facts.batch_size, facts.total_steps < 10_000
-        head: dict[str, Any] = {"head_norm": True, "hidden_dim": 512, "bottleneck_dim": 128} if short else {}
-        head |= {"teacher_temperature": [0.025, 0.025]} if short else {}
-        outputs = min(8192, output_count(facts.num_images, steps * batch))
-        reasons = {
-            "method.output_dim": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
-            "method.momentum": f"at first the teacher turns over about 8 times in {steps:,} steps",
-            "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.0005 x {batch} / 256",
+        seen = facts.total_steps * facts.batch_size
+        outputs = min(8192, output_count(facts.num_images, seen))
+        method = {
+            "output_dim": Setting(outputs, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "momentum": facts.momentum(8, at_most=0.996),
+            **facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, centring="sinkhorn"),
         }
-        lr = 2e-3 * (batch / 256) ** 0.5 if short else 5e-4 * batch / 256
-        return Recipe(
-            {"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
-            {"output_dim": outputs, "momentum": round(min(0.996, max(0.9, 1 - 8 / steps)), 5)} | head,
-            reasons | {f"method.{name}": f"against collapse within {steps:,} steps" for name in head},
-        )
+        rate = facts.square_root_rate(2e-3) if facts.short else facts.linear_rate(5e-4)
+        return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every output equally likely, for images and for the share of views with a mask."""
@@ -124,8 +115,8 @@ class IBOT(Method):
         parts: Any = self.teacher.module
         temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
         embedding, tokens = parts[0].embed_and_tokens(images)
-        targets = F.softmax(self.centre(parts[1](embedding)) / temperature, dim=1)
-        return embedding, targets, F.softmax(self.patch_centre(parts[1](tokens[mask])) / temperature, dim=1)
+        targets = self.centre.targets(parts[1](embedding), temperature)
+        return embedding, targets, self.patch_centre.targets(parts[1](tokens[mask]), temperature)
 
     def before_step(self, progress: Progress) -> None:
         """Hold the last layer still at the very beginning."""

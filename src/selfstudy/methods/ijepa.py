@@ -15,7 +15,7 @@ Differences from the authors' code:
   the patches. Predictor and momentum follow the length of the run; weight decay is constant.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,15 +62,15 @@ class IJEPA(Method):
     class Config(MethodConfig):
         """Settings of I-JEPA; shares are of all patches."""
 
-        targets: Annotated[int, Field(gt=0, description="blocks to predict, per image")] = 4
-        target_share: Annotated[Range, Field(description="range of a target block's area")] = (0.15, 0.2)
-        target_aspect: Annotated[Range, Field(description="range of its height by width")] = (0.75, 1.5)
-        context_block: Annotated[Range, Field(description="range of the context's area, a square")] = (0.85, 1.0)
-        context_share: Annotated[float, Field(gt=0, lt=1, description="that the student sees")] = 0.25
-        predictor_dim: Annotated[int, Field(gt=0, multiple_of=4, description="multiple of the heads")] = 384
-        predictor_depth: Annotated[int, Field(gt=0, description="blocks; 6 will do for ViT-B")] = 12
-        predictor_heads: Annotated[int, Field(gt=0)] = 12
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at first; 1 at the end")] = 0.996
+        targets: int = Field(4, gt=0, description="blocks to predict, per image")
+        target_share: Range = Field((0.15, 0.2), description="range of a target block's area")
+        target_aspect: Range = Field((0.75, 1.5), description="range of its height by width")
+        context_block: Range = Field((0.85, 1.0), description="range of the context's area, a square")
+        context_share: float = Field(0.25, gt=0, lt=1, description="that the student sees")
+        predictor_dim: int = Field(384, gt=0, multiple_of=4, description="multiple of the heads")
+        predictor_depth: int = Field(12, gt=0, description="blocks; 6 will do for ViT-B")
+        predictor_heads: int = Field(12, gt=0)
+        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at first; 1 at the end")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder
@@ -89,18 +89,10 @@ class IJEPA(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps; a predictor that a short run can train."""
-        batch, steps, short = facts.batch_size, facts.total_steps, facts.total_steps < 10_000
-        lr = 1e-3 * (batch / 256) ** 0.5 if short else 1e-3 * batch / 2048
-        predictor = {"predictor_dim": 96, "predictor_depth": 3, "predictor_heads": 3} if short else {}
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1},
-            method={"momentum": round(min(0.996, max(0.9, 1 - 8 / steps)), 5), **predictor},
-            reasons={
-                "optimizer.lr": f"0.001 x sqrt(batch size {batch} / 256)" if short else f"0.001 x {batch} / 2048",
-                "method.momentum": f"at first the teacher turns over about 8 times in {steps:,} steps",
-                **{f"method.{name}": f"small enough for {steps:,} steps" for name in predictor},
-            },
-        )
+        rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(1e-3, at=2048)
+        predictor = facts.if_short(predictor_dim=96, predictor_depth=3, predictor_heads=3)
+        method = {"momentum": facts.momentum(8, at_most=0.996), **predictor}
+        return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The student sees the context; the predictor says of each target block, apart, what the teacher sees there."""

@@ -17,7 +17,6 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -44,9 +43,9 @@ class Jigsaw(Method):
     class Config(MethodConfig):
         """Settings of jigsaw puzzles."""
 
-        permutations: Annotated[int, Field(gt=1, le=10_000, description="P; more is harder")] = 1000
-        tile_dim: Annotated[int, Field(gt=0, description="numbers kept of every tile, the paper's fc6")] = 512
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the layer over all tiles, fc7")] = 4096
+        permutations: int = Field(1000, gt=1, le=10_000, description="P; more is harder")
+        tile_dim: int = Field(512, gt=0, description="numbers kept of every tile, the paper's fc6")
+        hidden_dim: int = Field(4096, gt=0, description="width of the layer over all tiles, fc7")
 
     config: Config
     orders: Tensor
@@ -68,14 +67,8 @@ class Jigsaw(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Few permutations and narrow heads for few steps."""
-        short = facts.total_steps < 10_000
-        small = {"permutations": 24, "tile_dim": 128, "hidden_dim": 512}
-        reasons = {f"method.{name}": f"for {facts.total_steps:,} steps" for name in (small if short else ())}
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (facts.batch_size / 256) ** 0.5, "weight_decay": 1e-4},
-            method=small if short else {},
-            reasons=reasons | {"optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)"},
-        )
+        small = facts.if_short(permutations=24, tile_dim=128, hidden_dim=512)
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every order equally likely."""

@@ -16,7 +16,6 @@ Differences from the authors' code:
 """
 
 from itertools import groupby
-from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -57,10 +56,10 @@ class LeJEPA(Method):
     class Config(MethodConfig):
         """Settings of LeJEPA."""
 
-        sigreg_weight: Annotated[float, Field(gt=0, lt=1, description="lambda, the one to tune: 0.01 to 0.1")] = 0.05
-        slices: Annotated[int, Field(gt=0, description="random directions per step; 256 to 1,024")] = 1024
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="of the Gaussian space; 16 to 512")] = 128
+        sigreg_weight: float = Field(0.05, gt=0, lt=1, description="lambda, the one to tune: 0.01 to 0.1")
+        slices: int = Field(1024, gt=0, description="random directions per step; 256 to 1,024")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
+        projection_dim: int = Field(128, gt=0, description="of the Gaussian space; 16 to 512")
 
     config: Config
 
@@ -82,23 +81,9 @@ class LeJEPA(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW; short runs get the learning rate, slices and width that they can use."""
-        short = facts.total_steps < 10_000
-        base = 2e-3 if short else 5e-4
-        width = {"slices": 256, "hidden_dim": 1024, "projection_dim": 64}
-        return Recipe(
-            optimizer={
-                "name": "adamw",
-                "lr": base * (facts.batch_size / 256) ** 0.5,
-                "weight_decay": 5e-4,
-                "warmup": 0.05,
-            },
-            method=width if short else {},
-            reasons={
-                "optimizer.lr": f"{base} x sqrt(batch size {facts.batch_size} / 256)",
-                "optimizer.weight_decay": "the authors' for convolutional networks; 0.05 for vision transformers",
-                **({f"method.{name}": f"enough for {facts.total_steps:,} steps" for name in width} if short else {}),
-            },
-        )
+        rate = facts.square_root_rate(2e-3 if facts.short else 5e-4)
+        small = facts.if_short(slices=256, hidden_dim=1024, projection_dim=64)
+        return Recipe.of("adamw", rate, small, weight_decay=5e-4)  # theirs; 0.05 for vision transformers
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode views of one size together, project all together; the first size is the large one."""

@@ -11,7 +11,7 @@ Differences from the authors' code:
 - AdamW's second beta stays 0.999 (theirs: 0.95), and a short run gets a small decoder and a higher learning rate.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -62,10 +62,10 @@ class MaskedAutoencoder(Method):
     class Config(MethodConfig):
         """Settings of MAE."""
 
-        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the patches that is hidden")] = 0.75
-        norm_pixels: Annotated[bool, Field(description="rebuild patches of zero mean and unit variance")] = True
-        decoder_dim: Annotated[int, Field(gt=0, multiple_of=_HEAD_DIM, description="width of the decoder")] = 512
-        decoder_depth: Annotated[int, Field(gt=0, description="blocks of the decoder")] = 8
+        mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that is hidden")
+        norm_pixels: bool = Field(True, description="rebuild patches of zero mean and unit variance")
+        decoder_dim: int = Field(512, gt=0, multiple_of=_HEAD_DIM, description="width of the decoder")
+        decoder_depth: int = Field(8, gt=0, description="blocks of the decoder")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
@@ -89,17 +89,8 @@ class MaskedAutoencoder(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The paper's pre-training setting (table 8); a small decoder and a higher rate for short runs."""
-        batch, short = facts.batch_size, facts.total_steps < 10_000
-        lr = 2e-3 * (batch / 256) ** 0.5 if short else 1.5e-4 * batch / 256
-        decoder = {"decoder_dim": 128, "decoder_depth": 2}
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05},
-            method=decoder if short else {},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)" if short else f"0.00015 x {batch} / 256",
-                **({f"method.{name}": f"what {facts.total_steps:,} steps can train" for name in decoder if short}),
-            },
-        )
+        rate = facts.square_root_rate(2e-3) if facts.short else facts.linear_rate(1.5e-4)
+        return Recipe.of("adamw", rate, facts.if_short(decoder_dim=128, decoder_depth=2), weight_decay=0.05)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
         """What predicting every patch's own mean costs."""

@@ -14,35 +14,34 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
 from selfstudy.ops.contrastive import info_nce
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
-from selfstudy.views.usual import alike
+from selfstudy.views.usual import mild_pair
 
 
 class MoCo(Method):
     """MoCo v2 around any encoder."""
 
     family = "contrastive"
+    default_views = staticmethod(mild_pair)  # v2's
 
     class Config(MethodConfig):
         """Settings of MoCo v2."""
 
-        temperature: Annotated[float, Field(gt=0, description="0.2 in v2, 0.07 in v1")] = 0.2
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the key encoder, kept per step")] = 0.999
-        queue_size: Annotated[int, Field(ge=1, description="keys kept; at most an eighth of the images")] = 65536
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of queries and keys")] = 128
+        temperature: float = Field(0.2, gt=0, description="0.2 in v2, 0.07 in v1")
+        momentum: float = Field(0.999, ge=0, lt=1, description="of the key encoder, kept per step")
+        queue_size: int = Field(65536, ge=1, description="keys kept; at most an eighth of the images")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector")
+        projection_dim: int = Field(128, gt=0, description="size of queries and keys")
         symmetric: bool = False
 
     config: Config
@@ -54,26 +53,14 @@ class MoCo(Method):
         self.queue = Queue(self.config.projection_dim, self.config.queue_size)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """The v2 augmentation; the blur is dropped for small images, where it erases what there is."""
-        return [alike(size, count=2)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps, the queue from the momentum and the number of images."""
-        batch, momentum = facts.batch_size, min(0.999, max(0.9, 1 - 12 / facts.total_steps))
-        young = int(0.25 / (1 - momentum)) * batch  # keys no older than a quarter of a turnover
+        batch, momentum = facts.batch_size, facts.momentum(12, at_most=0.999)
+        young = int(0.25 / (1 - momentum.value)) * batch  # keys no older than a quarter of a turnover
         queue = max(batch, min(65536, young, facts.num_images // 8 // batch * batch))
-        rate = 0.12 if facts.total_steps < 10_000 else 0.06
-        return Recipe(
-            optimizer={"name": "sgd", "lr": rate * batch / 256, "weight_decay": 5e-4, "warmup": 0.05},
-            method={"queue_size": queue, "momentum": round(momentum, 5)},
-            reasons={
-                "method.queue_size": f"a quarter of a turnover, at most an eighth of {facts.num_images:,} images",
-                "method.momentum": f"the key encoder turns over about 12 times in {facts.total_steps:,} steps",
-                "optimizer.lr": f"{rate} x batch size {batch} / 256 (linear rule)",
-            },
-        )
+        why = f"a quarter of a turnover, at most an eighth of {facts.num_images:,} images"
+        method = {"queue_size": Setting(queue, why), "momentum": momentum}
+        return Recipe.of("sgd", facts.linear_rate(0.12 if facts.short else 0.06), method, weight_decay=5e-4)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every key equally likely."""

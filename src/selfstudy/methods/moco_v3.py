@@ -13,7 +13,6 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -24,24 +23,23 @@ from selfstudy.nn.heads import mlp
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Cosine, Progress
-from selfstudy.views.spec import View
+from selfstudy.views.usual import asymmetric_pair
 
 
 class MoCoV3(Method):
     """MoCo v3 around any encoder."""
 
     family = "contrastive"
+    default_views = staticmethod(asymmetric_pair)  # BYOL's
 
     class Config(MethodConfig):
         """Settings of MoCo v3."""
 
-        temperature: Annotated[float, Field(gt=0, description="0.2 for vision transformers, 1 for their ResNets")] = 0.2
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the key encoder at the start; 1 at the end")] = (
-            0.99
-        )
-        hidden_dim: Annotated[int, Field(gt=0, description="width of projector and predictor")] = 4096
-        projection_dim: Annotated[int, Field(gt=0, description="size of queries and keys")] = 256
-        freeze_patches: Annotated[bool, Field(description="keep a ViT's patch embedding as it is; steadier")] = True
+        temperature: float = Field(0.2, gt=0, description="0.2 for vision transformers, 1 for their ResNets")
+        momentum: float = Field((0.99), ge=0, lt=1, description="of the key encoder at the start; 1 at the end")
+        hidden_dim: int = Field(4096, gt=0, description="width of projector and predictor")
+        projection_dim: int = Field(256, gt=0, description="size of queries and keys")
+        freeze_patches: bool = Field(True, description="keep a ViT's patch embedding as it is; steadier")
 
     config: Config
 
@@ -55,32 +53,12 @@ class MoCoV3(Method):
         self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """BYOL's asymmetric pair; small images are not blurred, and their crops keep a fifth of the area."""
-        small = max(size) <= 64
-        blur, other_blur, area = (0.0, 0.0, 0.2) if small else (1.0, 0.1, 0.08)
-        view = View(size, scale=(area, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, blur=blur)
-        return [view, view._replace(blur=other_blur, solarize=0.2)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The paper's AdamW for long runs; a higher rate, a faster key encoder and narrow heads for short ones."""
-        steps, batch = facts.total_steps, facts.batch_size
-        if steps >= 10_000:
-            return Recipe(
-                optimizer={"name": "adamw", "lr": 1.5e-4 * batch / 256, "weight_decay": 0.1, "warmup": 0.13},
-                method={},
-                reasons={"optimizer.lr": f"0.00015 x batch size {batch} / 256, the paper's linear rule"},
-            )
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"momentum": round(min(0.99, max(0.9, 1 - 12 / steps)), 5), "hidden_dim": 1024},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256): only {steps:,} steps",
-                "method.momentum": f"so that the key encoder turns over several times in {steps:,} steps",
-                "method.hidden_dim": f"for {steps:,} steps",
-            },
-        )
+        if not facts.short:
+            return Recipe.of("adamw", facts.linear_rate(1.5e-4), weight_decay=0.1, warmup=0.13)
+        method = {"momentum": facts.momentum(12, at_most=0.99), **facts.if_short(hidden_dim=1024)}
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every key equally likely, in both directions."""

@@ -13,14 +13,14 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.distributed import gather
@@ -66,14 +66,14 @@ class MSN(Method):
     class Config(MethodConfig):
         """Settings of MSN."""
 
-        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="0.15 for small, 0.3 base, 0.7 large")] = 0.15
-        prototypes: Annotated[int, Field(gt=1, description="K; several times the number of classes")] = 1024
-        temperature: Annotated[float, Field(gt=0, description="of the anchors")] = 0.1
-        sharpening: Annotated[float, Field(gt=0, lt=1, description="T: targets' share of the temperature")] = 0.25
-        entropy_weight: Annotated[float, Field(ge=0, description="lambda of the mean entropy; 0 collapses")] = 1.0
-        momentum: Annotated[float, Field(ge=0, lt=1, description="of the teacher at the start; 1 at the end")] = 0.996
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's hidden layers")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of the space the prototypes live in")] = 256
+        mask_ratio: float = Field(0.15, gt=0, lt=1, description="0.15 for small, 0.3 base, 0.7 large")
+        prototypes: int = Field(1024, gt=1, description="K; several times the number of classes")
+        temperature: float = Field(0.1, gt=0, description="of the anchors")
+        sharpening: float = Field(0.25, gt=0, lt=1, description="T: targets' share of the temperature")
+        entropy_weight: float = Field(1.0, ge=0, description="lambda of the mean entropy; 0 collapses")
+        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; 1 at the end")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
+        projection_dim: int = Field(256, gt=0, description="size of the space the prototypes live in")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
@@ -97,18 +97,13 @@ class MSN(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Prototypes from images and views, momentum from steps; a rate for batches of hundreds."""
-        steps, batch, lr = facts.total_steps, facts.batch_size, 1e-3 * (facts.batch_size / 256) ** 0.5
-        prototypes = max(32, min(1024, facts.num_images // 64, steps * batch // 128))
-        momentum = round(min(0.996, max(0.9, 1 - 12 / steps)), 5)
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.04, "warmup": 0.1, "clip": 3.0},
-            method={"prototypes": prototypes, "momentum": momentum},
-            reasons={
-                "optimizer.lr": f"0.001 x sqrt(batch size {batch} / 256)",
-                "method.prototypes": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
-                "method.momentum": f"at first the teacher turns over about 12 times in {steps:,} steps",
-            },
-        )
+        seen = facts.total_steps * facts.batch_size
+        prototypes = max(32, min(1024, facts.num_images // 64, seen // 128))
+        method = {
+            "prototypes": Setting(prototypes, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "momentum": facts.momentum(12, at_most=0.996),
+        }
+        return Recipe.of("adamw", facts.square_root_rate(1e-3), method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every prototype equally likely."""

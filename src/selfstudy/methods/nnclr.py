@@ -13,21 +13,19 @@ Differences from the paper:
 """
 
 import math
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import strong_pair
 
 
@@ -53,15 +51,16 @@ class NNCLR(Method):
     """NNCLR around any encoder."""
 
     family = "contrastive"
+    default_views = staticmethod(strong_pair)  # SimCLR's, as in the paper
 
     class Config(MethodConfig):
         """Settings of NNCLR."""
 
-        temperature: Annotated[float, Field(gt=0)] = 0.1
-        queue_size: Annotated[int, Field(ge=1, description="earlier projections to find neighbours among")] = 98304
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector's two hidden layers")] = 2048
-        predictor_dim: Annotated[int, Field(gt=0, description="width of the predictor's hidden layer")] = 4096
-        projection_dim: Annotated[int, Field(gt=0, description="size of projections and predictions")] = 256
+        temperature: float = Field(0.1, gt=0)
+        queue_size: int = Field(98304, ge=1, description="earlier projections to find neighbours among")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector's two hidden layers")
+        predictor_dim: int = Field(4096, gt=0, description="width of the predictor's hidden layer")
+        projection_dim: int = Field(256, gt=0, description="size of projections and predictions")
 
     config: Config
 
@@ -73,25 +72,13 @@ class NNCLR(Method):
         self.queue = Queue(out, self.config.queue_size)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """SimCLR's augmentation; of small images larger crops, half the colour and no blur."""
-        return [strong_pair(size)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The queue from the batch and the number of images; narrow heads for short runs."""
-        batch, short = facts.batch_size, facts.total_steps < 10_000
+        batch = facts.batch_size
         queue = max(batch, min(98304, 24 * batch, facts.num_images // 8 // batch * batch))
-        narrow = {"hidden_dim": 1024, "predictor_dim": 1024} if short else {}
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"queue_size": queue, **narrow},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
-                "method.queue_size": f"24 batches of {batch}, at most an eighth of {facts.num_images:,} images",
-                **{f"method.{name}": f"for {facts.total_steps:,} steps" for name in narrow},
-            },
-        )
+        why = f"24 batches of {batch}, at most an eighth of {facts.num_images:,} images"
+        method = {"queue_size": Setting(queue, why), **facts.if_short(hidden_dim=1024, predictor_dim=1024)}
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every image of the batch equally likely."""

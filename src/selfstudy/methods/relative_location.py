@@ -18,14 +18,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress
@@ -45,8 +44,8 @@ class RelativeLocation(Method):
     class Config(MethodConfig):
         """Settings of context prediction."""
 
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the two layers over both patches")] = 4096
-        color_drop: Annotated[float, Field(ge=0, le=1, description="probability of keeping one channel only")] = 1.0
+        hidden_dim: int = Field(4096, gt=0, description="width of the two layers over both patches")
+        color_drop: float = Field(1.0, ge=0, le=1, description="probability of keeping one channel only")
 
     config: Config
 
@@ -64,15 +63,10 @@ class RelativeLocation(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Colours stay in images too small for a lens to show in them; a short run gets a narrow head."""
-        short, small = facts.total_steps < 10_000, max(facts.image_size) <= 64
-        method = {"hidden_dim": 512 if short else 4096, "color_drop": 0.0 if small else 1.0}
-        reasons = {
-            "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
-            "method.hidden_dim": f"for {facts.total_steps:,} steps",
-            "method.color_drop": f"{'too few' if small else 'enough'} pixels for a lens to give positions away",
-        }
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        return Recipe({"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05}, method, reasons)
+        small = max(facts.image_size) <= 64
+        why = f"{'too few' if small else 'enough'} pixels for a lens to give positions away"
+        method = {"color_drop": Setting(0.0 if small else 1.0, why), **facts.if_short(hidden_dim=512)}
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every direction equally likely."""

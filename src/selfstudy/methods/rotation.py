@@ -14,13 +14,12 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress
@@ -37,7 +36,7 @@ class RotationPrediction(Method):
     class Config(MethodConfig):
         """Settings of RotNet."""
 
-        hidden_dim: Annotated[int, Field(ge=0, description="width of a layer before the classifier; 0: none")] = 0
+        hidden_dim: int = Field(0, ge=0, description="width of a layer before the classifier; 0: none")
 
     config: Config
 
@@ -55,18 +54,10 @@ class RotationPrediction(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The paper's SGD when it has the time; AdamW and a hidden layer before the classifier otherwise."""
-        batch = facts.batch_size
-        if facts.total_steps >= 10_000:
-            optimizer = {"name": "sgd", "lr": 0.1 * batch / 128, "weight_decay": 5e-4, "warmup": 0.05}
-            return Recipe(optimizer, {}, {"optimizer.lr": f"0.1 x batch size {batch} / 128 (linear rule)"})
-        return Recipe(
-            {"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            {"hidden_dim": 512},
-            {
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
-                "method.hidden_dim": "a layer of its own for what is only about rotations",
-            },
-        )
+        if not facts.short:
+            return Recipe.of("sgd", facts.linear_rate(0.1, at=128), weight_decay=5e-4)
+        hidden = Setting(512, "a layer of its own for what is only about rotations")
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), {"hidden_dim": hidden})
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every rotation equally likely."""

@@ -9,8 +9,6 @@ Differences from the authors' code:
 - The default optimizer is AdamW; the authors' LARS is meant for batches of thousands (``optimizer.name=lars``).
 """
 
-from typing import Annotated
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -20,7 +18,6 @@ from selfstudy.nn.heads import mlp
 from selfstudy.ops.contrastive import nt_xent
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import strong_pair
 
 
@@ -28,13 +25,14 @@ class SimCLR(Method):
     """SimCLR around any encoder."""
 
     family = "contrastive"
+    default_views = staticmethod(strong_pair)  # appendix A; small images keep more of their area and colour
 
     class Config(MethodConfig):
         """Settings of SimCLR."""
 
-        temperature: Annotated[float, Field(gt=0, description="0.1 for long ImageNet runs, 0.2 to 0.5 else")] = 0.2
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of the space the loss lives in")] = 128
+        temperature: float = Field(0.2, gt=0, description="0.1 for long ImageNet runs, 0.2 to 0.5 else")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector")
+        projection_dim: int = Field(128, gt=0, description="size of the space the loss lives in")
 
     config: Config
 
@@ -43,19 +41,9 @@ class SimCLR(Method):
         self.projector = mlp([self.embed_dim, self.config.hidden_dim, self.config.projection_dim])
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Appendix A's augmentation; small images are not blurred, and keep more of their area and colour."""
-        return [strong_pair(size)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule."""
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
-            method={},
-            reasons={"optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)"},
-        )
+        return Recipe.of("adamw", facts.square_root_rate(2e-3))
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every other view equally likely."""

@@ -13,7 +13,7 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -55,8 +55,8 @@ class SimMIM(Method):
     class Config(MethodConfig):
         """Settings of SimMIM."""
 
-        mask_ratio: Annotated[float, Field(gt=0, lt=1, description="share of the squares that is hidden")] = 0.6
-        mask_side: Annotated[int, Field(gt=0, description="patches along the side of a hidden square")] = 2
+        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the squares that is hidden")
+        mask_side: int = Field(2, gt=0, description="patches along the side of a hidden square")
 
     config: Config
     encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
@@ -75,13 +75,8 @@ class SimMIM(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The authors' setting for ViT, at a higher rate in short runs."""
-        batch, short = facts.batch_size, facts.total_steps < 10_000
-        lr = 1e-3 * (batch / 256) ** 0.5 if short else 1e-4 * batch / 512
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 0.05, "warmup": 0.05, "clip": 5.0},
-            method={},
-            reasons={"optimizer.lr": f"0.001 x sqrt(batch {batch} / 256)" if short else f"0.0001 x {batch} / 512"},
-        )
+        rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(1e-4, at=512)
+        return Recipe.of("adamw", rate, weight_decay=0.05, clip=5.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode all patches, the hidden ones as mask tokens; predict pixels; compare those that were hidden."""

@@ -15,8 +15,6 @@ Differences from the authors' code:
 - Short runs take AdamW, and heads of half the width.
 """
 
-from typing import Annotated
-
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,21 +22,21 @@ from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Step
 from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
-from selfstudy.views.usual import alike
+from selfstudy.views.usual import mild_pair
 
 
 class SimSiam(Method):
     """SimSiam around any encoder."""
 
     family = "positives only"
+    default_views = staticmethod(mild_pair)  # MoCo v2's, as in the paper
 
     class Config(MethodConfig):
         """Settings of SimSiam."""
 
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of what is predicted")] = 2048
-        bottleneck_dim: Annotated[int, Field(gt=0, description="width of the predictor; a quarter works best")] = 512
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector")
+        projection_dim: int = Field(2048, gt=0, description="size of what is predicted")
+        bottleneck_dim: int = Field(512, gt=0, description="width of the predictor; a quarter works best")
 
     config: Config
 
@@ -47,23 +45,12 @@ class SimSiam(Method):
         self.projector, self.predictor = simsiam_heads(self.embed_dim, **self.config.model_dump())
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """MoCo v2's augmentation, as the paper's; without blur for small images."""
-        return [alike(size, count=2)]
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """The paper's SGD for long runs; AdamW and smaller heads for short ones."""
-        batch = facts.batch_size
-        if facts.total_steps >= 10_000:
-            sgd = {"name": "sgd", "lr": 0.05 * batch / 256, "weight_decay": 1e-4, "warmup": 0.0}
-            return Recipe(sgd, {}, {"optimizer.lr": f"0.05 x batch size {batch} / 256 (linear rule)"})
-        why = f"for {facts.total_steps:,} steps"
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"hidden_dim": 1024, "projection_dim": 1024, "bottleneck_dim": 256},
-            reasons={"optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)", "method.hidden_dim": why},
-        )
+        if not facts.short:
+            return Recipe.of("sgd", facts.linear_rate(0.05), warmup=0.0)
+        small = facts.if_short(hidden_dim=1024, projection_dim=1024, bottleneck_dim=256)
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Project each view, predict it from the other."""

@@ -11,7 +11,6 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -34,9 +33,9 @@ class SupCon(Method):
     class Config(MethodConfig):
         """Settings of SupCon."""
 
-        temperature: Annotated[float, Field(gt=0, description="0.1 throughout the paper")] = 0.1
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector, which has no BatchNorm")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of the projections")] = 128
+        temperature: float = Field(0.1, gt=0, description="0.1 throughout the paper")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector, which has no BatchNorm")
+        projection_dim: int = Field(128, gt=0, description="size of the projections")
 
     config: Config
 
@@ -52,12 +51,7 @@ class SupCon(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule; the paper's settings otherwise."""
-        scale = (facts.batch_size / 256) ** 0.5
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * scale, "weight_decay": 1e-4, "warmup": 0.05},
-            method={},
-            reasons={"optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)"},
-        )
+        return Recipe.of("adamw", facts.square_root_rate(2e-3))
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every other view equally likely, whatever the classes."""

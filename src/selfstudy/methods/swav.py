@@ -15,14 +15,13 @@ Differences from the authors' code:
 
 import math
 from itertools import groupby
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
 from selfstudy.ops.distillation import dino_loss
@@ -49,14 +48,14 @@ class SwAV(Method):
     class Config(MethodConfig):
         """Settings of SwAV."""
 
-        prototypes: Annotated[int, Field(gt=1, description="K; several times the number of classes")] = 3000
-        temperature: Annotated[float, Field(gt=0)] = 0.1
-        epsilon: Annotated[float, Field(gt=0, description="of Sinkhorn; smaller gives harder codes")] = 0.05
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 2048
-        projection_dim: Annotated[int, Field(gt=0, description="size of the space the prototypes live in")] = 128
-        queue_size: Annotated[int, Field(ge=0, description="3,840 helps batches smaller than K; 0 for none")] = 0
-        queue_from: Annotated[float, Field(ge=0, le=1, description="fraction of training before the queue")] = 0.075
-        freeze_fraction: Annotated[float, Field(ge=0, le=1, description="of training with fixed prototypes")] = 0.01
+        prototypes: int = Field(3000, gt=1, description="K; several times the number of classes")
+        temperature: float = Field(0.1, gt=0)
+        epsilon: float = Field(0.05, gt=0, description="of Sinkhorn; smaller gives harder codes")
+        hidden_dim: int = Field(2048, gt=0, description="width of the projector")
+        projection_dim: int = Field(128, gt=0, description="size of the space the prototypes live in")
+        queue_size: int = Field(0, ge=0, description="3,840 helps batches smaller than K; 0 for none")
+        queue_from: float = Field(0.075, ge=0, le=1, description="fraction of training before the queue")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training with fixed prototypes")
 
     config: Config
 
@@ -78,18 +77,14 @@ class SwAV(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Prototypes from images and views; a queue for long runs with fewer images in a batch than prototypes."""
-        steps, batch = facts.total_steps, facts.batch_size
-        prototypes = max(32, min(3000, facts.num_images // 64, steps * batch // 128))
-        queue = min(3840, facts.num_images // 8) // batch * batch if 10_000 <= steps and batch < prototypes else 0
-        return Recipe(
-            optimizer={"name": "adamw", "lr": 2e-3 * (batch / 256) ** 0.5, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"prototypes": prototypes, "queue_size": queue},
-            reasons={
-                "optimizer.lr": f"0.002 x sqrt(batch size {batch} / 256)",
-                "method.prototypes": f"for {facts.num_images:,} images, {steps * batch:,} of them seen",
-                "method.queue_size": f"for batches of {batch} and {prototypes} prototypes, {steps:,} steps",
-            },
-        )
+        batch, seen = facts.batch_size, facts.total_steps * facts.batch_size
+        prototypes = max(32, min(3000, facts.num_images // 64, seen // 128))
+        queue = min(3840, facts.num_images // 8) // batch * batch if batch < prototypes and not facts.short else 0
+        method = {
+            "prototypes": Setting(prototypes, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "queue_size": Setting(queue, f"for batches of {batch} and {prototypes} prototypes"),
+        }
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every prototype equally likely."""

@@ -12,18 +12,15 @@ Differences from the authors' code:
 - LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
 """
 
-from typing import Annotated
-
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import View
 from selfstudy.views.usual import asymmetric_pair
 
 _EPS = 1e-4  # the paper's, under the root of the variance
@@ -72,14 +69,15 @@ class VICReg(Method):
     """VICReg around any encoder."""
 
     family = "redundancy reduction"
+    default_views = staticmethod(asymmetric_pair)  # BYOL's
 
     class Config(MethodConfig):
         """Settings of VICReg."""
 
-        invariance_weight: Annotated[float, Field(gt=0, description="lambda")] = 25.0
-        variance_weight: Annotated[float, Field(gt=0, description="mu; as large as lambda, or it collapses")] = 25.0
-        covariance_weight: Annotated[float, Field(gt=0, description="nu")] = 1.0
-        width: Annotated[int, Field(gt=1, description="of all three layers of the projector")] = 8192
+        invariance_weight: float = Field(25.0, gt=0, description="lambda")
+        variance_weight: float = Field(25.0, gt=0, description="mu; as large as lambda, or it collapses")
+        covariance_weight: float = Field(1.0, gt=0, description="nu")
+        width: int = Field(8192, gt=1, description="of all three layers of the projector")
 
     config: Config
 
@@ -88,23 +86,11 @@ class VICReg(Method):
         self.projector = mlp([self.embed_dim, *[self.config.width] * 3], output_bias=False)
 
     @staticmethod
-    def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """BYOL's asymmetric pair; without blur for small images."""
-        return asymmetric_pair(size)
-
-    @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule, and a projector as wide as images and steps can fill."""
-        width = 1024 if facts.total_steps < 10_000 else 2048 if facts.num_images < 500_000 else 8192
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"width": width},
-            reasons={
-                "method.width": f"for {facts.num_images:,} images and {facts.total_steps:,} steps",
-                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
-            },
-        )
+        width = 1024 if facts.short else 2048 if facts.num_images < 500_000 else 8192
+        why = f"for {facts.num_images:,} images and {facts.total_steps:,} steps"
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), {"width": Setting(width, why)})
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode each view on its own, as BatchNorm in the authors' code does; the loss is of the global batch."""

@@ -17,13 +17,12 @@ Differences from the authors' code:
 """
 
 from itertools import combinations
-from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.distributed import gather
@@ -78,11 +77,11 @@ class WMSE(Method):
     class Config(MethodConfig):
         """Settings of W-MSE."""
 
-        slice_size: Annotated[int, Field(gt=1, description="images whitened together; twice the dimensions")] = 128
-        slicings: Annotated[int, Field(ge=1, le=_MOST_SLICINGS, description="ways to cut the batch, averaged")] = 1
-        shrinkage: Annotated[float, Field(ge=0, lt=1, description="of the covariance toward the identity")] = 1e-3
-        hidden_dim: Annotated[int, Field(gt=0, description="width of the projector")] = 1024
-        projection_dim: Annotated[int, Field(gt=1, description="dimensions to whiten; 128 for ImageNet")] = 64
+        slice_size: int = Field(128, gt=1, description="images whitened together; twice the dimensions")
+        slicings: int = Field(1, ge=1, le=_MOST_SLICINGS, description="ways to cut the batch, averaged")
+        shrinkage: float = Field(1e-3, ge=0, lt=1, description="of the covariance toward the identity")
+        hidden_dim: int = Field(1024, gt=0, description="width of the projector")
+        projection_dim: int = Field(64, gt=1, description="dimensions to whiten; 128 for ImageNet")
 
     config: Config
 
@@ -102,16 +101,11 @@ class WMSE(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Dimensions that half a batch can fill, and slices of twice as many images."""
         dims = max(2, min(64 if facts.num_images < 100_000 else 128, facts.batch_size // 2))
-        lr = 2e-3 * (facts.batch_size / 256) ** 0.5
-        return Recipe(
-            optimizer={"name": "adamw", "lr": lr, "weight_decay": 1e-4, "warmup": 0.05},
-            method={"projection_dim": dims, "slice_size": 2 * dims},
-            reasons={
-                "method.projection_dim": f"at most half of the batch size {facts.batch_size}",
-                "method.slice_size": "2 x projection_dim",
-                "optimizer.lr": f"0.002 x sqrt(batch size {facts.batch_size} / 256)",
-            },
-        )
+        method = {
+            "projection_dim": Setting(dims, f"at most half of the batch size {facts.batch_size}"),
+            "slice_size": Setting(2 * dims, "2 x projection_dim"),
+        }
+        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Views at right angles: whitened vectors are spread evenly, whatever the encoder does."""

@@ -1,9 +1,11 @@
-"""The centre of a teacher's outputs, which keeps it from giving every image the same one."""
+"""What keeps a teacher from giving every image the same output: a centre taken away, or Sinkhorn's equal shares."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selfstudy.ops.distributed import gather
+from selfstudy.ops.sinkhorn import sinkhorn
 
 
 class Centre(nn.Module):
@@ -36,6 +38,10 @@ class Centre(nn.Module):
             self._seen.append(gather(torch.cat([mean, count])[None]))  # (W, K + 1)
         return outputs - self.value
 
+    def targets(self, outputs: Tensor, temperature: float) -> Tensor:
+        """What a student is to learn from ``outputs`` (B, K): centred, sharpened, as probabilities."""
+        return F.softmax(self(outputs) / temperature, dim=1)
+
     @torch.no_grad()
     def move(self) -> None:
         """Move toward the mean of what was centred since the last move; call once per optimizer step."""
@@ -44,3 +50,22 @@ class Centre(nn.Module):
             shares = rows[:, -1:] / rows[:, -1].sum().clamp(min=1)
             self.value.lerp_((rows[:, :-1] * shares).sum(dim=0), 1 - self.momentum)
             self._seen.clear()
+
+
+class EqualShares(nn.Module):
+    """In a centre's place: targets that use every output equally within the global batch. It has no state.
+
+    Source: Oquab et al. 2024, arXiv:2304.07193, section 4, "Sinkhorn-Knopp centering".
+    """
+
+    def targets(self, outputs: Tensor, temperature: float) -> Tensor:
+        """What a student is to learn from ``outputs`` (B, K), as probabilities."""
+        return sinkhorn(outputs, temperature, iterations=3)
+
+    def move(self) -> None:
+        """Nothing: the shares are those of the batch alone."""
+
+
+def centring(kind: str, dim: int) -> Centre | EqualShares:
+    """``"centre"`` or ``"sinkhorn"``, for a teacher of ``dim`` outputs."""
+    return Centre(dim) if kind == "centre" else EqualShares()

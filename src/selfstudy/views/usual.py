@@ -6,22 +6,27 @@ Small images keep at least a fifth of their area (a twelfth of 32 px would be ni
 from selfstudy.views.spec import View
 
 
-def alike(size: tuple[int, int], count: int) -> View:
+def mild(size: tuple[int, int], count: int) -> View:
     """``count`` views of this (height, width) by MoCo v2's augmentation (Chen et al. 2020, arXiv:2003.04297)."""
     blur = 0.0 if max(size) <= 64 else 0.5
     return View(size, count=count, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)
 
 
-def strong_pair(size: tuple[int, int]) -> View:
+def mild_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
+    """MoCo v2's two views of one (height, width)."""
+    return [mild(size, count=2)]
+
+
+def strong_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
     """SimCLR's two views of one (height, width); of small images at half the colour strength.
 
     Source: Chen et al. 2020, arXiv:2002.05709, appendix A, and B.9 for small images.
     """
     view = View(size, count=2, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
-    return view if max(size) > 64 else view._replace(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0)
+    return [view if max(size) > 64 else view._replace(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0)]
 
 
-def asymmetric_pair(size: tuple[int, int]) -> list[View]:
+def asymmetric_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
     """BYOL's two views of one (height, width): one always blurred, the other seldom blurred and sometimes solarized.
 
     Source: Grill et al. 2020, arXiv:2006.07733, appendix B.
