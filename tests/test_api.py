@@ -12,7 +12,7 @@ import selfstudy
 from selfstudy.config import read_yaml
 from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
 
-QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu"}
+QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")

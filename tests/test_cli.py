@@ -12,7 +12,7 @@ from PIL import Image
 from selfstudy.cli import main
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
-QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
+QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu", "--precision", "fp32"]
 
 
 def _run(*arguments, **options):

@@ -15,7 +15,7 @@ from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, Usag
 from selfstudy.methods.base import Method, MethodConfig, Recipe, StepOutput
 from selfstudy.views.spec import Draws, Labels, View
 
-QUICK = {"steps": 2, "batch_size": 8, "image_size": 16, "device": "cpu"}
+QUICK = {"steps": 2, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 SMALL_VIT = {"encoder": "test_vit", "set": {"encoder.patch_size": 4}}
 
 

@@ -8,7 +8,7 @@ from selfstudy.data.scan import scan
 from selfstudy.data.sources import open_source
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
-from selfstudy.resolve import best_precision, resolve
+from selfstudy.resolve import precision_of, resolve
 
 
 def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
@@ -24,7 +24,8 @@ def test_nothing_stays_auto_and_every_choice_has_a_reason():
     flat = cfg.flatten(resolved.config.model_dump())
     left = {key for key, value in flat.items() if value == "auto"}
     # The encoder and the scan decide these, and the method's own views are what auto stands for.
-    assert left == {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"data.cache_gigabytes", "data.views"}
+    encoders = {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"train.precision"}
+    assert left == encoders | {"data.cache_gigabytes", "data.views"}
     started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
     chosen = {key for key, value in started.items() if value == "auto"} - left
     assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())
@@ -72,7 +73,11 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
         _resolve(train__device="cuda")
 
 
-@pytest.mark.parametrize(("amx", "precision"), [(True, "bf16"), (False, "fp32")])
-def test_bf16_is_chosen_where_the_processor_multiplies_it_faster(monkeypatch, amx, precision):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": amx})
-    assert best_precision("cpu")[0] == precision
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_on_gpus_that_have_it(monkeypatch, supported, precision):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: supported)
+    assert precision_of("cuda")[0] == precision
+
+
+def test_on_processors_the_precision_waits_for_the_network():
+    assert precision_of("cpu") is None and _resolve().config.train.precision == "auto"

@@ -24,7 +24,19 @@ def photos(tmp_path):
 
 
 def _pretrain(photos, out, *options):
-    command = [sys.executable, "-m", "selfstudy.cli", "pretrain", str(photos), "--out", str(out), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "selfstudy.cli",
+        "pretrain",
+        str(photos),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run([*command, *RUN, *options], capture_output=True, text=True, env=environment, timeout=250)
 

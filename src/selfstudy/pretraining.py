@@ -4,7 +4,7 @@ import json
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric import Fabric
@@ -25,7 +25,7 @@ from selfstudy.methods.base import Method
 from selfstudy.ops.random import fold
 from selfstudy.ops.schedules import Cosine
 from selfstudy.records import note_unreadable, print_plan, write_beginning
-from selfstudy.resolve import Resolved, best_device, best_precision, resolve
+from selfstudy.resolve import Resolved, best_device, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
@@ -34,11 +34,13 @@ from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.memory import keep_freed_memory
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
+from selfstudy.train.precision import faster_precision
 from selfstudy.views.presets import changed
 from selfstudy.views.spec import Spec
 from selfstudy.watching import Health
 
 _FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
+_TRIAL_IMAGES = 64
 _ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
 
 
@@ -78,7 +80,18 @@ def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
     settings = {key: value for key, value in config.method.items() if key != "name"}
     method = cls(encoder, cfg.validate(cls.Config, settings, "method"))
     reasons = resolved.reasons | {"encoder.stem": encoder.reason}
-    return method, resolved._replace(config=config.model_copy(update={"encoder": chosen}), reasons=reasons)
+    train = config.train
+    if train.precision == "auto":
+        precision, reasons["train.precision"] = _measured_precision(encoder, config)
+        train = train.model_copy(update={"precision": precision})
+    changed_parts = {"encoder": chosen, "train": train}
+    return method, resolved._replace(config=config.model_copy(update=changed_parts), reasons=reasons)
+
+
+def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
+    """What trains this encoder faster here, tried on noise."""
+    count = min(_TRIAL_IMAGES, cfg.settled(config.train.batch_size))
+    return faster_precision(encoder, torch.rand(count, cfg.settled(config.data.channels), *config.data.size))
 
 
 def initial_seed(seed: int) -> int:
@@ -136,6 +149,7 @@ def pretrain(
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
         method, resolved = build_method(resolved)
+        resolved = fabric.broadcast(resolved)  # what one process measured holds for all
         store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, resolved, opened, console) if resume else None
         if fabric.is_global_zero:
@@ -167,17 +181,15 @@ def pretrain(
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
-    """Fabric on the device, in the precision and with the number of processes asked for, all of them started.
+    """Fabric on the device and with the number of processes asked for, all of them started.
 
     Raises:
         EnvironmentFault: fewer devices than asked for.
     """
     device = best_device(train.device)[0] if train.device == "auto" else train.device
     best_device(device)  # refuses one that is not here
-    chosen = best_precision(device)[0] if train.precision == "auto" else train.precision
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if chosen == "bf16" else "32-true"
     try:
-        fabric = Fabric(accelerator=device, devices=train.devices, precision=precision)
+        fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
@@ -217,6 +229,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
         learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),
         clip=cfg.settled(optimizer.clip),
         seed=train.seed,
+        half=train.precision == "bf16",
         workers=cfg.settled(train.workers),
         checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
         normalization=(cfg.settled(config.data.mean), cfg.settled(config.data.std)),

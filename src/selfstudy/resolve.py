@@ -26,7 +26,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
-    """The configuration with everything decided but the encoder's own details.
+    """The configuration with everything decided but the encoder's own details, and the precision on processors.
 
     Raises:
         DataError: fewer images than one batch.
@@ -57,7 +57,8 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     batch = settings["train"]["batch_size"]
     _require_one_batch(images, batch)
     decide("train.device", *best_device(settings["train"]["device"]))
-    decide("train.precision", *best_precision(settings["train"]["device"]))
+    if known := precision_of(settings["train"]["device"]):
+        decide("train.precision", *known)
     in_memory = scan.images is not None
     cpus = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
     decide(
@@ -125,16 +126,12 @@ def best_device(asked: str) -> tuple[str, str]:
     return best, "the best this machine has"
 
 
-def best_precision(device: str) -> tuple[str, str]:
-    """bf16 where the hardware multiplies it faster than float32."""
-    if device == "cuda":
-        fast, what = torch.cuda.is_bf16_supported(), "this GPU"
-    elif device == "cpu":
-        fast, what = bool(torch.cpu.get_capabilities().get("amx_bf16", False)), "this processor (AMX)"
-    else:
-        fast, what = False, "this device"
-    # Without AMX, AVX-512 bf16 was measured slower than float32: 161 against 327 GFLOP/s on a matrix product.
-    return ("bf16", f"fast on {what}") if fast else ("fp32", f"bf16 is not faster on {what}")
+def precision_of(device: str) -> tuple[str, str] | None:
+    """What a device multiplies fastest, with the reason; None for processors, where the network decides."""
+    if device == "cpu":
+        return None
+    fast = device == "cuda" and torch.cuda.is_bf16_supported()
+    return ("bf16", "fast on this GPU") if fast else ("fp32", "bf16 is not faster on this device")
 
 
 def _duration(images: int) -> tuple[str, str]:

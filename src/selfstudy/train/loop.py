@@ -38,6 +38,7 @@ class Plan:
     learning_rate: Schedule
     clip: float
     seed: int
+    half: bool  # whether the forward pass is in bfloat16 where that is safe
     workers: int
     checkpoint_every: Duration
     normalization: tuple[list[float], list[float]]
@@ -165,7 +166,8 @@ class Trainer:
             waited += time.perf_counter() - began
             failed |= crops.failed
             with self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1):
-                output = self._model(views, progress)
+                with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.plan.half):
+                    output = self._model(views, progress)
                 self.fabric.backward(output.loss / parts)
             losses.append(output.loss.detach())
             metrics.append(output.metrics)
@@ -193,7 +195,7 @@ class Trainer:
             progress=progress,
             loss=result.loss,
             metrics=result.metrics | rates,
-            embedding=result.output.embedding,
+            embedding=None if result.output.embedding is None else result.output.embedding.float(),
             views=result.views,
             encoder=self.method.encoder,
             images=self.data.order.batch_size,
