@@ -174,6 +174,18 @@ def config_survives_yaml(make: Make) -> None:
     assert type(config)(**yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
 
 
+def prototype_scores_are_one_row_per_image(make: Make) -> None:
+    method = make().eval()
+    images = views_for(type(method))[0]
+    with torch.no_grad():
+        embedding = method.representation()[1](images)
+        scores, backwards = method.prototype_scores(embedding), method.prototype_scores(embedding.flip(0))
+    assert (scores is None) == (backwards is None)
+    if scores is not None and backwards is not None:
+        assert scores.ndim == 2 and len(scores) == BATCH and torch.isfinite(scores).all()
+        torch.testing.assert_close(backwards, scores.flip(0))
+
+
 CHECKS = [
     loss_is_a_finite_scalar,
     every_trainable_parameter_gets_a_gradient,
@@ -185,4 +197,5 @@ CHECKS = [
     permuting_the_batch_permutes_the_embedding,
     finite_under_bf16,
     config_survives_yaml,
+    prototype_scores_are_one_row_per_image,
 ]

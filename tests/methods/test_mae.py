@@ -142,6 +142,6 @@ def test_short_runs_get_a_small_decoder_and_long_ones_the_papers():
     from selfstudy.methods.base import DataFacts
 
     short, long = (MaskedAutoencoder.recipe(DataFacts(50_000, (32, 32), 3, 256, steps)) for steps in (300, 100_000))
-    assert short.method["decoder_dim"] == 128 and not long.method
+    assert short.method["decoder_dim"] == 64 and not long.method
     assert long.optimizer["lr"] == pytest.approx(1.5e-4)
     assert MaskedAutoencoder.Config().decoder_dim == 512

@@ -105,6 +105,11 @@ class DependsOnTheOrder(Good):
         return super().forward([views[0], views[1].cumsum(0)], progress)
 
 
+class ScoresTheBatch(Good):
+    def prototype_scores(self, embedding):
+        return embedding.cumsum(0)
+
+
 def test_the_sound_method_passes_everything():
     for check in contract.CHECKS:
         torch.manual_seed(0)
@@ -124,6 +129,7 @@ def test_the_sound_method_passes_everything():
         (SumsInHalfPrecision, contract.loss_is_a_finite_scalar),
         (AttachedEmbedding, contract.loss_is_a_finite_scalar),
         (DependsOnTheOrder, contract.permuting_the_batch_permutes_the_embedding),
+        (ScoresTheBatch, contract.prototype_scores_are_one_row_per_image),
     ],
 )
 def test_a_planted_fault_is_caught(fault, check):

@@ -135,3 +135,7 @@ class DINOv2(Method):
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher: its weights are what the authors publish."""
         return "teacher", self.teacher.get_submodule("module.0")
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor:
+        """What the teacher's head for images says of its embeddings (B, D): its outputs (B, K)."""
+        return self.teacher.get_submodule("module.1")(embedding)  # type: ignore[no-any-return]

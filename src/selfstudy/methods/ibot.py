@@ -132,3 +132,7 @@ class IBOT(Method):
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
         return "teacher", self.teacher.get_submodule("module.0")
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor:
+        """What the teacher says of its embeddings (B, D): its outputs (B, K)."""
+        return self.teacher.get_submodule("module.1")(embedding)  # type: ignore[no-any-return]

@@ -90,7 +90,7 @@ class IJEPA(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps; a predictor that a short run can train."""
         rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(1e-3, at=2048)
-        predictor = facts.if_short(predictor_dim=96, predictor_depth=3, predictor_heads=3)
+        predictor = facts.if_short(predictor_dim=64, predictor_depth=2, predictor_heads=2)
         method = {"momentum": facts.momentum(8, at_most=0.996), **predictor}
         return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1)
 

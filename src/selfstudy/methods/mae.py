@@ -90,7 +90,7 @@ class MaskedAutoencoder(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """The paper's pre-training setting (table 8); a small decoder and a higher rate for short runs."""
         rate = facts.square_root_rate(2e-3) if facts.short else facts.linear_rate(1.5e-4)
-        return Recipe.of("adamw", rate, facts.if_short(decoder_dim=128, decoder_depth=2), weight_decay=0.05)
+        return Recipe.of("adamw", rate, facts.if_short(decoder_dim=64, decoder_depth=1), weight_decay=0.05)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
         """What predicting every patch's own mean costs."""

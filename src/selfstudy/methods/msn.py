@@ -102,6 +102,7 @@ class MSN(Method):
         method = {
             "prototypes": Setting(prototypes, f"for {facts.num_images:,} images, {seen:,} of them seen"),
             "momentum": facts.momentum(12, at_most=0.996),
+            **facts.if_short(hidden_dim=512, projection_dim=128),
         }
         return Recipe.of("adamw", facts.square_root_rate(1e-3), method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
@@ -142,3 +143,8 @@ class MSN(Method):
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
         return "teacher", self.teacher.get_submodule("module.0")
+
+    def prototype_scores(self, embedding: Tensor) -> Tensor:
+        """The teacher's predictions (B, K) for its embeddings (B, D), as logarithms and not sharpened."""
+        projection = self.teacher.get_submodule("module.1")(embedding)
+        return log_predictions(projection, self.prototypes, self.config.temperature)
