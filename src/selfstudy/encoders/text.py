@@ -1,0 +1,276 @@
+"""Text encoders: transformers' networks, from a configuration or a directory, behind one small interface.
+
+transformers does the computing and defines the file format, so what is trained here opens there with nothing missing.
+Rows of several documents are told apart by ``segments``: no token attends to another document's, and positions begin
+anew in each.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from selfstudy.encoders.text_catalogue import LAYOUTS, NAMES, SIZES, TextShape, shape_of
+from selfstudy.errors import FileRefusedError, UsageError
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
+
+_HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "modernbert": lambda model, states: model.decoder(model.head(states)),
+    "bert": lambda model, states: model.cls(states),
+    "roberta": lambda model, states: model.lm_head(states),
+    "gpt2": lambda model, states: model.lm_head(states),
+    "llama": lambda model, states: model.lm_head(states),
+}
+_ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
+CAUSAL = {"gpt2", "llama"}
+
+
+class Vocabulary(NamedTuple):
+    """What a network has to know of its tokenizer: how many entries, and the numbers of the special ones, or None."""
+
+    size: int
+    pad: int | None = None
+    cls: int | None = None
+    sep: int | None = None
+    mask: int | None = None
+    eos: int | None = None
+
+
+class TextEncoder(nn.Module):
+    """A transformers network whose token states are pooled into one vector for each text.
+
+    Args:
+        network: a language model of one of :data:`LAYOUTS`, or the same without its head.
+        vocabulary: of its tokenizer.
+        pool: ``mean`` over the tokens of a text, ``cls`` for its first, ``last`` for its last.
+
+    Attributes:
+        embed_dim: D.
+        context: T, the longest row.
+        layout: one of :data:`LAYOUTS`.
+        causal: whether a token sees only those before it.
+    """
+
+    def __init__(self, network: nn.Module, vocabulary: Vocabulary, *, pool: str = "mean") -> None:
+        super().__init__()
+        self.network, self.vocabulary, self.pool = network, vocabulary, pool
+        config: Any = network.config
+        self.layout: str = config.model_type
+        self.embed_dim = int(config.hidden_size)
+        self._first = _first_position(self.layout, config.pad_token_id)
+        self.context = int(config.max_position_embeddings) - self._first
+        self.causal = self.layout in CAUSAL
+
+    def states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+        """The last layer's states (B, T, D) of ``ids`` (B, T) int64.
+
+        Args:
+            ids: padded by the vocabulary's ``pad`` where texts differ in length.
+            segments: (B, T) int64, which document of its row a token belongs to, rising from left to right; all of a
+                row see one another when left out.
+        """
+        trunk: Any = getattr(self.network, "base_model", self.network)
+        mask = self._mask(ids, segments)
+        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if segments is not None and self.layout not in _ROTARY:
+            given["position_ids"] = positions(segments) + self._first
+        if self.causal:
+            given["use_cache"] = False
+        states: Tensor = trunk(**given).last_hidden_state
+        return states
+
+    def _mask(self, ids: Tensor, segments: Tensor | None) -> Tensor | None:
+        """(B, 1, T, T) bool, what each token sees; (B, T) where only padding is hidden; None where nothing is."""
+        if segments is not None and bool((segments[:, -1] != segments[:, 0]).any()):
+            same = segments[:, None, :, None] == segments[:, None, None, :]  # (B, 1, T, T)
+            return same.tril() if self.causal else same
+        padded = None if self.vocabulary.pad is None else ids == self.vocabulary.pad
+        return None if padded is None or not bool(padded.any()) else (~padded).long()
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Scores (..., V) of every vocabulary entry for ``states`` (..., D).
+
+        Raises:
+            UsageError: a network without a language model's head.
+        """
+        if self.network.get_output_embeddings() is None:  # type: ignore[operator]  # transformers' own, untyped
+            raise UsageError("this encoder has no language model's head\nuse a run of bert or gpt")
+        return _HEADS[self.layout](self.network, states)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """One vector (B, D) float32 for each text of ``ids`` (B, T) int64."""
+        return self.pooled(self.states(ids), ids)
+
+    def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
+        """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D) float32; padding does not count."""
+        states = states.float()
+        if self.pool == "cls":
+            return states[:, 0]
+        pad = self.vocabulary.pad
+        real = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad  # (B, T)
+        if self.pool == "last":
+            last = real.shape[1] - 1 - real.flip(1).int().argmax(dim=1)  # (B,)
+            return states[torch.arange(len(states), device=ids.device), last]
+        weights = real.to(states.dtype)[..., None]  # (B, T, 1)
+        return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def _first_position(layout: str, pad: int | None) -> int:
+    """The number of a text's first position: RoBERTa's come after the number of its padding."""
+    return (pad or 0) + 1 if layout == "roberta" else 0
+
+
+def positions(segments: Tensor) -> Tensor:
+    """The place of every token in its own document, from 0: (B, T) int64, of ``segments`` (B, T)."""
+    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    return index - torch.where(begins, index, 0).cummax(dim=1).values
+
+
+def segments_of(ids: Tensor, separator: int) -> Tensor:
+    """Which document of its row every token belongs to: (B, T) int64; a separator begins the next one."""
+    return (ids == separator).cumsum(dim=1)
+
+
+def build_text_encoder(
+    name: str,
+    vocabulary: Vocabulary,
+    *,
+    head: bool,
+    context: int,
+    dropout: float = 0.0,
+    changes: Mapping[str, int] | None = None,
+    pool: str = "mean",
+) -> TextEncoder:
+    """A text encoder with random weights, or with those of a directory that transformers wrote.
+
+    Args:
+        name: a layout and a size, ``bert-mini``, or the path of a directory.
+        vocabulary: of the tokenizer.
+        head: whether it needs a language model's head.
+        context: T, the longest row it is to take.
+        dropout: of every layer, in training.
+        changes: ``width``, ``depth`` or ``heads`` other than the size's own.
+        pool: see :class:`TextEncoder`.
+
+    Raises:
+        UsageError: an unknown name, or widths that do not divide.
+        FileRefusedError: a directory that cannot be used.
+    """
+    if Path(name).is_dir():
+        return TextEncoder(_from_directory(Path(name), head=head), vocabulary, pool=pool)
+    layout, shape = shape_of(name, changes or {})
+    config, with_head, without = _classes(layout)
+    network = (with_head if head else without)(config(**_settings(layout, shape, vocabulary, context, dropout)))
+    return TextEncoder(network, vocabulary, pool=pool)
+
+
+def _classes(layout: str) -> tuple[Any, Any, Any]:
+    """Transformers' configuration, language model and headless network of a layout."""
+    import transformers as hf
+
+    def headless_bert(config: Any) -> Any:
+        return hf.BertModel(config, add_pooling_layer=False)
+
+    def headless_roberta(config: Any) -> Any:
+        return hf.RobertaModel(config, add_pooling_layer=False)
+
+    return {
+        "modernbert": (hf.ModernBertConfig, hf.ModernBertForMaskedLM, hf.ModernBertModel),
+        "bert": (hf.BertConfig, hf.BertForMaskedLM, headless_bert),
+        "roberta": (hf.RobertaConfig, hf.RobertaForMaskedLM, headless_roberta),
+        "gpt2": (hf.GPT2Config, hf.GPT2LMHeadModel, hf.GPT2Model),
+        "llama": (hf.LlamaConfig, hf.LlamaForCausalLM, hf.LlamaModel),
+    }[layout]
+
+
+def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: int, dropout: float) -> dict[str, Any]:
+    """Transformers' own names for a network of this shape."""
+    first = vocabulary.eos if layout in CAUSAL else vocabulary.cls
+    last = vocabulary.eos if layout in CAUSAL else vocabulary.sep
+    common = {
+        "vocab_size": vocabulary.size,
+        "pad_token_id": vocabulary.pad,
+        "bos_token_id": first,
+        "eos_token_id": last,
+        "tie_word_embeddings": True,
+    }
+    if layout == "gpt2":
+        return common | {
+            "n_embd": shape.width,
+            "n_layer": shape.depth,
+            "n_head": shape.heads,
+            "n_positions": context,
+            "resid_pdrop": dropout,
+            "embd_pdrop": dropout,
+            "attn_pdrop": dropout,
+        }
+    usual = common | {
+        "hidden_size": shape.width,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads,
+        "max_position_embeddings": context + _first_position(layout, vocabulary.pad),
+    }
+    if layout == "llama":
+        return usual | {"intermediate_size": _gated(shape.width, 8 / 3), "attention_dropout": dropout}
+    if layout == "modernbert":
+        return usual | {
+            "intermediate_size": _gated(shape.width, 1.5),  # ModernBERT-base has 1,152 of 768
+            "global_attn_every_n_layers": 1,
+            "cls_token_id": vocabulary.cls,
+            "sep_token_id": vocabulary.sep,
+            "embedding_dropout": dropout,
+            "attention_dropout": dropout,
+            "mlp_dropout": dropout,
+        }
+    return usual | {
+        "intermediate_size": 4 * shape.width,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+        "type_vocab_size": 1 if layout == "roberta" else 2,
+    }
+
+
+def _gated(width: int, times: float) -> int:
+    """The inner width of a gated layer, a multiple of 32."""
+    return 32 * round(width * times / 32)
+
+
+def _from_directory(folder: Path, *, head: bool) -> nn.Module:
+    """The network in a directory that transformers wrote; nothing in it is executed and nothing fetched."""
+    import transformers as hf
+
+    try:
+        config = hf.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise FileRefusedError(f"{folder}: not a transformers directory: {str(error).splitlines()[0]}") from None
+    if config.model_type not in LAYOUTS:
+        raise FileRefusedError(f"{folder}: holds {config.model_type!r}\nlayouts that can be used: {', '.join(LAYOUTS)}")
+    auto: Any = hf.AutoModel
+    if head:
+        auto = hf.AutoModelForCausalLM if config.model_type in CAUSAL else hf.AutoModelForMaskedLM
+    options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
+    try:
+        network: nn.Module = auto.from_pretrained(folder, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileRefusedError(f"{folder}: its weights cannot be used: {str(error).splitlines()[0]}") from None
+    return network
+
+
+__all__ = [
+    "CAUSAL",
+    "LAYOUTS",
+    "NAMES",
+    "SIZES",
+    "TextEncoder",
+    "TextShape",
+    "Vocabulary",
+    "build_text_encoder",
+    "positions",
+    "segments_of",
+]

@@ -1,0 +1,58 @@
+"""Text encoders by one dial: a layout and a size. Does not import torch."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from selfstudy.errors import UsageError, did_you_mean
+
+LAYOUTS = ("modernbert", "bert", "roberta", "gpt2", "llama")
+_ALIASES = {"gpt": "gpt2"}
+
+
+class TextShape(NamedTuple):
+    """D, the number of layers, and attention heads of each."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+# The miniatures of Turc et al. 2019 (arXiv:1908.08962), and base.
+SIZES = {
+    "tiny": TextShape(128, 2, 2),
+    "mini": TextShape(256, 4, 4),
+    "small": TextShape(512, 4, 8),
+    "medium": TextShape(512, 8, 8),
+    "base": TextShape(768, 12, 12),
+}
+NAMES = [f"{layout}-{size}" for layout in (*LAYOUTS, *_ALIASES) for size in SIZES]
+
+TEXT_CATALOGUE = {
+    "modernbert-mini": "ModernBERT's layout, 256 wide, 4 layers: the default of bert and simcse",
+    "bert-mini": "BERT's layout, likewise; also tiny, small, medium, base",
+    "roberta-mini": "RoBERTa's layout, likewise",
+    "gpt2-mini": "GPT-2's layout, likewise, for gpt; gpt-mini is another name for it",
+    "llama-mini": "Llama's layout, likewise: the default of gpt",
+}
+
+
+def shape_of(name: str, changes: Mapping[str, int]) -> tuple[str, TextShape]:
+    """The layout and the shape that ``bert-mini`` and the like stand for, with some numbers changed.
+
+    Raises:
+        UsageError: an unknown name or number, or heads that do not divide the width.
+    """
+    layout, _, size = name.partition("-")
+    layout = _ALIASES.get(layout, layout)
+    if layout not in LAYOUTS or size not in SIZES:
+        raise UsageError(
+            f"unknown text encoder {name!r}{did_you_mean(name, NAMES)}\n"
+            f"layouts: {', '.join(LAYOUTS)}; sizes: {', '.join(SIZES)}; or a directory that transformers wrote"
+        )
+    shape = SIZES[size]._replace(**changes)
+    if shape.width % shape.heads or shape.width // shape.heads % 2:
+        raise UsageError(
+            f"encoder.width {shape.width} does not divide into {shape.heads} heads of an even width\n"
+            "change encoder.width or encoder.heads"
+        )
+    return layout, shape
