@@ -110,6 +110,7 @@ class OptimizerConfig(Closed):
     lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
     weight_decay: Auto | float = "auto"
     momentum: Auto | float = "auto"
+    beta2: Annotated[Auto | float, Field(description="of adamw: what is kept of squared gradients per step")] = "auto"
     warmup: Auto | float = "auto"
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[Auto | float, Field(description="largest gradient norm; 0 for none")] = "auto"

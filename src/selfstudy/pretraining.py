@@ -13,7 +13,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from selfstudy import config as cfg
-from selfstudy.data.loader import Shard, TrainingData
+from selfstudy.data.loader import Shard, TrainingData, render
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
@@ -224,6 +224,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
         labels=_labels(method, opened),
         shard=Shard(fabric.global_rank, fabric.world_size, train.accumulate),
     )
+    normalization = cfg.settled(config.data.mean), cfg.settled(config.data.std)
     duration = cfg.Duration.parse(train.duration)
     plan = Plan(
         learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),
@@ -232,7 +233,6 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
         half=train.precision == "bf16",
         workers=cfg.settled(train.workers),
         checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
-        normalization=(cfg.settled(config.data.mean), cfg.settled(config.data.std)),
         resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
@@ -245,8 +245,10 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, opened: Dat
             lr=lr,
             weight_decay=cfg.settled(optimizer.weight_decay),
             momentum=cfg.settled(optimizer.momentum),
+            beta2=cfg.settled(optimizer.beta2),
         ),
         data=data,
+        render=lambda crops, device: render(crops, data.specs, normalization, device),
         clock=lambda elapsed: Clock.of(
             duration, steps_per_epoch=order.steps_per_epoch, batch_size=batch_size, elapsed_seconds=elapsed
         ),

@@ -13,7 +13,7 @@ from selfstudy.methods.base import DataFacts, Method
 
 _IMAGES_TO_SEE = 4_000_000
 _LONG_RUN_IMAGES = 2_000_000
-_OPTIMIZER_DEFAULTS = {"momentum": 0.9, "warmup": 0.1, "clip": 0.0}
+_OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
 
 

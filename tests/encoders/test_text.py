@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from selfstudy.encoders.text import (
-    CAUSAL,
-    LAYOUTS,
-    TextEncoder,
-    Vocabulary,
-    build_text_encoder,
-    positions,
-    segments_of,
-)
+from selfstudy.encoders.base import LanguageEncoder, Vocabulary
+from selfstudy.encoders.text import TextEncoder, build_text_encoder, positions, segments_of
+from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS
 from selfstudy.errors import FileRefusedError, UsageError
 
 VOCABULARY = Vocabulary(40, pad=0, cls=2, sep=3, mask=4, eos=5)
@@ -33,7 +27,12 @@ def test_states_and_logits_are_those_of_transformers(layout):
     encoder, ids = _encoder(layout), _ids()
     wanted = encoder.network(input_ids=ids, output_hidden_states=True)
     torch.testing.assert_close(encoder.logits(encoder.states(ids)), wanted.logits)
-    assert encoder.embed_dim == 16 and encoder.context == 12 and encoder.causal == (layout in CAUSAL)
+    assert (
+        isinstance(encoder, LanguageEncoder)
+        and encoder.embed_dim == 16
+        and encoder.context == 12
+        and encoder.causal == (layout in CAUSAL)
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

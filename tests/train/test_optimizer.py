@@ -61,9 +61,9 @@ def test_an_empty_group_is_left_out():
 
 def test_settings_reach_the_optimizer():
     network = Network()
-    adamw = build_optimizer(network, name="adamw", lr=0.1, weight_decay=0.05, betas=(0.8, 0.7))
+    adamw = build_optimizer(network, name="adamw", lr=0.1, weight_decay=0.05, beta2=0.7)
     assert isinstance(adamw, torch.optim.AdamW)
-    assert adamw.param_groups[0]["lr"] == 0.1 and adamw.param_groups[1]["betas"] == (0.8, 0.7)
+    assert adamw.param_groups[0]["lr"] == 0.1 and adamw.param_groups[1]["betas"] == (0.9, 0.7)
     for name in ("sgd", "lars"):
         assert build_optimizer(network, name=name, lr=0.1, weight_decay=0, momentum=0.7).defaults["momentum"] == 0.7
 

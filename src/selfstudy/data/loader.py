@@ -5,7 +5,7 @@ decoded and cropped by worker processes. Either way colour operations run on the
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -32,6 +32,41 @@ class Shard(NamedTuple):
     rank: int = 0
     world_size: int = 1
     accumulate: int = 1
+
+    def require_parts(self, batch_size: int) -> None:
+        """Refuse a batch that does not divide into equal micro-batches.
+
+        Raises:
+            DataError: saying what it must be a multiple of.
+        """
+        parts = self.world_size * self.accumulate
+        if batch_size % parts:
+            raise DataError(
+                f"batch size {batch_size} does not divide by {self.world_size} processes x "
+                f"{self.accumulate} micro-batches\nuse a multiple of {parts}"
+            )
+
+    def part(self, order: EpochOrder, item: int) -> tuple[int, Tensor]:
+        """The epoch and the positions of micro-batch ``item % accumulate`` of step ``item // accumulate``."""
+        step, micro = divmod(item, self.accumulate)
+        epoch, positions = order.batch(step)
+        return epoch, positions.chunk(self.world_size * self.accumulate)[micro * self.world_size + self.rank]
+
+
+class Batches(Protocol):
+    """Micro-batches by number, of images or of text; each says in ``failed`` what could not be read.
+
+    Attributes:
+        order: which inputs each step takes.
+        shard: which part of a step's batch this process takes.
+    """
+
+    order: EpochOrder
+    shard: Shard
+
+    def __getitem__(self, item: int) -> Any:
+        """Micro-batch ``item % accumulate`` of optimizer step ``item // accumulate``, as it leaves a worker."""
+        ...
 
 
 class Crops(NamedTuple):
@@ -78,19 +113,11 @@ class TrainingData(Dataset[Crops]):
     ) -> None:
         self.order, self.specs, self.images, self.source, self.indices = order, specs, images, source, indices
         self.channels, self.labels, self.shard = channels, labels, shard
-        parts = shard.world_size * shard.accumulate
-        if order.batch_size % parts:
-            raise DataError(
-                f"batch size {order.batch_size} does not divide by {shard.world_size} processes x "
-                f"{shard.accumulate} micro-batches\nuse a multiple of {parts}"
-            )
+        shard.require_parts(order.batch_size)
 
     def __getitem__(self, item: int) -> Crops:
         """The crops (or, in memory as one tensor, the images) of micro-batch ``item``."""
-        step, micro = divmod(item, self.shard.accumulate)
-        epoch, positions = self.order.batch(step)
-        part = micro * self.shard.world_size + self.shard.rank
-        positions = positions.chunk(self.shard.world_size * self.shard.accumulate)[part]
+        epoch, positions = self.shard.part(self.order, item)
         flat = one_each(self.specs)
         numbers = torch.arange(len(flat))[:, None]  # (V, 1)
         keys = fold(self.order.seed, epoch, positions[None, :], numbers)  # (V, B)
@@ -127,7 +154,7 @@ def _crop_each(images: list[Tensor], view: View, keys: Tensor) -> Tensor:
     return torch.stack([resample_one(image, box, view.size, flip.tolist()) for image, box, flip in triples])
 
 
-def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Iterator[Crops]:
+def micro_batches(data: Batches, *, first_step: int, workers: int) -> Iterator[Any]:
     """Micro-batches from ``first_step`` on, without end.
 
     Raises:
@@ -140,7 +167,7 @@ def micro_batches(data: TrainingData, *, first_step: int, workers: int) -> Itera
             first += 1
     sampler = range(first, first + 2**31)
     loader = DataLoader(
-        data,
+        cast(Dataset[Any], data),
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
@@ -167,6 +194,7 @@ def render(
         if isinstance(spec, Labels):
             assert crops.labels is not None  # given with the specs that ask for them
             return crops.labels.to(device)
+        assert isinstance(spec, View)  # images have no tokens
         cut = as_float(crops.crops[v].to(device)) if images is None else crop(images, spec, keys[v])
         return normalize(distort(cut, spec, keys[v]), *normalization)
 

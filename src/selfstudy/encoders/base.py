@@ -1,6 +1,6 @@
 """What every method may assume about an encoder, and nothing more."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -60,4 +60,48 @@ class TokenEncoder(Encoder, Protocol):
         The tokens are as they leave the block, before the encoder's last normalisation. An encoder with fewer blocks
         gives those of all it has.
         """
+        ...
+
+
+class Vocabulary(NamedTuple):
+    """What a network has to know of its tokenizer: how many entries, and the numbers of the special ones, or None."""
+
+    size: int
+    pad: int | None = None
+    cls: int | None = None
+    sep: int | None = None
+    mask: int | None = None
+    eos: int | None = None
+
+
+@runtime_checkable
+class LanguageEncoder(Protocol):
+    """Rows of token ids in, one vector each out, and one for each token.
+
+    Attributes:
+        embed_dim: D.
+        vocabulary: of the tokenizer.
+        causal: whether a token sees only those before it.
+        starts_word: (V,) bool, whether an entry of the vocabulary begins a word.
+    """
+
+    embed_dim: int
+    vocabulary: Vocabulary
+    causal: bool
+    starts_word: Tensor
+
+    def __call__(self, ids: Tensor, /) -> Tensor:
+        """Embed ``ids`` (B, T) int64 as (B, D)."""
+        ...
+
+    def states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+        """The states (B, T, D) of ``ids`` (B, T); tokens of different ``segments`` (B, T) do not see one another."""
+        ...
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Scores (..., V) of every vocabulary entry for ``states`` (..., D)."""
+        ...
+
+    def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
+        """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D)."""
         ...

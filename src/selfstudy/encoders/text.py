@@ -8,12 +8,13 @@ anew in each.
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from selfstudy.encoders.text_catalogue import LAYOUTS, NAMES, SIZES, TextShape, shape_of
+from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, TextShape, shape_of
 from selfstudy.errors import FileRefusedError, UsageError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
@@ -26,18 +27,6 @@ _HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "llama": lambda model, states: model.lm_head(states),
 }
 _ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
-CAUSAL = {"gpt2", "llama"}
-
-
-class Vocabulary(NamedTuple):
-    """What a network has to know of its tokenizer: how many entries, and the numbers of the special ones, or None."""
-
-    size: int
-    pad: int | None = None
-    cls: int | None = None
-    sep: int | None = None
-    mask: int | None = None
-    eos: int | None = None
 
 
 class TextEncoder(nn.Module):
@@ -47,6 +36,7 @@ class TextEncoder(nn.Module):
         network: a language model of one of :data:`LAYOUTS`, or the same without its head.
         vocabulary: of its tokenizer.
         pool: ``mean`` over the tokens of a text, ``cls`` for its first, ``last`` for its last.
+        starts_word: (V,) bool, which entries begin a word; all of them when left out.
 
     Attributes:
         embed_dim: D.
@@ -55,8 +45,14 @@ class TextEncoder(nn.Module):
         causal: whether a token sees only those before it.
     """
 
-    def __init__(self, network: nn.Module, vocabulary: Vocabulary, *, pool: str = "mean") -> None:
+    starts_word: Tensor
+
+    def __init__(
+        self, network: nn.Module, vocabulary: Vocabulary, *, pool: str = "mean", starts_word: Tensor | None = None
+    ) -> None:
         super().__init__()
+        words = torch.ones(vocabulary.size, dtype=torch.bool) if starts_word is None else starts_word
+        self.register_buffer("starts_word", words, persistent=False)
         self.network, self.vocabulary, self.pool = network, vocabulary, pool
         config: Any = network.config
         self.layout: str = config.model_type
@@ -260,17 +256,3 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
     except (OSError, ValueError, RuntimeError) as error:
         raise FileRefusedError(f"{folder}: its weights cannot be used: {str(error).splitlines()[0]}") from None
     return network
-
-
-__all__ = [
-    "CAUSAL",
-    "LAYOUTS",
-    "NAMES",
-    "SIZES",
-    "TextEncoder",
-    "TextShape",
-    "Vocabulary",
-    "build_text_encoder",
-    "positions",
-    "segments_of",
-]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from selfstudy.errors import UsageError, did_you_mean
 
 LAYOUTS = ("modernbert", "bert", "roberta", "gpt2", "llama")
+CAUSAL = ("gpt2", "llama")
 _ALIASES = {"gpt": "gpt2"}
 
 

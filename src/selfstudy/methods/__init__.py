@@ -26,6 +26,7 @@ FAMILIES = (
     "distillation",
     "masked prediction",
     "classic pretext",
+    "next token",
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from selfstudy.encoders.base import TokenEncoder
+from selfstudy.encoders.base import LanguageEncoder, TokenEncoder
 from selfstudy.errors import UsageError
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Spec
@@ -40,7 +40,15 @@ class Setting(NamedTuple):
 
 
 class DataFacts(NamedTuple):
-    """What a method's default recipe may depend on."""
+    """What a method's default recipe may depend on.
+
+    Attributes:
+        num_images: or rows of text.
+        image_size: (height, width) in pixels; (1, T) of rows of T tokens.
+        channels: of images; 1 for text.
+        batch_size: images or rows per step.
+        total_steps: of the whole run, or a guess for a budget in minutes.
+    """
 
     num_images: int
     image_size: tuple[int, int]
@@ -97,12 +105,14 @@ class Recipe(NamedTuple):
         weight_decay: float = 1e-4,
         warmup: float = 0.05,
         clip: float = 0.0,
+        beta2: float = 0.999,
     ) -> "Recipe":
         """An optimizer by name with its learning rate, the method's settings, and the reasons of both."""
         own = method or {}
         return cls(
             {"name": optimizer, "lr": rate.value, "weight_decay": weight_decay, "warmup": warmup}
-            | ({"clip": clip} if clip else {}),
+            | ({"clip": clip} if clip else {})
+            | ({"beta2": beta2} if beta2 != 0.999 else {}),
             {name: setting.value for name, setting in own.items()},
             {"optimizer.lr": rate.reason, **{f"method.{name}": setting.reason for name, setting in own.items()}},
         )
@@ -116,9 +126,13 @@ class Method(nn.Module):
     buffer. No subclass is subclassed again.
 
     Attributes:
+        modality: ``image`` or ``text``, what it learns from.
         family: one of ``selfstudy.methods.FAMILIES``.
         uses_labels: whether it learns from class labels.
         needs_tokens: whether it works on patches, so that only vision transformers will do.
+        language_head: the head that a method for text trains with its encoder: ``masked``, for an encoder that sees
+            both sides, ``causal``, for one that sees what came before, or none.
+        dropout: that an encoder of text is to have.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
 
     Args:
@@ -131,9 +145,12 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
+    modality: ClassVar[str] = "image"
     family: ClassVar[str]
     uses_labels: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
+    language_head: ClassVar[str] = ""
+    dropout: ClassVar[float] = 0.0
     pooling: ClassVar[str] = "auto"
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
@@ -149,12 +166,31 @@ class Method(nn.Module):
                 f"{type(self).__name__} needs an encoder with tokens, got {given}\n"
                 "use a vision transformer, such as --encoder vit_tiny_patch16_224"
             )
+        if self.modality == "text":
+            self._require_language(encoder)
         self.encoder, self.embed_dim = encoder, int(encoder.embed_dim)  # type: ignore[arg-type]  # checked above
         self.config = config or self.Config()
 
+    def _require_language(self, encoder: nn.Module) -> None:
+        """Refuse what reads no text, or reads it in the wrong direction."""
+        if not isinstance(encoder, LanguageEncoder):
+            raise UsageError(
+                f"{type(self).__name__} learns from text, {type(encoder).__name__} encodes something else\n"
+                "use a text encoder, such as --encoder modernbert-mini"
+            )
+        if self.language_head and encoder.causal != (self.language_head == "causal"):
+            sees = "what came before" if encoder.causal else "both sides"
+            fitting = "modernbert-mini" if encoder.causal else "llama-mini"
+            raise UsageError(
+                f"{type(self).__name__} cannot train an encoder that sees {sees}\nuse one such as --encoder {fitting}"
+            )
+
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> Sequence[Spec]:
-        """The paper's views at this (height, width), and whatever else it needs of every image."""
+        """The paper's views at this (height, width), and whatever else it needs of every image.
+
+        A method for text gets (1, T), with T the longest row in tokens, and asks for :class:`Tokens`.
+        """
         raise NotImplementedError
 
     @staticmethod

@@ -10,14 +10,14 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
 from selfstudy.config import Duration
-from selfstudy.data.loader import TrainingData, micro_batches, render
+from selfstudy.data.loader import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.ops.random import fold
@@ -41,7 +41,6 @@ class Plan:
     half: bool  # whether the forward pass is in bfloat16 where that is safe
     workers: int
     checkpoint_every: Duration
-    normalization: tuple[list[float], list[float]]
     resume_hint: str
 
 
@@ -72,7 +71,8 @@ class Trainer:
         fabric: places, casts and synchronises; already launched.
         method: what is trained; its hooks are called around each optimizer step.
         optimizer: over the method's trainable parameters.
-        data: the batches.
+        data: the batches, as they leave the workers.
+        render: what the method receives of one, on a device.
         clock: makes the clock from the seconds already used.
         plan: everything else.
     """
@@ -83,11 +83,13 @@ class Trainer:
         method: Method,
         *,
         optimizer: torch.optim.Optimizer,
-        data: TrainingData,
+        data: Batches,
+        render: Callable[[Any, torch.device], list[Tensor]],
         clock: Callable[[float], Clock],
         plan: Plan,
     ) -> None:
         self.fabric, self.method, self.data, self.plan = fabric, method, data, plan
+        self._render = render
         self.steps_done = 0
         self.unreadable: dict[int, str] = {}
         self._optimizer, self._make_clock, self._elapsed = optimizer, clock, 0.0
@@ -161,10 +163,10 @@ class Trainer:
         failed: dict[int, str] = {}
         for part in range(parts):
             began = time.perf_counter()
-            crops = next(self._micro)
-            views = render(crops, self.data.specs, self.plan.normalization, self.fabric.device)
+            batch = next(self._micro)
+            views = self._render(batch, self.fabric.device)
             waited += time.perf_counter() - began
-            failed |= crops.failed
+            failed |= batch.failed
             with self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1):
                 with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.plan.half):
                     output = self._model(views, progress)

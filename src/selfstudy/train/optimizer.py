@@ -20,7 +20,7 @@ def build_optimizer(
     lr: float,
     weight_decay: float,
     momentum: float = 0.9,
-    betas: tuple[float, float] = (0.9, 0.999),
+    beta2: float = 0.999,
 ) -> torch.optim.Optimizer:
     """The optimizer ``name`` (adamw, sgd or lars) over every trainable parameter, by torch's fused kernels.
 
@@ -33,7 +33,7 @@ def build_optimizer(
         lr: learning rate.
         weight_decay: fraction of the weights taken away per step: times ``lr`` in adamw, added to the gradient else.
         momentum: for sgd and lars.
-        betas: for adamw.
+        beta2: for adamw, whose other memory is 0.9.
 
     Raises:
         UsageError: an unknown name, or nothing to train.
@@ -43,7 +43,7 @@ def build_optimizer(
         raise UsageError(f"{type(method).__name__} has no trainable parameter\nunfreeze some before training")
     fused = {parameter.device.type for group in groups for parameter in group["params"]} <= _FUSED_DEVICES
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=fused, foreach=not fused)
+        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=fused, foreach=not fused)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused, foreach=not fused)
     if name == "lars":

@@ -1,4 +1,4 @@
-"""The data half of a method: what it wants of every image, as plain values."""
+"""The data half of a method: what it wants of every image or row of text, as plain values."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class View(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """``count`` uniform random numbers of every image, for what a method decides image by image: a mask, a patch.
+    """``count`` uniform random numbers of every image or row, for what a method decides one by one: a mask, a patch.
 
     The method receives (B, count) float32 in [0, 1). Like a view they belong to the image, so neither the batch it is
     in nor the number of processes changes them.
@@ -52,7 +52,22 @@ class Labels(NamedTuple):
     """The class number of every image, (B,) int64; only a method that says openly that it learns from labels asks."""
 
 
-Spec = View | Draws | Labels
+class Tokens(NamedTuple):
+    """Rows of token ids, (B, T) int64: what a method for text wants instead of views.
+
+    Attributes:
+        length: T, the longest row.
+        pieces: whether a row is one document, or a piece of a long one, padded to the longest of its batch; otherwise
+            it is ``length`` consecutive tokens of all documents one after the other, and nothing is padded.
+        wrapped: whether a row begins with the tokenizer's class token and ends with its separator.
+    """
+
+    length: int
+    pieces: bool = False
+    wrapped: bool = False
+
+
+Spec = View | Draws | Labels | Tokens
 
 
 def one_each(specs: Sequence[Spec]) -> list[Spec]:

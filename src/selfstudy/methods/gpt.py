@@ -1,0 +1,65 @@
+"""GPT: every token is predicted from those before it (Radford et al. 2018 and 2019).
+
+Papers: Improving Language Understanding by Generative Pre-Training, eq. 1, and Language Models are Unsupervised
+Multitask Learners; neither is on arXiv. The network is the decoder of Vaswani et al. 2017, arXiv:1706.03762.
+
+Differences from the authors' code:
+
+- A row may hold several documents. A token sees none but its own, and positions begin anew in each; the token that
+  closes a document is where the next one is predicted from. ``across_documents`` lets all see all, as theirs do.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.encoders.text import segments_of
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.ops.classification import accuracy, cross_entropy
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Spec, Tokens
+
+
+class GPT(Method):
+    """GPT around a text encoder that sees what came before."""
+
+    modality = "text"
+    family = "next token"
+    language_head = "causal"
+
+    class Config(MethodConfig):
+        """Settings of GPT."""
+
+        across_documents: bool = Field(False, description="let tokens see the documents before their own")
+
+    config: Config
+    encoder: Any  # a module and a LanguageEncoder
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """Full rows, one token longer than what is encoded."""
+        return [Tokens(size[1] + 1)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW with a square-root rule and a short memory of squared gradients."""
+        rate = facts.square_root_rate(1e-3, at=32)
+        return Recipe.of("adamw", rate, weight_decay=0.1, clip=1.0, beta2=0.95)
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every entry of the vocabulary equally likely."""
+        return float(torch.tensor(float(self.encoder.vocabulary.size)).log()), "ln V"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode the row, predict each next token."""
+        given, answers = views[0][:, :-1], views[0][:, 1:].flatten()  # (B, T), (B T,)
+        segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.eos)
+        states = self.encoder.states(given, segments)  # (B, T, D)
+        logits = self.encoder.logits(states.flatten(0, 1))  # (B T, V)
+        metrics = {"accuracy": accuracy(logits, answers)}
+        return StepOutput(cross_entropy(logits, answers), metrics, self.encoder.pooled(states, given).detach())

@@ -1,0 +1,65 @@
+"""SimCSE: a sentence attracts itself under another dropout mask, and repels the other sentences (Gao et al. 2021).
+
+Paper: SimCSE: Simple Contrastive Learning of Sentence Embeddings, arXiv:2104.08821, the unsupervised one; the loss is
+eq. 4, here :func:`selfstudy.ops.contrastive.info_nce_in_batch`. Dropout is the only augmentation (section 3), so the
+encoder must have some.
+
+Differences from the authors' code:
+
+- Sentences are pooled by the mean over their tokens, not by the class token, which needs a pre-trained encoder.
+- Negatives of all processes carry gradient; theirs do not, and their average over processes shrinks it.
+- From random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the paper does from BERT.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.ops.contrastive import info_nce_in_batch
+from selfstudy.ops.distributed import gather
+from selfstudy.ops.schedules import Progress
+from selfstudy.views.spec import Spec, Tokens
+
+
+class SimCSE(Method):
+    """SimCSE around a text encoder with dropout."""
+
+    modality = "text"
+    family = "contrastive"
+    dropout = 0.1
+
+    class Config(MethodConfig):
+        """Settings of SimCSE."""
+
+        temperature: float = Field(0.05, gt=0, description="0.05 throughout the paper")
+
+    config: Config
+    encoder: Any  # a module and a LanguageEncoder
+
+    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
+        super().__init__(encoder, config)
+        self.projector = nn.Sequential(nn.Linear(self.embed_dim, self.embed_dim), nn.Tanh())
+
+    @staticmethod
+    def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
+        """Documents, those too long in pieces, between the class token and the separator."""
+        return [Tokens(size[1], pieces=True, wrapped=True)]
+
+    @staticmethod
+    def recipe(facts: DataFacts) -> Recipe:
+        """AdamW with a square-root rule."""
+        return Recipe.of("adamw", facts.square_root_rate(3e-4, at=64), weight_decay=0.01, warmup=0.1, clip=1.0)
+
+    def chance_loss(self, batch_size: int) -> tuple[float, str]:
+        """Every sentence as close as the same one."""
+        return float(torch.tensor(float(batch_size)).log()), "ln B"
+
+    def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
+        """Encode every sentence twice, in one call, and contrast the two over all processes."""
+        embedding = self.encoder(torch.cat([views[0], views[0]]))  # (2B, D)
+        first, second = self.projector(embedding).chunk(2)  # (B, D) each
+        loss = info_nce_in_batch(gather(first), gather(second), self.config.temperature)
+        return StepOutput(loss, {}, embedding[: len(views[0])].detach())
