@@ -39,8 +39,8 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluation import evaluate_run
+from selfstudy.image_work import Data, encoder_spec, open_data, specs_of
 from selfstudy.methods import available, method_class
-from selfstudy.pretraining import Data, encoder_spec, initial_seed, open_data, specs_of
 from selfstudy.resolve import Resolved, best_device, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.clock import Clock

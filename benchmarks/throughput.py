@@ -18,9 +18,8 @@ import torch
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.methods import method_class
-from selfstudy.pretraining import build_method, launch, make_trainer, open_data
-from selfstudy.resolve import resolve
+from selfstudy.image_work import ImageWork
+from selfstudy.pretraining import launch, make_trainer
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Trainer
 
@@ -57,9 +56,9 @@ def main() -> None:
         "train": {"duration": "5 minutes"},
     }
     config = cfg.build(settings)
-    opened = open_data(options.data, config.data, Console())
-    method, resolved = build_method(resolve(config, opened.scan, method_class("simclr")))
-    trainer = make_trainer(launch(config.train), method, resolved, opened, RunFolder("unused"))
+    work = ImageWork(options.data, config, Console())
+    method, resolved = work.build_method()
+    trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
     train, size = resolved.config.train, resolved.config.data.size
     bare, full = [], []

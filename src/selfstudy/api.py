@@ -21,6 +21,7 @@ from selfstudy.export.torchvision import export_torchvision
 from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
+from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
@@ -240,7 +241,7 @@ def _build(data: Any, nested: dict[str, Any], settings: Mapping[str, Any]) -> cf
         cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
     if "path" not in nested.get("data", {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
-    return cfg.build(nested)
+    return configured(nested)
 
 
 def _apply(nested: dict[str, Any], settings: Mapping[str, Any]) -> None:

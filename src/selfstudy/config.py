@@ -93,6 +93,28 @@ class DataConfig(Closed):
         return side, side
 
 
+class TextDataConfig(Closed):
+    """What text to learn from, and how it becomes rows of tokens."""
+
+    path: str
+    documents: Annotated[
+        Literal["auto", "file", "blank-line", "line", "record"], Field(description="what a document is")
+    ] = "auto"
+    column: Annotated[str, Field(description="of a table: the one with the text; auto looks for it")] = "auto"
+    held_out: Annotated[
+        str | float, Field(description="share of the documents kept for evaluation, or the path of other text")
+    ] = 0.05
+    tokenizer: Annotated[str, Field(description="auto, bpe, wordpiece, char, byte, or a tokenizer.json")] = "auto"
+    vocab_size: Auto | int = "auto"
+    context: Annotated[Auto | int, Field(description="tokens of the longest row")] = "auto"
+    cache: Annotated[str, Field(description="folder of the tokenised corpora; auto: .tokens beside the run")] = "auto"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """A row's (height, width), as if it were a picture: (1, T)."""
+        return 1, settled(self.context)
+
+
 class EncoderConfig(Closed):
     """The network that is trained."""
 
@@ -101,6 +123,17 @@ class EncoderConfig(Closed):
     patch_size: Auto | int = "auto"
     pool: Annotated[Literal["auto", "token", "avg"], Field(description="of vision transformers")] = "auto"
     pretrained: bool = False
+
+
+class TextEncoderConfig(Closed):
+    """The network that is trained on text."""
+
+    name: Annotated[str, Field(description="layout and size, bert-mini, or a directory of transformers")] = "auto"
+    width: Annotated[Auto | int, Field(description="other than the size's own, as are depth and heads")] = "auto"
+    depth: Auto | int = "auto"
+    heads: Auto | int = "auto"
+    dropout: Annotated[Auto | float, Field(description="of every layer")] = "auto"
+    pool: Annotated[Literal["mean", "cls", "last"], Field(description="how a text's tokens become one vector")] = "mean"
 
 
 class OptimizerConfig(Closed):
@@ -155,6 +188,13 @@ class RunConfig(Closed):
     health: HealthConfig = HealthConfig()
 
 
+class TextRunConfig(RunConfig):
+    """Everything that decides a run on text."""
+
+    data: TextDataConfig  # type: ignore[assignment]  # other data, the same run
+    encoder: TextEncoderConfig = TextEncoderConfig()  # type: ignore[assignment]
+
+
 def settled(value: T | Auto) -> T:
     """A setting as :mod:`selfstudy.resolve` leaves it: no longer ``auto``."""
     if value == "auto":
@@ -162,13 +202,13 @@ def settled(value: T | Auto) -> T:
     return value
 
 
-def build(settings: Mapping[str, Any]) -> RunConfig:
-    """The validated configuration for nested settings.
+def build(settings: Mapping[str, Any], model: type[RunConfig] = RunConfig) -> RunConfig:
+    """The validated configuration for nested settings, of images or, with ``TextRunConfig``, of text.
 
     Raises:
         UsageError: an unknown key (with the nearest known one) or a value that is not allowed.
     """
-    config: RunConfig = validate(RunConfig, settings, "")
+    config: RunConfig = validate(model, settings, "")
     return (
         config if "name" in config.method else config.model_copy(update={"method": {"name": "simclr"} | config.method})
     )

@@ -18,9 +18,9 @@ from selfstudy.evaluate.probes import evaluate_features
 from selfstudy.evaluate.results import Results, Score
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
-from selfstudy.pretraining import initial_seed
 from selfstudy.run_folder import RunFolder
 from selfstudy.views.geometry import fit
+from selfstudy.work import initial_seed
 
 _BATCH = 256
 _HELD_OUT = 5  # one image in five

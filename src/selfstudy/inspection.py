@@ -20,11 +20,11 @@ from selfstudy.encoders.attention import last_attention
 from selfstudy.encoders.timm import TimmTokenEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
 from selfstudy.evaluate.neighbours import most_used, nearest
+from selfstudy.image_work import build_method, specs_of
 from selfstudy.methods.base import Method
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
-from selfstudy.pretraining import build_method, specs_of
-from selfstudy.resolve import Resolved
+from selfstudy.resolve import Resolved, configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.views.geometry import fit
@@ -90,7 +90,9 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
         UsageError: there is no checkpoint.
         FileRefusedError: it is damaged, or does not fit the configuration.
     """
-    config = cfg.build(cfg.read_yaml(folder.config))
+    config = configured(cfg.read_yaml(folder.config))
+    if isinstance(config, cfg.TextRunConfig):
+        raise UsageError(f"{folder.path} is a run on text, and what is drawn here is of images")
     store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
     checkpoint = store.latest()
     for rejected in store.rejected:

@@ -1,20 +1,25 @@
 """Replaces every ``auto`` of a configuration by a value that suits data, machine and budget, with its reason."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 
-from selfstudy.config import Duration, RunConfig, set_key, validate
+from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
 
 _IMAGES_TO_SEE = 4_000_000
 _LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
+_ROWS_PER_SECOND = {"cpu": 200, "mps": 800, "cuda": 3000}  # likewise
+_TOKENS_TO_SEE = 50_000_000
+_TOKENS_FOR_MINI = 500_000
+_TEXT_BATCH = 64
 
 
 class Resolved(NamedTuple):
@@ -25,6 +30,60 @@ class Resolved(NamedTuple):
     long_run: bool
 
 
+class TextFacts(NamedTuple):
+    """What the settings of a run on text depend on.
+
+    Attributes:
+        tokens: to learn from.
+        rows: function that says how many rows of a length there are.
+    """
+
+    tokens: int
+    rows: Callable[[int], int]
+
+
+class _Draft:
+    """Settings that are being decided, and the reasons of those that were."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.settings: dict[str, Any] = config.model_dump()
+        self.reasons: dict[str, str] = {}
+
+    def decide(self, key: str, value: Any, reason: str) -> None:
+        """Settle what was left open."""
+        group, name = key.split(".")
+        if self.settings[group].get(name, "auto") == "auto":
+            set_key(self.settings, key, value)
+            self.reasons[key] = reason
+
+    def train(self, name: str) -> Any:
+        """A setting of training."""
+        return self.settings["train"][name]
+
+    def decide_recipe(self, method: type[Method], facts: DataFacts) -> None:
+        """What the method's recipe says for these facts."""
+        recipe = method.recipe(facts)
+        for key, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
+            self.decide(f"optimizer.{key}", value, recipe.reasons.get(f"optimizer.{key}", "the method's recipe"))
+        self.settings["method"], derived = _method_settings(method, self.settings["method"], recipe.method)
+        for key in derived:
+            self.reasons[f"method.{key}"] = recipe.reasons.get(f"method.{key}", "the method's recipe")
+
+    def resolved(self, model: type[RunConfig], images: int) -> Resolved:
+        """The finished configuration of a run that sees so many images or rows."""
+        return Resolved(validate(model, self.settings, ""), self.reasons, images >= _LONG_RUN_IMAGES)
+
+
+def configured(settings: Mapping[str, Any]) -> RunConfig:
+    """The validated configuration for nested settings, of images or of text as the method says.
+
+    Raises:
+        UsageError: an unknown method, key or value.
+    """
+    name = settings.get("method", {}).get("name", "simclr")
+    return build(settings, TextRunConfig if method_class(name).modality == "text" else RunConfig)
+
+
 def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     """The configuration with everything decided but the encoder's own details, and the precision on processors.
 
@@ -33,14 +92,8 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
         EnvironmentFault: a device that this machine does not have.
         UsageError: an unknown or impossible setting of the method.
     """
-    settings, reasons = config.model_dump(), {}
-
-    def decide(key: str, value: Any, reason: str) -> None:
-        group, name = key.split(".")
-        if settings[group].get(name, "auto") == "auto":
-            set_key(settings, key, value)
-            reasons[key] = reason
-
+    draft = _Draft(config)
+    decide, settings = draft.decide, draft.settings
     size, why = _image_size(scan)
     decide("data.image_size", size, why)
     if isinstance(settings["data"]["image_size"], int):
@@ -53,12 +106,8 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     if method.pooling != "auto":
         decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
     images = len(scan.good)
-    decide("train.batch_size", _batch_size(images), f"for {images:,} images")
-    batch = settings["train"]["batch_size"]
-    _require_one_batch(images, batch)
-    decide("train.device", *best_device(settings["train"]["device"]))
-    if known := precision_of(settings["train"]["device"]):
-        decide("train.precision", *known)
+    decide("train.batch_size", _batch_size(images, 256), f"for {images:,} images")
+    _require_one_batch(images, draft.train("batch_size"), "usable images")
     in_memory = scan.images is not None
     cpus = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
     decide(
@@ -66,15 +115,54 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
         0 if in_memory else min(cpus, 8),
         "the images fit in memory" if in_memory else f"{cpus} processors",
     )
-    decide("train.duration", *_duration(images))
-    total_steps = _expected_steps(Duration.parse(settings["train"]["duration"]), images, batch, settings["train"])
-    height, width = settings["data"]["image_size"]
-    recipe = method.recipe(DataFacts(images, (height, width), settings["data"]["channels"], batch, total_steps))
-    for key, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
-        decide(f"optimizer.{key}", value, recipe.reasons.get(f"optimizer.{key}", "the method's recipe"))
-    settings["method"], method_reasons = _method_settings(method, settings["method"], recipe.method)
-    reasons |= {f"method.{key}": recipe.reasons.get(f"method.{key}", "the method's recipe") for key in method_reasons}
-    return Resolved(validate(RunConfig, settings, ""), reasons, total_steps * batch >= _LONG_RUN_IMAGES)
+    _decide_machine(draft)
+    decide("train.duration", *_duration(images, _IMAGES_TO_SEE, "images"))
+    steps = _expected_steps(draft, images, _IMAGES_PER_SECOND)
+    channels, batch = settings["data"]["channels"], draft.train("batch_size")
+    draft.decide_recipe(method, DataFacts(images, tuple(settings["data"]["image_size"]), channels, batch, steps))
+    return draft.resolved(RunConfig, steps * batch)
+
+
+def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) -> Resolved:
+    """The configuration of a run on text with everything decided but the precision on processors.
+
+    Raises:
+        DataError: fewer rows than one batch.
+        EnvironmentFault: a device that this machine does not have.
+        UsageError: an unknown or impossible setting of the method.
+    """
+    draft = _Draft(config)
+    decide, settings = draft.decide, draft.settings
+    causal = method.language_head == "causal"
+    decide("data.context", *_context(facts.tokens, causal=causal, pieces=method.reads_pieces))
+    size = "mini" if facts.tokens > _TOKENS_FOR_MINI else "tiny"
+    decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", f"for {facts.tokens:,} tokens")
+    for name in ("width", "depth", "heads"):
+        settings["encoder"][name] = settings["encoder"].get(name, "auto")
+    decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "one pass over most")
+    rows = facts.rows(settings["data"]["context"])
+    decide("train.batch_size", _batch_size(rows, _TEXT_BATCH), f"for {rows:,} rows")
+    _require_one_batch(rows, draft.train("batch_size"), "rows of text")
+    decide("train.workers", 0, "tokens are read from memory maps")
+    _decide_machine(draft)
+    decide("train.duration", *_duration(rows, _TOKENS_TO_SEE // settings["data"]["context"], "rows"))
+    steps = _expected_steps(draft, rows, _ROWS_PER_SECOND)
+    batch = draft.train("batch_size")
+    draft.decide_recipe(method, DataFacts(rows, (1, settings["data"]["context"]), 1, batch, steps))
+    return draft.resolved(TextRunConfig, steps * batch)
+
+
+def _context(tokens: int, *, causal: bool, pieces: bool) -> tuple[int, str]:
+    """Tokens of a row: as usual for the task, and short enough for a hundred rows."""
+    usual = 64 if pieces else 256 if causal else 128
+    return max(16, min(usual, tokens // 100)), "usual for short documents" if pieces else "usual for small networks"
+
+
+def _decide_machine(draft: _Draft) -> None:
+    """Device and precision."""
+    draft.decide("train.device", *best_device(draft.train("device")))
+    if known := precision_of(draft.train("device")):
+        draft.decide("train.precision", *known)
 
 
 def _method_settings(
@@ -102,18 +190,18 @@ def _median(values: Any) -> float:
     return float(sorted(values.tolist())[len(values) // 2])
 
 
-def _batch_size(images: int) -> int:
-    """The largest power of two up to 256 that leaves at least four batches to an epoch, and at least 2."""
-    return max(2, min(256, 1 << max(images // 4, 1).bit_length() - 1))
+def _batch_size(images: int, at_most: int) -> int:
+    """The largest power of two that leaves at least four batches to an epoch, and at least 2."""
+    return max(2, min(at_most, 1 << max(images // 4, 1).bit_length() - 1))
 
 
-def _require_one_batch(images: int, batch: int) -> None:
+def _require_one_batch(images: int, batch: int, what: str) -> None:
     if batch < 2:
-        raise UsageError(f"batch size {batch}: a method needs at least 2 images to tell apart")
+        raise UsageError(f"batch size {batch}: a method needs at least 2 to tell apart")
     if images < batch:
         raise DataError(
-            f"found {images} usable images, batch size {batch}\n"
-            f"use --batch-size {max(2, 1 << max(images, 1).bit_length() - 1)} or add images"
+            f"found {images} {what}, batch size {batch}\n"
+            f"use --batch-size {max(2, 1 << max(images, 1).bit_length() - 1)} or add data"
         )
 
 
@@ -134,15 +222,16 @@ def precision_of(device: str) -> tuple[str, str] | None:
     return ("bf16", "fast on this GPU") if fast else ("fp32", "bf16 is not faster on this device")
 
 
-def _duration(images: int) -> tuple[str, str]:
-    """Enough epochs to see four million images, between 10 and 400."""
-    epochs = min(400, max(10, round(_IMAGES_TO_SEE / images)))
-    return f"{epochs} epochs", f"{epochs * images:,} images seen"
+def _duration(images: int, to_see: int, what: str) -> tuple[str, str]:
+    """Enough epochs to see so many images or rows, between 10 and 400."""
+    epochs = min(400, max(10, round(to_see / images)))
+    return f"{epochs} epochs", f"{epochs * images:,} {what} seen"
 
 
-def _expected_steps(duration: Duration, images: int, batch: int, train: Mapping[str, Any]) -> int:
+def _expected_steps(draft: _Draft, images: int, per_second: Mapping[str, int]) -> int:
     """Optimizer steps of the whole run; for a minutes budget a rough guess, which only scales recipes."""
+    duration, batch = Duration.parse(draft.train("duration")), draft.train("batch_size")
     steps = duration.steps(steps_per_epoch=max(1, images // batch), batch_size=batch)
     if steps is None:
-        steps = max(1, round(duration.amount * 60 * _IMAGES_PER_SECOND[train["device"]] / batch))
+        steps = max(1, round(duration.amount * 60 * per_second[draft.train("device")] / batch))
     return steps

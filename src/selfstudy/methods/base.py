@@ -132,6 +132,7 @@ class Method(nn.Module):
         needs_tokens: whether it works on patches, so that only vision transformers will do.
         language_head: the head that a method for text trains with its encoder: ``masked``, for an encoder that sees
             both sides, ``causal``, for one that sees what came before, or none.
+        reads_pieces: whether a method for text learns from documents one by one and not from rows of several.
         dropout: that an encoder of text is to have.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
 
@@ -150,6 +151,7 @@ class Method(nn.Module):
     uses_labels: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
     language_head: ClassVar[str] = ""
+    reads_pieces: ClassVar[bool] = False
     dropout: ClassVar[float] = 0.0
     pooling: ClassVar[str] = "auto"
 

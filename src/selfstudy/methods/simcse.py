@@ -29,6 +29,7 @@ class SimCSE(Method):
 
     modality = "text"
     family = "contrastive"
+    reads_pieces = True
     dropout = 0.1
 
     class Config(MethodConfig):

@@ -29,6 +29,7 @@ from selfstudy.train.optimizer import clip_gradients, set_learning_rate
 from selfstudy.train.signals import exit_code, stop_flag
 
 T = TypeVar("T")
+Render = Callable[[Any, torch.device], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Trainer:
         *,
         optimizer: torch.optim.Optimizer,
         data: Batches,
-        render: Callable[[Any, torch.device], list[Tensor]],
+        render: Render,
         clock: Callable[[float], Clock],
         plan: Plan,
     ) -> None:

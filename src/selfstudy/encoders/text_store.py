@@ -1,0 +1,169 @@
+"""The ``encoder/`` folder of a run on text: a directory that transformers opens, and a file with what is ours."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selfstudy import __version__
+from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.text import TextEncoder, build_text_encoder
+from selfstudy.errors import FileRefusedError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+FORMAT_VERSION = 1
+FACTS = "selfstudy.json"
+_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
+_MAX_FACTS_BYTES = 1_000_000
+
+
+class TextEncoderFacts(BaseModel):
+    """What ``selfstudy.json`` may hold: nothing else is accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int
+    selfstudy_version: str
+    method: str
+    weights: str = Field(pattern="^(student|teacher)$")
+    seed: int
+    name: str
+    head: bool
+    pool: str = Field(pattern="^(mean|cls|last)$")
+    context: int = Field(ge=1)
+    vocabulary: Vocabulary
+    embed_dim: int
+    sha256: str
+    tokenizer_sha256: str
+
+
+def save_text_encoder(
+    encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, context: int, extra: dict[str, Any]
+) -> None:
+    """Write an encoder with its tokenizer so that transformers and :func:`load_text_encoder` open it.
+
+    Args:
+        encoder: on any device.
+        tokenizer: whose ids it reads.
+        folder: made when missing.
+        context: the longest row it was trained on.
+        extra: ``method``, ``weights`` (student or teacher), ``seed``, ``name`` and ``head``.
+
+    Raises:
+        FileRefusedError: weights that are not finite.
+    """
+    for name, tensor in encoder.network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
+    folder.mkdir(parents=True, exist_ok=True)
+    network: Any = encoder.network
+    network.save_pretrained(folder)
+    (folder / _TOKENIZER).write_text(_with_template(tokenizer, encoder).to_str(pretty=True), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(_tokenizer_config(tokenizer, encoder, context), encoding="utf-8")
+    facts = TextEncoderFacts(
+        format_version=FORMAT_VERSION,
+        selfstudy_version=__version__,
+        pool=encoder.pool,
+        context=context,
+        vocabulary=encoder.vocabulary,
+        embed_dim=encoder.embed_dim,
+        sha256=_digest(folder / _WEIGHTS),
+        tokenizer_sha256=_digest(folder / _TOKENIZER),
+        **extra,
+    )
+    (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
+    """A copy that puts a text between class token and separator, where the encoder was trained so."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import Sequence, TemplateProcessing
+
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    cls, sep = encoder.vocabulary.cls, encoder.vocabulary.sep
+    if encoder.causal or cls is None or sep is None or _adds_specials(copy):
+        return copy
+    first, last = copy.id_to_token(cls), copy.id_to_token(sep)
+    template = TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B:1 {last}:1",
+        special_tokens=[(first, cls), (last, sep)],
+    )
+    before = copy.post_processor
+    copy.post_processor = template if before is None else Sequence([before, template])
+    return copy
+
+
+def _adds_specials(tokenizer: "Tokenizer") -> bool:
+    return bool(tokenizer.num_special_tokens_to_add(False))
+
+
+def _tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int) -> str:
+    """The names of the special entries, as transformers 4 and 5 read them."""
+    ids = encoder.vocabulary
+    names = {
+        "pad_token": ids.pad,
+        "cls_token": None if encoder.causal else ids.cls,
+        "sep_token": None if encoder.causal else ids.sep,
+        "mask_token": None if encoder.causal else ids.mask,
+        "bos_token": ids.eos if encoder.causal else None,
+        "eos_token": ids.eos if encoder.causal else None,
+    }
+    special = {key: tokenizer.id_to_token(number) for key, number in names.items() if number is not None}
+    unknown = tokenizer.token_to_id("[UNK]")
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+        **({"unk_token": "[UNK]"} if unknown is not None else {}),
+        **special,
+    }
+    return json.dumps(config, indent=2) + "\n"
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def load_text_encoder(folder: Path) -> tuple[TextEncoder, "Tokenizer", dict[str, Any]]:
+    """An encoder in eval mode, its tokenizer, and the facts about it.
+
+    Raises:
+        FileRefusedError: files that are missing, damaged, from a newer version, or not what they should be.
+    """
+    from tokenizers import Tokenizer
+
+    facts = _read_facts(folder / FACTS)
+    for name, wanted in ((_WEIGHTS, facts.sha256), (_TOKENIZER, facts.tokenizer_sha256)):
+        if not (folder / name).is_file():
+            raise FileRefusedError(f"{folder / name} is missing\na finished run has it; was training interrupted?")
+        if _digest(folder / name) != wanted:
+            raise FileRefusedError(f"{folder / name}: its digest is not the one in {FACTS}; damaged or another's")
+    encoder = build_text_encoder(
+        str(folder), facts.vocabulary, head=facts.head, context=facts.context, pool=facts.pool
+    ).eval()
+    return encoder, Tokenizer.from_file(str(folder / _TOKENIZER)), facts.model_dump()
+
+
+def _read_facts(file: Path) -> TextEncoderFacts:
+    """The validated ``selfstudy.json``."""
+    if not file.is_file():
+        raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
+    if file.stat().st_size > _MAX_FACTS_BYTES:
+        raise FileRefusedError(f"{file}: larger than a description can be")
+    try:
+        loaded = json.loads(file.read_text(encoding="utf-8"))
+        version = loaded["format_version"]
+        if version != FORMAT_VERSION:
+            raise FileRefusedError(
+                f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}"
+            )
+        return TextEncoderFacts.model_validate(loaded)
+    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
+        raise FileRefusedError(f"{file}: not an encoder's description: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,144 @@
+"""Pretraining on text: the corpus, the encoder and the rows that :mod:`selfstudy.pretraining` puts together."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+
+from selfstudy import config as cfg
+from selfstudy.data.corpus import Corpus, open_corpus
+from selfstudy.data.loader import Shard
+from selfstudy.data.token_rows import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
+from selfstudy.data.tokenizer import require, starts_word
+from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.text import TextEncoder, build_text_encoder
+from selfstudy.encoders.text_store import save_text_encoder
+from selfstudy.held_out import measure_held_out
+from selfstudy.methods import method_class
+from selfstudy.methods.base import Method
+from selfstudy.resolve import Resolved, TextFacts, resolve_text
+from selfstudy.run_folder import RunFolder
+from selfstudy.train.lock import run_lock
+from selfstudy.train.loop import Render
+from selfstudy.train.precision import faster_precision
+from selfstudy.views.spec import Spec
+from selfstudy.work import initial_seed
+
+_TRIAL_ROWS = 16
+
+
+class TextWork:
+    """Text, as :class:`selfstudy.work.Work` asks for it."""
+
+    def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
+        settings = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
+        self.cls = method_class(config.method["name"])
+        self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
+        needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
+        require(self.corpus.special, *needed)
+        facts = TextFacts(len(self.corpus.store.train), lambda context: len(self._cuts(context, settings.train.seed)))
+        self.resolved = resolve_text(settings, facts, self.cls)
+
+    def _specs(self, context: int) -> list[Spec]:
+        return list(self.cls.default_views((1, context), 1))
+
+    def _cuts(self, context: int, seed: int) -> Cuts:
+        end = cast(int, self.corpus.special.eos)
+        return cuts_of(self.corpus.store.train, tokens_of(self._specs(context)), seed=seed, end=end)
+
+    def build_method(self) -> tuple[Method, Resolved]:
+        """The method around a fresh encoder; the precision is tried out where it is open."""
+        config, reasons = self.resolved.config, dict(self.resolved.reasons)
+        torch.manual_seed(initial_seed(config.train.seed))
+        encoder = text_encoder(cast(cfg.TextRunConfig, config), self.corpus)
+        settings = {key: value for key, value in config.method.items() if key != "name"}
+        method = self.cls(encoder, cfg.validate(self.cls.Config, settings, "method"))
+        train = config.train
+        if train.precision == "auto":
+            rows = torch.randint(encoder.vocabulary.size, (_TRIAL_ROWS, config.data.size[1]))
+            precision, reasons["train.precision"] = faster_precision(encoder, rows)
+            train = train.model_copy(update={"precision": precision})
+        return method, self.resolved._replace(config=config.model_copy(update={"train": train}), reasons=reasons)
+
+    def fingerprint(self) -> tuple[int, str]:
+        """Of the documents and of how they were cut and tokenised."""
+        return self.corpus.census.documents, self.corpus.store.fingerprint
+
+    def write_beginning(self, folder: RunFolder, resolved: Resolved) -> None:
+        """Nothing beside what every run has: the tokens lie where other runs find them too."""
+
+    def batches(self, config: cfg.RunConfig, shard: Shard) -> tuple[TokenRows, Render]:
+        """Rows of tokens, and what makes of them what the method receives."""
+        train, context = config.train, config.data.size[1]
+        specs = self._specs(context)
+        data = TokenRows(
+            self.corpus.store.train,
+            self._cuts(context, train.seed),
+            specs,
+            seed=train.seed,
+            batch_size=cfg.settled(train.batch_size),
+            wrap=wrap_of(self.corpus),
+            shard=shard,
+        )
+        return data, lambda rows, device: render_rows(rows, specs, device)
+
+    def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
+        """Nothing: what cannot be read is left out, and said, when the corpus is tokenised."""
+
+    def finish(self, folder: RunFolder, method: Method, resolved: Resolved, console: Console) -> None:
+        """Write ``encoder/``, and measure what it foretells of the held-out text."""
+        which, encoder = method.representation()
+        assert isinstance(encoder, TextEncoder)  # build_method made it, and a method gives back that or a copy
+        config, name = resolved.config, resolved.config.method["name"]
+        extra = {
+            "weights": which,
+            "method": name,
+            "seed": config.train.seed,
+            "name": config.encoder.name,
+            "head": bool(self.cls.language_head),
+        }
+        save_text_encoder(
+            encoder.cpu().eval(), self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra
+        )
+        if self.cls.language_head:
+            measure_held_out(folder, encoder, self.corpus, config, console)
+
+
+def open_text(data: Any, config: cfg.TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
+    """The tokenised corpus of a configuration."""
+    return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=run_lock, console=console)
+
+
+def cache_folder(config: cfg.TextDataConfig) -> Path:
+    """Where tokenised corpora lie: the folder asked for, or the user's cache."""
+    if config.cache != "auto":
+        return Path(config.cache)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
+
+
+def wrap_of(corpus: Corpus) -> Wrap:
+    """The special ids of rows; a tokenizer without some of them is asked for none of its rows that need them."""
+    special = corpus.special
+    return Wrap(*(-1 if number is None else number for number in (special.cls, special.sep, special.pad)))
+
+
+def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
+    """The encoder that a resolved configuration asks for, with random weights unless it names a directory."""
+    cls, settings = method_class(config.method["name"]), config.encoder
+    special = corpus.special
+    vocabulary = Vocabulary(corpus.store.vocab_size, special.pad, special.cls, special.sep, special.mask, special.eos)
+    changes = {name: getattr(settings, name) for name in ("width", "depth", "heads")}
+    encoder = build_text_encoder(
+        settings.name,
+        vocabulary,
+        head=bool(cls.language_head),
+        context=config.data.size[1],
+        dropout=cfg.settled(settings.dropout),
+        changes={name: value for name, value in changes.items() if value != "auto"},
+        pool=settings.pool,
+    )
+    encoder.starts_word = torch.from_numpy(starts_word(corpus.tokenizer))
+    return encoder

@@ -1,0 +1,49 @@
+"""What pretraining asks of its material, images or text."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+
+from selfstudy.config import RunConfig
+from selfstudy.data.loader import Batches, Shard
+from selfstudy.methods.base import Method
+from selfstudy.ops.random import fold
+from selfstudy.resolve import Resolved
+from selfstudy.run_folder import RunFolder
+from selfstudy.train.loop import Render
+
+_ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
+
+
+def initial_seed(seed: int) -> int:
+    """What torch is seeded with before the encoder is built, so that its untrained twin can be rebuilt."""
+    return int(fold(seed, _ENCODER_STREAM)) & (2**63 - 1)
+
+
+class Work(Protocol):
+    """Opened data, with the settings of a run on it."""
+
+    def build_method(self) -> tuple[Method, Resolved]:
+        """The method around a fresh encoder, and the settings with nothing left to decide."""
+        ...
+
+    def fingerprint(self) -> tuple[int, str]:
+        """How many inputs there are, and a digest that changes with them."""
+        ...
+
+    def write_beginning(self, folder: RunFolder, resolved: Resolved) -> None:
+        """Write down what the data are."""
+        ...
+
+    def batches(self, config: RunConfig, shard: Shard) -> tuple[Batches, Render]:
+        """This process's micro-batches, and what makes of one what the method receives."""
+        ...
+
+    def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
+        """List inputs, by position and reason, that could not be read in training."""
+        ...
+
+    def finish(self, folder: RunFolder, method: Method, resolved: Resolved, console: Console) -> None:
+        """Write what users take away, and say how good it is where that needs no labels."""
+        ...
