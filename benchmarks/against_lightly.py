@@ -46,6 +46,7 @@ from selfstudy.run_folder import RunFolder
 from selfstudy.train.clock import Clock
 from selfstudy.train.memory import keep_freed_memory
 from selfstudy.views.spec import View
+from selfstudy.work import initial_seed
 
 METHODS = ("simclr", "byol", "barlow_twins", "swav", "dino", "mae")
 OURS = "selfstudy"

@@ -15,7 +15,6 @@ from selfstudy.data.token_build import build_store, is_held_out
 from selfstudy.data.token_store import TokenStore
 from selfstudy.data.tokenizer import (
     SpecialIds,
-    digest,
     load_tokenizer,
     roles,
     sample_for_training,
@@ -207,7 +206,7 @@ def _say_what_it_became(corpus: Corpus, console: Console) -> None:
     marks = corpus.landmarks
     bigram = "" if marks.bigram is None else f" · bigram {marks.bigram:.2f}"
     console.print(
-        f"tokens   {vocabulary_size(corpus.tokenizer):,} entries ({digest(corpus.tokenizer)[:8]}): {train:,} to learn from,"
+        f"tokens   {vocabulary_size(corpus.tokenizer):,} entries: {train:,} to learn from,"
         f" {held_out:,} held out ({corpus.held_out})",
         highlight=False,
     )

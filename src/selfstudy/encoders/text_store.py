@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,8 @@ def save_text_encoder(
             raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
     folder.mkdir(parents=True, exist_ok=True)
     network: Any = encoder.network
-    network.save_pretrained(folder)
+    with _quiet():
+        network.save_pretrained(folder)
     (folder / _TOKENIZER).write_text(_with_template(tokenizer, encoder).to_str(pretty=True), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(_tokenizer_config(tokenizer, encoder, context), encoding="utf-8")
     facts = TextEncoderFacts(
@@ -77,6 +80,20 @@ def save_text_encoder(
         **extra,
     )
     (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar of transformers' own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
