@@ -38,7 +38,7 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.evaluate.probes import PROBES
-from selfstudy.evaluation import evaluate_run
+from selfstudy.evaluation import evaluate_image_run
 from selfstudy.image_work import Data, encoder_spec, open_data, specs_of
 from selfstudy.methods import available, method_class
 from selfstudy.resolve import Resolved, best_device, resolve
@@ -124,7 +124,7 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
     record["train_seconds"] = round(trained.seconds, 1)
     try:
         _save(encoder, run, normalization, facts)
-        results = evaluate_run(run, task.folder, test=None, probes=PROBES, console=console)
+        results = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console)
         record["scores"] = [score._asdict() for score in results]
     finally:
         if not keep:

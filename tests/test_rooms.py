@@ -43,7 +43,9 @@ ALLOWED = {
     "pretraining": _ASSEMBLY - {"evaluation", "inspection"} | {"text_work"},
     "evaluation": _ASSEMBLY - {"inspection"},
     "inspection": _ASSEMBLY - {"evaluation"},
-    "api": _ASSEMBLY,
+    "text_embedder": {"data", "encoders", "errors", "evaluate"},
+    "text_evaluation": {"data", "encoders", "evaluate", "run_folder", "text_embedder", "work"},
+    "api": _ASSEMBLY | {"text_embedder", "text_evaluation"},
     "demo": {"api"},
     "cli": {"api", "config", "errors", "methods", "encoders", "data", "demo"},
 }

@@ -1,4 +1,4 @@
-"""selfstudy: self-supervised learning on your own images, with the evidence of how good the result is.
+"""selfstudy: self-supervised learning on your own images and texts, with the evidence of how good the result is.
 
 >>> import selfstudy
 >>> run = selfstudy.pretrain("photos/", minutes=30, out="runs/photos")  # doctest: +SKIP
@@ -12,10 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfstudy import losses, methods
-    from selfstudy.api import Run, embed, evaluate, export, inspect, load, pretrain, recipe
+    from selfstudy.api import Run, complete, embed, evaluate, export, fill, inspect, load, pretrain, recipe
 
 __version__ = "0.1.0"
-__all__ = ["Run", "embed", "evaluate", "export", "inspect", "load", "losses", "methods", "pretrain", "recipe"]
+__all__ = [
+    "Run",
+    "complete",
+    "embed",
+    "evaluate",
+    "export",
+    "fill",
+    "inspect",
+    "load",
+    "losses",
+    "methods",
+    "pretrain",
+    "recipe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,31 +1,38 @@
-"""The public functions: pretrain, recipe, evaluate, embed, export, inspect, load; the command line says the same."""
+"""The public functions, from pretrain to complete; the command line says the same."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.data.documents import open_documents
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.errors import DataError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Results
-from selfstudy.evaluation import evaluate_run
+from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.parquet import write_embeddings
 from selfstudy.export.result import ExportResult
 from selfstudy.export.timm import export_timm
 from selfstudy.export.torchvision import export_torchvision
+from selfstudy.export.transformers import export_transformers
 from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
+from selfstudy.text_embedder import Guess, TextEmbedder, is_text
+from selfstudy.text_evaluation import evaluate_text_run
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
+_TEXT_EXPORTS = {"transformers": export_transformers}
 _QUIET = Console(quiet=True)
+_TEXTS = 1024  # embedded at a time
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ def evaluate(
         if name not in PROBES:
             raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
     folder = RunFolder.existing(run)
+    evaluate_run = evaluate_text_run if is_text(folder.path) else evaluate_image_run
     results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=console or _QUIET)
     folder.append(folder.evaluations, (score._asdict() for score in results))
     return results
@@ -143,6 +151,8 @@ def embed(run: str | Path, data: Any, out: str | Path) -> int:
         DataError: nothing could be read.
     """
     embedder = load(run)
+    if isinstance(embedder, TextEmbedder):
+        return _embed_texts(embedder, data, Path(out))
     source = open_source(data)
     skipped: dict[int, str] = {}
 
@@ -168,25 +178,51 @@ def embed(run: str | Path, data: Any, out: str | Path) -> int:
     return written
 
 
+def _embed_texts(embedder: TextEmbedder, data: Any, out: Path) -> int:
+    """The rows written: one embedding per document."""
+    documents = open_documents(data)
+
+    def rows() -> Iterable[tuple[list[str], list[str], Any, None]]:
+        rest = iter(documents)
+        while chunk := list(islice(rest, _TEXTS)):
+            names = [document.id for document in chunk]
+            yield names, names, embedder.of_texts([document.text for document in chunk]), None
+
+    metadata = {
+        "encoder": embedder.description,
+        "pooling": f"{embedder.encoder.pool} over tokens, not normalised",
+        "source": documents.describe(),
+    }
+    written = write_embeddings(out, rows(), metadata=metadata)
+    if written == 0:
+        raise DataError(f"no text of {documents.describe()} could be read")
+    return written
+
+
 def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
     """The encoder as files that another library opens, after reloading them there and comparing outputs.
 
     Args:
         run: the run folder.
-        to: ``"timm"`` or ``"torchvision"``.
+        to: ``"timm"`` or ``"torchvision"``; ``"transformers"`` for text.
         out: folder to write into.
 
     Raises:
         UsageError: an unknown target, or an encoder the target does not have.
         FileRefusedError: the reloaded network does not compute the same.
     """
-    if to not in _EXPORTS:
-        raise UsageError(f"unknown export target {to!r}{did_you_mean(to, _EXPORTS)}\nknown: {', '.join(_EXPORTS)}")
-    return _EXPORTS[to](RunFolder.existing(run).encoder, Path(out))
+    folder = RunFolder.existing(run)
+    known = _TEXT_EXPORTS if is_text(folder.path) else _EXPORTS
+    if to not in known:
+        what = "text" if is_text(folder.path) else "images"
+        raise UsageError(
+            f"unknown export target {to!r} of a run on {what}{did_you_mean(to, known)}\nknown: {', '.join(known)}"
+        )
+    return known[to](folder.encoder, Path(out))
 
 
-def load(run: str | Path, *, device: str | None = None) -> Embedder:
-    """The encoder of a run, ready to ``embed`` paths, PIL images, arrays and tensors as (n, D) float32.
+def load(run: str | Path, *, device: str | None = None) -> Embedder | TextEmbedder:
+    """The encoder of a run, ready to ``embed`` texts, or paths, PIL images, arrays and tensors, as (n, D) float32.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
@@ -195,7 +231,42 @@ def load(run: str | Path, *, device: str | None = None) -> Embedder:
     Raises:
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
     """
-    return Embedder.load(run, device=device)
+    return TextEmbedder.load(run, device=device) if is_text(run) else Embedder.load(run, device=device)
+
+
+def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
+    """What a run of bert puts in the place of every ``[MASK]`` of a text, best first.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        text: holds ``[MASK]`` once or several times.
+        top: guesses for each.
+
+    Raises:
+        UsageError: no mask, too long a text, or a run that fills in none.
+    """
+    return _text_embedder(run).fill(text, top=top)
+
+
+def complete(run: str | Path, prompt: str, **settings: Any) -> str:
+    """The prompt and what a run of gpt says after it.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        prompt: may be empty.
+        settings: ``tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``: see
+            :meth:`selfstudy.text_embedder.TextEmbedder.complete`.
+
+    Raises:
+        UsageError: a run of another kind, or settings out of range.
+    """
+    return _text_embedder(run).complete(prompt, **settings)
+
+
+def _text_embedder(run: str | Path) -> TextEmbedder:
+    if not is_text(run):
+        raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
+    return TextEmbedder.load(run)
 
 
 def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, console: Console | None = None) -> list[Path]:

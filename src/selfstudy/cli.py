@@ -29,6 +29,7 @@ class Target(str, Enum):
 
     timm = "timm"
     torchvision = "torchvision"
+    transformers = "transformers"
 
 
 @app.callback()
@@ -177,6 +178,37 @@ def export(
 
 
 @app.command()
+def fill(
+    run: Annotated[Path, typer.Argument(help="Run folder of bert.")],
+    text: Annotated[str, typer.Argument(help="With [MASK] where a word is missing.")],
+    top: Annotated[int, typer.Option(help="Guesses for each.")] = 5,
+) -> None:
+    """Print the most probable words for every [MASK]."""
+    from selfstudy import api
+
+    for place in api.fill(run, text, top=top):
+        for guess in place:
+            print(f"{guess.probability:6.1%}  {guess.token:<16}  {guess.text}")
+
+
+@app.command()
+def complete(
+    run: Annotated[Path, typer.Argument(help="Run folder of gpt.")],
+    prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "",
+    tokens: Annotated[int, typer.Option(help="The most that are added.")] = 100,
+    temperature: Annotated[float, typer.Option(help="0 takes the most probable token each time.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw among so many tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens with this probability.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+) -> None:
+    """Continue a text."""
+    from selfstudy import api
+
+    settings = {"tokens": tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    print(api.complete(run, prompt, **settings))
+
+
+@app.command()
 def methods() -> None:
     """List the pretext tasks by family, with their papers and what they need."""
     from selfstudy.methods import available
@@ -193,10 +225,11 @@ def methods() -> None:
 
 @app.command()
 def encoders() -> None:
-    """List good encoders; any other timm name works too."""
+    """List good encoders; any other timm name works too, and so does a directory of transformers."""
     from selfstudy.encoders.catalogue import CATALOGUE
+    from selfstudy.encoders.text_catalogue import TEXT_CATALOGUE
 
-    _table(CATALOGUE)
+    _table(CATALOGUE | TEXT_CATALOGUE)
 
 
 @app.command()

@@ -16,15 +16,13 @@ from selfstudy.errors import DataError, UsageError
 from selfstudy.evaluate.features import raw_pixels, raw_pixels_name
 from selfstudy.evaluate.probes import evaluate_features
 from selfstudy.evaluate.results import Results, Score
+from selfstudy.evaluate.split import hold_out, require_same_classes
 from selfstudy.ops.pixels import as_float
-from selfstudy.ops.random import permutation
 from selfstudy.run_folder import RunFolder
 from selfstudy.views.geometry import fit
 from selfstudy.work import initial_seed
 
 _BATCH = 256
-_HELD_OUT = 5  # one image in five
-_SPLIT_STREAM = 0x73706C
 
 
 class Labelled(NamedTuple):
@@ -36,7 +34,9 @@ class Labelled(NamedTuple):
     classes: list[str]
 
 
-def evaluate_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console) -> Results:
+def evaluate_image_run(
+    folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console
+) -> Results:
     """All scores of a run; the test images are touched once, by the final encoder."""
     embedder = Embedder.load(folder.path)
     train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
@@ -83,20 +83,6 @@ def _batches(part: Labelled) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
             yield [position_of[index] for index in kept], images
 
 
-def require_same_classes(train: list[str], test: list[str]) -> None:
-    """Refuse to compare numbers of classes that are not the same classes.
-
-    Raises:
-        DataError: naming the classes that only one side has.
-    """
-    only_train, only_test = sorted(set(train) - set(test)), sorted(set(test) - set(train))
-    if only_train or only_test:
-        raise DataError(
-            f"train and test do not have the same classes\nonly in train: {', '.join(only_train) or 'none'}\n"
-            f"only in test: {', '.join(only_test) or 'none'}"
-        )
-
-
 def _untrained(embedder: Embedder) -> Embedder:
     """The same encoder as it was before the first step."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
@@ -137,15 +123,8 @@ def _scan_labels(source: Source, channels: int) -> Labelled:
 
 
 def _hold_out(whole: Labelled) -> tuple[Labelled, Labelled, str]:
-    """A fifth of every class, chosen by a fixed permutation, becomes the test part."""
-    test_positions: list[int] = []
-    for label in torch.unique(whole.labels).tolist():
-        members = torch.nonzero(whole.labels == label).flatten()
-        order = permutation(len(members), _SPLIT_STREAM, label)
-        test_positions += members[order[: max(1, len(members) // _HELD_OUT)]].tolist()
-    is_test = np.zeros(len(whole.labels), bool)
-    is_test[test_positions] = True
-    train, test = (_subset(whole, np.flatnonzero(mask)) for mask in (~is_test, is_test))
+    """A fifth of every class becomes the test part."""
+    train, test = (_subset(whole, positions.numpy()) for positions in hold_out(whole.labels))
     return train, test, "a fifth of each class held out"
 
 

@@ -6,7 +6,8 @@ anew in each.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ _HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gpt2": lambda model, states: model.lm_head(states),
     "llama": lambda model, states: model.lm_head(states),
 }
+_POOLED = {"bert", "roberta"}  # their headless networks come with a layer that nothing here trains
 _ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
 
 
@@ -93,13 +95,23 @@ class TextEncoder(nn.Module):
         Raises:
             UsageError: a network without a language model's head.
         """
-        if self.network.get_output_embeddings() is None:  # type: ignore[operator]  # transformers' own, untyped
+        if not self._has_head():
             raise UsageError("this encoder has no language model's head\nuse a run of bert or gpt")
         return _HEADS[self.layout](self.network, states)
 
     def forward(self, ids: Tensor) -> Tensor:
         """One vector (B, D) float32 for each text of ``ids`` (B, T) int64."""
         return self.pooled(self.states(ids), ids)
+
+    def anew(self) -> "TextEncoder":
+        """The same network with random weights."""
+        network: Any = self.network
+        with_pooler = {"add_pooling_layer": False} if self.layout in _POOLED and not self._has_head() else {}
+        other = type(network)(network.config, **with_pooler)
+        return TextEncoder(other, self.vocabulary, pool=self.pool, starts_word=self.starts_word)
+
+    def _has_head(self) -> bool:
+        return self.network.get_output_embeddings() is not None  # type: ignore[operator]  # transformers' own, untyped
 
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
         """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D) float32; padding does not count."""
@@ -252,7 +264,24 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
         auto = hf.AutoModelForCausalLM if config.model_type in CAUSAL else hf.AutoModelForMaskedLM
     options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
     try:
-        network: nn.Module = auto.from_pretrained(folder, **options)
+        if not head and config.model_type in _POOLED:
+            options["add_pooling_layer"] = False
+        with quiet():
+            network: nn.Module = auto.from_pretrained(folder, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise FileRefusedError(f"{folder}: its weights cannot be used: {str(error).splitlines()[0]}") from None
     return network
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar of transformers' own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selfstudy import __version__
 from selfstudy.encoders.base import Vocabulary
-from selfstudy.encoders.text import TextEncoder, build_text_encoder
+from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
 from selfstudy.errors import FileRefusedError
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def save_text_encoder(
             raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
     folder.mkdir(parents=True, exist_ok=True)
     network: Any = encoder.network
-    with _quiet():
+    with quiet():
         network.save_pretrained(folder)
     (folder / _TOKENIZER).write_text(_with_template(tokenizer, encoder).to_str(pretty=True), encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(_tokenizer_config(tokenizer, encoder, context), encoding="utf-8")
@@ -80,20 +78,6 @@ def save_text_encoder(
         **extra,
     )
     (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar of transformers' own."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":

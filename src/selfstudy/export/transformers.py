@@ -1,0 +1,99 @@
+"""A text encoder as a directory that transformers opens, and sentence-transformers too."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfstudy.encoders.text import TextEncoder, quiet
+from selfstudy.encoders.text_catalogue import CAUSAL
+from selfstudy.encoders.text_store import FACTS, load_text_encoder
+from selfstudy.errors import FileRefusedError
+from selfstudy.export.result import ExportResult
+
+_TOLERANCE = 1e-5
+_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+
+
+def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
+    """``out/`` with configuration, weights and tokenizer, reloaded by transformers' own classes and compared.
+
+    Raises:
+        FileRefusedError: the encoder is damaged, or what is reloaded computes something else; nothing is kept.
+    """
+    encoder, _, facts = load_text_encoder(encoder_folder)
+    out.mkdir(parents=True, exist_ok=True)
+    written = [out / file.name for file in encoder_folder.iterdir() if file.is_file() and file.name != FACTS]
+    for file in written:
+        shutil.copyfile(encoder_folder / file.name, file)
+    worst = _difference(encoder, facts, out)
+    if not worst <= _TOLERANCE:
+        for file in written:
+            file.unlink()
+        raise FileRefusedError(
+            f"what transformers loads differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+        )
+    _write_pooling(encoder, facts, out)
+    return ExportResult(out, worst, _usage(encoder, facts, out))
+
+
+def _auto(encoder: TextEncoder, facts: dict[str, Any]) -> str:
+    """The class of transformers that opens all of the network."""
+    if not facts["head"]:
+        return "AutoModel"
+    return "AutoModelForCausalLM" if encoder.layout in CAUSAL else "AutoModelForMaskedLM"
+
+
+def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> float:
+    """The largest difference of logits, or of states where there is no head, on rows of random tokens."""
+    import transformers as hf
+
+    options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
+    with quiet():
+        theirs = getattr(hf, _auto(encoder, facts)).from_pretrained(folder, **options).eval()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(encoder.vocabulary.size, (4, encoder.context), generator=generator)
+    if encoder.vocabulary.pad is not None:
+        ids = torch.where(ids == encoder.vocabulary.pad, (encoder.vocabulary.pad + 1) % encoder.vocabulary.size, ids)
+    with torch.inference_mode():
+        states: Tensor = encoder.states(ids)
+        if facts["head"]:
+            return float((encoder.logits(states) - theirs(input_ids=ids).logits).abs().max())
+        return float((states - theirs(input_ids=ids).last_hidden_state).abs().max())
+
+
+def _write_pooling(encoder: TextEncoder, facts: dict[str, Any], out: Path) -> None:
+    """The two files by which sentence-transformers knows how tokens become one vector."""
+    (out / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"word_embedding_dimension": encoder.embed_dim, **{key: False for key in _POOLING.values()}}
+    _write(out / "1_Pooling" / "config.json", pooling | {_POOLING[encoder.pool]: True})
+    modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling")]
+    listed = [
+        {"idx": int(name), "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for name, path, kind in modules
+    ]
+    _write(out / "modules.json", listed)
+    _write(out / "sentence_bert_config.json", {"max_seq_length": facts["context"], "do_lower_case": False})
+
+
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _usage(encoder: TextEncoder, facts: dict[str, Any], out: Path) -> str:
+    """Lines of Python that use the directory."""
+    auto = _auto(encoder, facts)
+    lines = [
+        f"from transformers import {auto}, AutoTokenizer",
+        f"tokenizer = AutoTokenizer.from_pretrained({str(out)!r})",
+        f"model = {auto}.from_pretrained({str(out)!r})",
+    ]
+    if facts["head"]:
+        task = "text-generation" if encoder.causal else "fill-mask"
+        lines.append(f"# or: transformers.pipeline({task!r}, {str(out)!r})")
+    else:
+        lines.append(f"# or: sentence_transformers.SentenceTransformer({str(out)!r})")
+    return "\n".join(lines)

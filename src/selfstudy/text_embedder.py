@@ -1,0 +1,199 @@
+"""A trained text encoder with its tokenizer: texts in; vectors, missing words or continuations out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfstudy.data.token_rows import padded
+from selfstudy.data.tokenizer import SPELLINGS, plain
+from selfstudy.encoders.text import TextEncoder
+from selfstudy.encoders.text_store import FACTS, load_text_encoder
+from selfstudy.errors import UsageError
+from selfstudy.evaluate.language import sample_token
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BATCH = 64
+
+
+class Guess(NamedTuple):
+    """What a masked model puts in the place of a mask: the token's text, its probability, and the text with it."""
+
+    token: str
+    probability: float
+    text: str
+
+
+class TextEmbedder:
+    """A text encoder that remembers its tokenizer and the length of its rows.
+
+    Args:
+        encoder: put into eval mode and moved.
+        tokenizer: whose ids it reads.
+        description: facts about it, kept with everything it makes.
+        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        tokenizer: "Tokenizer",
+        description: dict[str, Any],
+        *,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+        self.encoder = encoder.eval().to(self.device)
+        self.tokenizer, self.description = plain(tokenizer), description
+        self.context = int(description["context"])
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
+        """The encoder of a run folder, or of an ``encoder/`` folder by itself."""
+        return cls(*load_text_encoder(encoder_folder(folder)), device=device)
+
+    def embed(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Embeddings of texts: (n, D) float32; a text longer than a row is the mean of its pieces.
+
+        Args:
+            texts: one or several.
+
+        Raises:
+            UsageError: something that is not text.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        if wrong := next((text for text in given if not isinstance(text, str)), None):
+            raise UsageError(f"a text encoder embeds strings, got {type(wrong).__name__}")
+        return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
+
+    def of_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, D) float32 on the CPU, n at least 1."""
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
+        pieces.sort(key=lambda pair: len(pair[1]))  # rows of one length need no padding
+        sums = torch.zeros(len(texts), self.encoder.embed_dim)
+        weights = torch.zeros(len(texts), 1)
+        for start in range(0, len(pieces), _BATCH):
+            numbers, rows = zip(*pieces[start : start + _BATCH], strict=True)
+            lengths = torch.tensor([float(len(row)) for row in rows])[:, None]
+            index = torch.tensor(numbers)
+            sums.index_add_(0, index, self._encode(rows) * lengths)
+            weights.index_add_(0, index, lengths)
+        return sums / weights
+
+    def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
+        """A text's ids as rows that the encoder was trained on, none longer than its context."""
+        special, rest = self.encoder.vocabulary, torch.tensor(ids, dtype=torch.int64)
+        first = special.eos if self.encoder.causal else special.cls
+        before = [] if first is None else [first]
+        after = [] if self.encoder.causal or special.sep is None else [special.sep]
+        room = self.context - len(before) - len(after)
+        for piece in rest.split(room) if len(rest) else [rest]:
+            yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
+
+    def _encode(self, rows: Sequence[Tensor]) -> Tensor:
+        pad = self.encoder.vocabulary.pad
+        ids = padded(rows, 0 if pad is None else pad).to(self.device)
+        with torch.inference_mode():
+            return self.encoder(ids).float().cpu()
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """The most probable tokens for every mask of a text, best first.
+
+        Args:
+            text: holds ``[MASK]`` once or several times.
+            top: how many guesses for each.
+
+        Raises:
+            UsageError: no mask, too long a text, or an encoder that fills in none.
+        """
+        mask = self.encoder.vocabulary.mask
+        if self.encoder.causal or mask is None or not self.description["head"]:
+            raise UsageError("filling in needs a run of bert\n'selfstudy complete' continues a text with a run of gpt")
+        parts = _at_masks(text)
+        if len(parts) < 2:
+            raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
+        ids: list[int] = []
+        for number, part in enumerate(parts):
+            ids += [mask] * (number > 0) + self.tokenizer.encode(part, add_special_tokens=False).ids
+        row = next(self._pieces(ids))
+        if len(row) < len(ids):
+            raise UsageError(f"the text has {len(ids)} tokens, the encoder's rows {self.context}\ngive a shorter one")
+        with torch.inference_mode():
+            states = self.encoder.states(row[None].to(self.device))[0]
+            chances = self.encoder.logits(states[row == mask]).float().softmax(dim=1).cpu()  # (M, V)
+        return [self._guesses(parts, place, row, top) for place, row in enumerate(chances)]
+
+    def _guesses(self, parts: list[str], place: int, chances: Tensor, top: int) -> list[Guess]:
+        found = []
+        for probability, number in zip(*(values.tolist() for values in chances.topk(top)), strict=True):
+            token = self.tokenizer.decode([number], skip_special_tokens=False)
+            before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
+            found.append(Guess(token.strip() or token, probability, f"{before}{token}{after}"))
+        return found
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = 0.95,
+        seed: int = 0,
+    ) -> str:
+        """The prompt and what a causal model says after it, up to the end of the document.
+
+        Args:
+            prompt: may be empty.
+            tokens: the most that are added.
+            temperature: 0 takes the most probable token each time.
+            top_k: see :func:`selfstudy.evaluate.language.filtered`.
+            top_p: see there.
+            seed: of what is drawn.
+
+        Raises:
+            UsageError: an encoder that sees both sides, or settings out of range.
+        """
+        eos = self.encoder.vocabulary.eos
+        if not self.encoder.causal or eos is None:
+            raise UsageError("completing needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert")
+        generator, ids = torch.Generator().manual_seed(seed), [eos]
+        ids += self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        begun = len(ids)
+        for _ in range(tokens):
+            row = torch.tensor([ids[-self.context :]], device=self.device)
+            with torch.inference_mode():
+                logits = self.encoder.logits(self.encoder.states(row)[0, -1])
+            drawn = sample_token(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+            if drawn == eos:
+                break
+            ids.append(drawn)
+        return prompt + str(self.tokenizer.decode(ids[1:], skip_special_tokens=False))[len(self._said(ids[1:begun])) :]
+
+    def _said(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def encoder_folder(folder: str | Path) -> Path:
+    """The ``encoder/`` folder of a run, or the folder itself."""
+    folder = Path(folder)
+    return folder / "encoder" if (folder / "encoder").is_dir() else folder
+
+
+def is_text(folder: str | Path) -> bool:
+    """Whether an encoder reads text."""
+    return (encoder_folder(folder) / FACTS).is_file()
+
+
+def _at_masks(text: str) -> list[str]:
+    """The text between its masks; a space before a mask goes to the token in its place."""
+    for name in SPELLINGS["mask"][1:]:
+        text = text.replace(name, "[MASK]")
+    parts = text.split("[MASK]")
+    return [part.removesuffix(" ") for part in parts[:-1]] + parts[-1:]
