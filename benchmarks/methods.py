@@ -221,9 +221,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encoder", help="for all methods, instead of the best-suited one")
     add_common_options(parser)
     options = parser.parse_args(arguments)
-    options.only = options.only or list(available())
-    if unknown := [name for name in options.only if name not in available()]:
-        parser.error(f"unknown method {', '.join(unknown)}; known: {', '.join(available())}")
+    known = [name for name in available() if method_class(name).modality == "image"]
+    options.only = options.only or known
+    if unknown := [name for name in options.only if name not in known]:
+        parser.error(f"unknown method {', '.join(unknown)}; known: {', '.join(known)}")
     if not options.table and options.cifar is None and options.eurosat is None:
         parser.error("--cifar or --eurosat is needed")
     if options.keep and options.runs is None:

@@ -58,7 +58,7 @@ class Run:
         return inspect(self.folder, data, out=out)
 
     @property
-    def encoder(self) -> Embedder:
+    def encoder(self) -> Embedder | TextEmbedder:
         """See :func:`load`."""
         return load(self.folder)
 

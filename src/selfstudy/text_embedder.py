@@ -93,14 +93,15 @@ class TextEmbedder:
         before = [] if first is None else [first]
         after = [] if self.encoder.causal or special.sep is None else [special.sep]
         room = self.context - len(before) - len(after)
-        for piece in rest.split(room) if len(rest) else [rest]:
+        for piece in torch.split(rest, room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
         pad = self.encoder.vocabulary.pad
         ids = padded(rows, 0 if pad is None else pad).to(self.device)
         with torch.inference_mode():
-            return self.encoder(ids).float().cpu()
+            embedding: Tensor = self.encoder(ids)
+        return embedding.float().cpu()
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
         """The most probable tokens for every mask of a text, best first.
@@ -120,7 +121,9 @@ class TextEmbedder:
             raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
         ids: list[int] = []
         for number, part in enumerate(parts):
-            ids += [mask] * (number > 0) + self.tokenizer.encode(part, add_special_tokens=False).ids
+            # A space before a mask belongs to the token in its place where tokens begin with one.
+            given = part.removesuffix(" ") if number < len(parts) - 1 and self._tokens_begin_with_spaces() else part
+            ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
         row = next(self._pieces(ids))
         if len(row) < len(ids):
             raise UsageError(f"the text has {len(ids)} tokens, the encoder's rows {self.context}\ngive a shorter one")
@@ -134,8 +137,14 @@ class TextEmbedder:
         for probability, number in zip(*(values.tolist() for values in chances.topk(top)), strict=True):
             token = self.tokenizer.decode([number], skip_special_tokens=False)
             before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
+            before = before.removesuffix(" ") if token.startswith(" ") else before
             found.append(Guess(token.strip() or token, probability, f"{before}{token}{after}"))
         return found
+
+    def _tokens_begin_with_spaces(self) -> bool:
+        return any(
+            token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in self.tokenizer.get_vocab()
+        )
 
     def complete(
         self,
@@ -192,8 +201,7 @@ def is_text(folder: str | Path) -> bool:
 
 
 def _at_masks(text: str) -> list[str]:
-    """The text between its masks; a space before a mask goes to the token in its place."""
+    """The text between its masks."""
     for name in SPELLINGS["mask"][1:]:
         text = text.replace(name, "[MASK]")
-    parts = text.split("[MASK]")
-    return [part.removesuffix(" ") for part in parts[:-1]] + parts[-1:]
+    return text.split("[MASK]")

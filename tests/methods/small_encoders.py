@@ -1,13 +1,16 @@
 """Encoders small enough to run every check on every method in seconds."""
 
 import importlib
+from functools import partial
 
 import timm
 import torch
 from torch import nn
 
+from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.timm import TimmTokenEncoder
-from selfstudy.methods import method_class
+from selfstudy.methods import available, method_class
 
 
 class ConvNet(nn.Module):
@@ -41,7 +44,20 @@ def vit(channels: int = 3) -> TimmTokenEncoder:
     return TimmTokenEncoder(network, {}, "")
 
 
+VOCABULARY = Vocabulary(30, pad=0, cls=2, sep=3, mask=4, eos=5)
+
+
+def text(layout: str, *, head: bool) -> TextEncoder:
+    """A text encoder of two layers without dropout, for rows of up to 13 tokens."""
+    changes = {"width": 16, "depth": 2, "heads": 2}
+    starts_word = torch.arange(VOCABULARY.size) % 2 == 0
+    encoder = build_text_encoder(f"{layout}-tiny", VOCABULARY, head=head, context=13, changes=changes)
+    return TextEncoder(encoder.network, VOCABULARY, starts_word=starts_word)
+
+
 ENCODERS = {"convnet": ConvNet, "vit": vit}
+IMAGE_METHODS = [name for name in available() if method_class(name).modality == "image"]
+TEXT_METHODS = [name for name in available() if method_class(name).modality == "text"]
 
 
 def small_config(name: str) -> dict:
@@ -51,4 +67,16 @@ def small_config(name: str) -> dict:
 
 def fitting(name: str) -> list[str]:
     """The encoders that a method can work with."""
-    return ["vit"] if method_class(name).needs_tokens else list(ENCODERS)
+    cls = method_class(name)
+    if cls.modality == "text":
+        return {"masked": ["modernbert", "roberta"], "causal": ["gpt2", "llama"]}.get(
+            cls.language_head, ["modernbert", "llama"]
+        )
+    return ["vit"] if cls.needs_tokens else list(ENCODERS)
+
+
+def builder(name: str, encoder: str):
+    """What builds an encoder for a method."""
+    if method_class(name).modality == "text":
+        return partial(text, encoder, head=bool(method_class(name).language_head))
+    return ENCODERS[encoder]

@@ -9,12 +9,21 @@ from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.nn.ema import EMA
 from selfstudy.views.spec import Labels
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
-from tests.methods.small_encoders import ENCODERS, fitting, small_config
+from tests.methods.small_encoders import (
+    ENCODERS,
+    IMAGE_METHODS,
+    TEXT_METHODS,
+    ConvNet,
+    builder,
+    fitting,
+    small_config,
+    text,
+)
 
 
 def _make(name, encoder=None, **options):
     cls = method_class(name)
-    build = ENCODERS[encoder or fitting(name)[0]]
+    build = builder(name, encoder or fitting(name)[0])
 
     def make():
         torch.manual_seed(0)
@@ -30,7 +39,7 @@ def test_contract(name, encoder, check):
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", IMAGE_METHODS)
 def test_other_numbers_of_channels_work(name, channels):
     method = _make(name, channels=channels)()
     output = forward(method, views_for(type(method), channels=channels))
@@ -39,7 +48,7 @@ def test_other_numbers_of_channels_work(name, channels):
 
 @pytest.mark.parametrize("size", [(36, 44), (33, 47)])
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_convnext", "test_vit"])
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", IMAGE_METHODS)
 def test_real_encoders_and_odd_sizes_work(name, encoder, size):
     """Sides that no patch size divides are for the other encoders."""
     cls = method_class(name)
@@ -59,6 +68,17 @@ def test_methods_on_patches_refuse_an_encoder_without_them(name):
     if cls.needs_tokens:
         with pytest.raises(UsageError, match="needs an encoder with tokens, got ConvNet\nuse a vision transformer"):
             cls(ENCODERS["convnet"](), cls.Config(**small_config(name)))
+
+
+@pytest.mark.parametrize("name", TEXT_METHODS)
+def test_methods_for_text_refuse_what_reads_none_or_the_other_way(name):
+    cls = method_class(name)
+    with pytest.raises(UsageError, match="learns from text, ConvNet encodes something else\nuse a text encoder"):
+        cls(ConvNet(), cls.Config(**small_config(name)))
+    if cls.language_head:
+        other = "bert" if cls.language_head == "causal" else "gpt2"
+        with pytest.raises(UsageError, match="cannot train an encoder that sees"):
+            cls(text(other, head=True), cls.Config(**small_config(name)))
 
 
 @pytest.mark.parametrize("name", available())
@@ -99,8 +119,8 @@ def test_classes_are_found_by_the_papers_name():
     from selfstudy import methods
 
     assert methods.SimCLR is method_class("simclr")
-    with pytest.raises(AttributeError, match="did you mean 'SimCLR'"):
-        methods.SimClr  # noqa: B018
+    with pytest.raises(AttributeError, match="did you mean 'BarlowTwins'"):
+        methods.BarlowTwin  # noqa: B018
 
 
 def test_a_method_from_the_users_own_module_is_loaded(tmp_path, monkeypatch):

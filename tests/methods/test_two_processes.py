@@ -12,7 +12,7 @@ from torch import nn
 from selfstudy.methods import available, method_class
 from selfstudy.ops.schedules import Progress
 from tests.methods.contract import views_for
-from tests.methods.small_encoders import ConvNet, fitting, small_config, vit
+from tests.methods.small_encoders import ConvNet, builder, fitting, small_config
 
 BATCH, STEPS = 8, 3
 
@@ -21,7 +21,8 @@ def _build(name):
     """The method without BatchNorm, whose statistics would otherwise differ by process."""
     torch.manual_seed(0)
     cls = method_class(name)
-    encoder = ConvNet(norm=nn.Identity) if "convnet" in fitting(name) else vit()
+    first = fitting(name)[0]
+    encoder = ConvNet(norm=nn.Identity) if first == "convnet" else builder(name, first)()
     method = cls(encoder, cls.Config(**small_config(name)))
     for parent in method.modules():
         for child_name, child in parent.named_children():

@@ -115,7 +115,7 @@ class TextEncoder(nn.Module):
 
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
         """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D) float32; padding does not count."""
-        states = states.float()
+        states = states if states.dtype == torch.float64 else states.float()
         if self.pool == "cls":
             return states[:, 0]
         pad = self.vocabulary.pad
@@ -279,9 +279,9 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

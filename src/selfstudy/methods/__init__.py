@@ -37,7 +37,7 @@ class MethodFacts(NamedTuple):
         summary: the first line of its docstring.
         paper: the first arXiv number that the docstring names, or "".
         family: see :class:`selfstudy.methods.base.Method`.
-        needs: ``"tokens"``, ``"labels"``, or "" for a method that takes any encoder and no labels.
+        needs: ``"tokens"``, ``"labels"``, ``"text"``, or "" for images without labels and any encoder.
     """
 
     summary: str
@@ -65,6 +65,7 @@ def _facts(tree: ast.Module) -> MethodFacts:
         if isinstance(target, ast.Name)
     }
     needs = [word for word in ("tokens", "labels") if assigned.get(f"needs_{word}") or assigned.get(f"uses_{word}")]
+    needs += ["text"] * (assigned.get("modality") == "text")
     paper = re.search(r"arXiv:\d{4}\.\d{4,5}", doc)
     return MethodFacts(
         doc.partition("\n")[0], paper.group() if paper else "", assigned.get("family", ""), ", ".join(needs)

@@ -1,0 +1,53 @@
+"""SimCSE: the same sentence under two dropout masks against the others."""
+
+import math
+
+import pytest
+import torch
+
+from selfstudy.methods.simcse import SimCSE
+from selfstudy.ops.schedules import Progress
+from tests.methods.contract import views_for
+from tests.methods.small_encoders import text
+
+SMALL = {"temperature": 0.2}
+NOW = Progress(1, 10)
+
+
+def _method(**settings):
+    torch.manual_seed(0)
+    return SimCSE(text("modernbert", head=False), SimCSE.Config(**SMALL | settings))
+
+
+def test_the_loss_is_equation_4_sentence_by_sentence():
+    """Without dropout both embeddings of a sentence are one."""
+    method, (ids,) = _method().eval(), views_for(SimCSE)
+    with torch.no_grad():
+        h = [row / row.norm() for row in method.projector(method.encoder(ids)).double()]
+    losses = []
+    for i in range(6):
+        scores = [math.exp(float(h[i] @ h[j]) / 0.2) for j in range(6)]
+        losses.append(-math.log(scores[i] / sum(scores)))
+    assert float(method([ids], NOW).loss.detach()) == pytest.approx(sum(losses) / 6, rel=1e-5)
+
+
+def test_dropout_makes_the_two_differ():
+    from selfstudy.encoders.text import build_text_encoder
+    from tests.methods.small_encoders import VOCABULARY
+
+    changes = {"width": 16, "depth": 2, "heads": 2}
+    torch.manual_seed(0)
+    encoder = build_text_encoder("bert-tiny", VOCABULARY, head=False, context=13, changes=changes, dropout=0.3)
+    seen = []
+    method = SimCSE(encoder)
+    method.projector.register_forward_hook(lambda module, args, output: seen.append(output.detach()))
+    method(views_for(SimCSE), NOW)
+    first, second = seen[0].chunk(2)
+    assert not torch.allclose(first, second)
+
+
+def test_equal_embeddings_cost_the_chance_loss():
+    method = _method()
+    torch.nn.init.zeros_(method.projector[0].weight)
+    chance, formula = method.chance_loss(6)
+    assert formula == "ln B" and float(method(views_for(SimCSE), NOW).loss.detach()) == pytest.approx(chance, rel=1e-5)

@@ -1,0 +1,203 @@
+"""Text from end to end: pretrain, evaluate, embed, fill in, complete, export, resume, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import selfstudy
+from selfstudy.cli import app
+from selfstudy.errors import FileRefusedError, UsageError
+
+QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
+WORDS = ["red", "green", "blue", "round", "square", "large", "small", "ball", "box", "cup"]
+
+
+def _sentence(rng):
+    return " ".join(rng.choice(WORDS, 8)) + "."
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
+    for number in range(12):
+        lines = [_sentence(rng) for _ in range(20)]
+        (folder / f"{number:02d}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def _settings(cache, **more):
+    small = {"encoder.width": 16, "encoder.depth": 2, "encoder.heads": 2, "data.context": 24, "data.cache": str(cache)}
+    return {"set": small | {"data.tokenizer": "char", "data.held_out": 0.2} | more, **QUICK}
+
+
+@pytest.fixture(scope="module")
+def runs(corpus, cache, tmp_path_factory):
+    """A run of every method for text."""
+    out = tmp_path_factory.mktemp("runs")
+    return {
+        method: selfstudy.pretrain(corpus, method=method, out=out / method, **_settings(cache))
+        for method in ("bert", "gpt", "simcse")
+    }
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("reviews"), np.random.default_rng(1)
+    for name in ("train", "test"):
+        rows = [f"{label}\t{label} {_sentence(rng)}" for label in ("good", "bad") for _ in range(30)]
+        (folder / f"{name}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_a_run_on_text_leaves_what_every_run_leaves(runs):
+    folder = runs["bert"].folder
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == 3 and "accuracy" in metrics[-1]
+    text = (folder / "config.yaml").read_text()
+    assert "context: 24" in text and "name: modernbert-tiny  # for " in text
+    assert json.loads((folder / "environment.json").read_text())["inputs"] == 12
+
+
+@pytest.mark.parametrize("method", ["bert", "gpt"])
+def test_the_held_out_text_is_measured(runs, method):
+    (line,) = [json.loads(line) for line in (runs[method].folder / "evaluations.jsonl").read_text().splitlines()]
+    assert line["probe"] == "held-out text" and 0 < line["bits_per_byte"] < 8 and line["tokens"] > 100
+    assert line["perplexity"] == pytest.approx(np.exp(line["nats_per_token"]))
+
+
+def test_the_second_run_finds_the_tokens_of_the_first(runs, cache):
+    """bert and gpt cut their documents alike; simcse does too, the files being documents either way."""
+    assert len([folder for folder in cache.iterdir() if (folder / "tokens" / "manifest.json").is_file()]) == 1
+
+
+def test_probes_stand_beside_tf_idf_and_the_untrained_encoder(runs, reviews):
+    results = runs["simcse"].evaluate(reviews / "train.tsv", test=reviews / "test.tsv")
+    names = list(dict.fromkeys(score.features for score in results))
+    assert names == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"] and len(results) == 6
+    assert results.accuracy("TF-IDF bag of words", "linear") > 80
+
+
+def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp_path):
+    encoder = runs["bert"].encoder
+    texts = ["red ball", "a", "large green box. " * 20, "blue"]
+    together, alone = encoder.embed(texts), np.concatenate([encoder.embed(text) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    rows = selfstudy.embed(runs["bert"].folder, corpus, tmp_path / "e.parquet")
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert rows == len(table) == 12 and table["id"][0].as_py() == "00.txt"
+    whole = encoder.embed((corpus / "00.txt").read_text())
+    np.testing.assert_allclose(table["embedding"][0].as_py(), whole[0], atol=1e-5)
+
+
+def test_a_long_text_is_the_mean_of_its_pieces_by_their_length(runs):
+    encoder = runs["bert"].encoder
+    room = 22  # of 24, less the class token and the separator
+    text = "red round ball " * 3
+    pieces = [text[:room], text[room : 2 * room], text[2 * room :]]
+    weights = [len(piece) + 2 for piece in pieces if piece]
+    wanted = np.average([encoder.embed(piece)[0] for piece in pieces if piece], axis=0, weights=weights)
+    np.testing.assert_allclose(encoder.embed(text)[0], wanted, atol=1e-5)
+
+
+def test_masks_are_filled_with_tokens_and_their_probabilities(runs):
+    first, second = selfstudy.fill(runs["bert"].folder, "red [MASK]all and [MASK]", top=3)
+    assert len(first) == len(second) == 3
+    assert first[0].probability >= first[1].probability and first[0].text == f"red {first[0].token}all and [MASK]"
+    with pytest.raises(UsageError, match="has no \\[MASK\\]"):
+        selfstudy.fill(runs["bert"].folder, "red ball")
+    with pytest.raises(UsageError, match="filling in needs a run of bert"):
+        selfstudy.fill(runs["gpt"].folder, "red [MASK]")
+
+
+def test_completions_begin_with_the_prompt_and_follow_the_seed(runs):
+    folder = runs["gpt"].folder
+    one, again, other = (selfstudy.complete(folder, "red ball", tokens=30, seed=seed) for seed in (1, 1, 2))
+    assert one == again != other and one.startswith("red ball")
+    assert selfstudy.complete(folder, "red", tokens=5, temperature=0) == selfstudy.complete(
+        folder, "red", tokens=5, temperature=0, seed=9
+    )
+    with pytest.raises(UsageError, match="completing needs a run of gpt"):
+        selfstudy.complete(runs["bert"].folder, "red")
+
+
+def test_exports_open_in_transformers_with_nothing_missing(runs, tmp_path):
+    import transformers as hf
+
+    for method, auto in (("bert", "AutoModelForMaskedLM"), ("gpt", "AutoModelForCausalLM"), ("simcse", "AutoModel")):
+        result = runs[method].export("transformers", tmp_path / method)
+        assert result.max_abs_difference <= 1e-5 and auto in result.usage
+        network, report = getattr(hf, auto).from_pretrained(tmp_path / method, output_loading_info=True)
+        assert not report["missing_keys"] and not report["unexpected_keys"]
+        tokenizer = hf.AutoTokenizer.from_pretrained(tmp_path / method)
+        encoder = runs[method].encoder
+        ids = tokenizer("red ball", return_tensors="pt")["input_ids"]
+        assert tokenizer.decode(ids[0], skip_special_tokens=True).replace(" ", "") == "redball"
+        if method == "simcse":
+            states = network(input_ids=ids).last_hidden_state.mean(dim=1)
+            np.testing.assert_allclose(states.detach().numpy(), encoder.embed("red ball"), atol=1e-5)
+
+
+def test_pipelines_of_transformers_run_on_exports(runs, tmp_path):
+    import transformers as hf
+
+    runs["bert"].export("transformers", tmp_path / "bert")
+    guesses = hf.pipeline("fill-mask", str(tmp_path / "bert"))("red [MASK]all", top_k=3)
+    ours = selfstudy.fill(runs["bert"].folder, "red [MASK]all", top=3)[0]
+    assert [round(guess["score"], 4) for guess in guesses] != [] and len(ours) == 3
+    runs["gpt"].export("transformers", tmp_path / "gpt")
+    text = hf.pipeline("text-generation", str(tmp_path / "gpt"))("red ball", max_new_tokens=5, do_sample=False)
+    assert text[0]["generated_text"].startswith("red ball")
+
+
+@pytest.mark.parametrize("method", ["bert", "gpt", "simcse"])
+def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cache, tmp_path):
+    settings = _settings(cache, **{"train.checkpoint_every": "2 steps"}) | {"steps": 4}
+    run = selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", **settings)
+    weights = run.folder / "encoder" / "model.safetensors"
+    before = weights.read_bytes()
+    shutil.rmtree(run.folder / "encoder")
+    shutil.rmtree(max((run.folder / "checkpoints").glob("step-*")))
+    selfstudy.pretrain(corpus, method=method, out=run.folder, resume=True, **settings)
+    assert weights.read_bytes() == before
+
+
+def test_simcse_may_begin_from_a_run_of_bert(runs, corpus, cache, tmp_path):
+    begin = {"encoder.name": str(runs["bert"].folder / "encoder"), "data.cache": str(cache), "data.context": 24}
+    begin |= {"data.tokenizer": str(runs["bert"].folder / "encoder" / "tokenizer.json"), "data.held_out": 0.2}
+    run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", set=begin, **QUICK)
+    assert run.encoder.embed("red ball").shape == (1, 16)
+
+
+def test_a_changed_encoder_is_refused(runs, tmp_path):
+    shutil.copytree(runs["bert"].folder / "encoder", tmp_path / "encoder")
+    weights = tmp_path / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\\0")
+    with pytest.raises(FileRefusedError, match="its digest is not the one in selfstudy.json"):
+        selfstudy.load(tmp_path / "encoder")
+
+
+def test_what_does_not_fit_is_refused_in_a_line(corpus, runs, tmp_path):
+    with pytest.raises(UsageError, match="unknown text encoder 'resnet18'"):
+        selfstudy.pretrain(corpus, method="bert", encoder="resnet18", out=tmp_path / "a", **QUICK)
+    with pytest.raises(UsageError, match="BERT cannot train an encoder that sees what came before"):
+        selfstudy.pretrain(corpus, method="bert", encoder="llama-tiny", out=tmp_path / "b", **QUICK)
+    with pytest.raises(UsageError, match="unknown export target 'timm' of a run on text"):
+        runs["bert"].export("timm", tmp_path / "c")
+    with pytest.raises(UsageError, match="is a run on text"):
+        runs["bert"].inspect(corpus)
+
+
+def test_the_command_line_says_the_same(runs):
+    result = CliRunner().invoke(app, ["fill", str(runs["bert"].folder), "red [MASK]all"], catch_exceptions=False)
+    assert result.exit_code == 0 and result.output.count("%") == 5
+    command = ["complete", str(runs["gpt"].folder), "red", "--tokens", "4"]
+    assert CliRunner().invoke(app, command, catch_exceptions=False).output.startswith("red")
