@@ -34,9 +34,9 @@ from selfstudy.run_folder import RunFolder
 DATA = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT"}
 REPEATED = ("simclr", "moco", "byol", "swav", "dino", "mae", "barlow_twins", "vicreg", "lejepa")
 CONVOLUTIONAL = "resnet10t"  # the quickest useful one on a CPU; the runs of docs/log.md on CIFAR-10 have it
-# Six blocks of width 64. By arithmetic, not yet by trial: a twenty-first of the multiplications per token of
-# vit_tiny_patch16_224 (10 x 64^2 x 6 against 12 x 192^2 x 12), so the same minutes show it far more images.
-TOKENS = "test_vit"
+# Six blocks of width 64: a twenty-first of the multiplications per token of vit_tiny_patch16_224. With patches of 8 px
+# a pass over 32 px takes a fifth of the time that those of 4 px take, which more steps make up for (docs/log.md).
+TOKENS, PATCH = "test_vit", 8
 
 
 def encoder_for(method: type[Method]) -> str:
@@ -65,15 +65,18 @@ def _is_due(data: str, method: str, turn: int) -> bool:
 def task(data: str, folder: str, method: str, encoder: str | None, seed: int, lasting: str) -> Task:
     """One run of a method, with the command line that does the same."""
     cls = method_class(method)
+    patch = PATCH if cls.needs_tokens and encoder is None else None
     encoder = encoder or encoder_for(cls)
     amount, unit = lasting.split()
     arguments = f"--method {method} --encoder {encoder} --{unit} {amount} --seed {seed}"
+    arguments += f" --set encoder.patch_size={patch}" if patch else ""
     facts = {
         "data": data,
         "method": method,
         "family": cls.family,
         "uses_labels": cls.uses_labels,
         "encoder": encoder,
+        "patch_size": patch or "auto",
         "seed": seed,
         "duration": lasting,
         "commands": [
@@ -90,7 +93,7 @@ def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Cons
     settings = {
         "data": {"path": task.folder},
         "method": {"name": facts["method"]},
-        "encoder": {"name": facts["encoder"]},
+        "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
     }
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
@@ -150,7 +153,7 @@ def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
     return {
         "family": first["family"],
         "method": " · ".join([first["method"], *notes]),
-        "encoder": first["encoder"],
+        "encoder": _encoder(first),
         "seeds": seeds,
         "k-NN %": "; ".join(_found(group, PRETRAINED, "knn")),
         "linear %": records.mean_sd(records.accuracies(group, PRETRAINED, "linear")),
@@ -160,6 +163,12 @@ def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
         "images/s": records.middle(group, "images_per_second"),
         "health": records.counts(health),
     }
+
+
+def _encoder(record: Record) -> str:
+    """The encoder, with the size of its patches where that was chosen."""
+    patch = record.get("patch_size", "auto")
+    return str(record["encoder"]) + ("" if patch == "auto" else f", {patch} px patches")
 
 
 def _found(group: list[Record], features: str, probe: str) -> Iterator[str]:

@@ -123,8 +123,8 @@ def test_every_view_moves_the_weights_and_there_is_no_teacher():
     assert {name for name, _ in method.named_children()} == {"encoder", "projector"}
 
 
-def test_small_images_have_four_large_views_and_no_blur():
+def test_small_images_have_two_large_views_alone_and_no_blur():
     (only,) = LeJEPA.default_views((32, 32))
-    assert (only.count, only.blur, only.size) == (4, 0.0, (32, 32))
+    assert (only.count, only.blur, only.size) == (2, 0.0, (32, 32))
     large, small = LeJEPA.default_views((224, 224))
     assert (large.count, small.count, small.size) == (2, 6, (112, 112))

@@ -84,12 +84,13 @@ class DINOv2(Method):
         """Rate from the batch, outputs and momentum from the run; short runs get small heads with BatchNorm."""
         seen = facts.total_steps * facts.batch_size
         outputs = output_count(facts.num_images, seen)
-        small = facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, centring="sinkhorn")
+        small = facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128)
+        small |= facts.if_short(centring="sinkhorn", teacher_temperature=[0.025, 0.025])
         method = {
             "momentum": facts.momentum(8, at_most=0.992),
             "output_dim": Setting(outputs, f"{facts.num_images:,} images, of which {seen:,} are seen"),
         }
-        rate = facts.square_root_rate(4e-3, at=1024)
+        rate = facts.square_root_rate(4e-3, at=256 if facts.short else 1024)
         return Recipe.of("adamw", rate, method | small, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:

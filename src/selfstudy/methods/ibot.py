@@ -83,9 +83,10 @@ class IBOT(Method):
         method = {
             "output_dim": Setting(outputs, f"for {facts.num_images:,} images, {seen:,} of them seen"),
             "momentum": facts.momentum(8, at_most=0.996),
-            **facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, centring="sinkhorn"),
+            **facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128),
+            **facts.if_short(centring="sinkhorn", teacher_temperature=[0.025, 0.025]),
         }
-        rate = facts.square_root_rate(2e-3) if facts.short else facts.linear_rate(5e-4)
+        rate = facts.square_root_rate(4e-3) if facts.short else facts.linear_rate(5e-4)
         return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:

@@ -10,8 +10,8 @@ Differences from the authors' code:
 - The squared distance is averaged over dimensions, as in their code; the paper's formula sums them.
 - Their slices come from a step counter kept in the module; here they are a function of the step, the same on all
   processes, so they need no state.
-- Small views are half the size (112 of 224; theirs 98), and images up to 64 px have four large views instead: their
-  halves show too little, and MINIMAL.md trains with four views of one size.
+- Small views are half the size (112 of 224; theirs 98), and images up to 64 px have two large views alone: their halves
+  show too little, and in short runs more images gain more than more views of each.
 - The learning rate of MINIMAL.md for short runs; that of the README for long ones.
 """
 
@@ -70,10 +70,10 @@ class LeJEPA(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Two large views and six small ones, coloured alike; four large ones of small images, without blur."""
+        """Two large views and six small ones, coloured alike; of small images two large ones alone, without blur."""
         colours = View(size, jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, solarize=0.2)
         if max(size) <= 64:
-            return [colours._replace(count=4, scale=(0.2, 1.0))]
+            return [colours._replace(count=2, scale=(0.2, 1.0))]
         half = (size[0] // 2, size[1] // 2)
         large = colours._replace(count=2, scale=(0.3, 1.0), blur=0.5)
         return [large, large._replace(size=half, count=6, scale=(0.05, 0.3))]

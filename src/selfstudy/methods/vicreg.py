@@ -88,7 +88,7 @@ class VICReg(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule, and a projector as wide as images and steps can fill."""
-        width = 1024 if facts.short else 2048 if facts.num_images < 500_000 else 8192
+        width = 256 if facts.short else 2048 if facts.num_images < 500_000 else 8192
         why = f"for {facts.num_images:,} images and {facts.total_steps:,} steps"
         return Recipe.of("adamw", facts.square_root_rate(2e-3), {"width": Setting(width, why)})
 
