@@ -15,6 +15,7 @@ from selfstudy.methods import available
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 QUICK = "--steps 2 --encoder resnet10t --image-size 16 --batch-size 8"
+QUICK_TEXT = "--steps 2 --batch-size 2 --context 16 --set encoder.width=16 --set data.cache=cache"
 
 
 def _blocks(language):
@@ -33,6 +34,15 @@ def workplace(tmp_path, monkeypatch):
             path = tmp_path / part / ("cat" if number % 2 else "dog") / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(chance.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+    (tmp_path / "corpus").mkdir()
+    for number in range(8):
+        words = " ".join(chance.choice(["a", "red", "ball", "is", "round", "Paris", "France"], 60))
+        (tmp_path / "corpus" / f"{number}.txt").write_text(words)
+    (tmp_path / "reviews").mkdir()
+    for part in ("train", "test"):
+        rows = [f"{label}\ta {label} red ball {number}" for number in range(10) for label in ("good", "bad")]
+        (tmp_path / "reviews" / f"{part}.tsv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "texts.csv").write_text("text\na red ball\nParis is round\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -45,6 +55,17 @@ def test_the_commands_work_one_after_the_other(workplace):
         result = CliRunner().invoke(app, shlex.split(quick)[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert (workplace / "embeddings.parquet").is_file() and (workplace / "exported" / "model.safetensors").is_file()
+
+
+def test_the_commands_for_text_work_one_after_the_other(workplace):
+    commands = [line for line in _blocks("sh")[2].splitlines() if line.startswith("selfstudy")]
+    names = ["pretrain", "pretrain", "evaluate", "fill", "complete", "embed", "export"]
+    assert [command.split()[1] for command in commands] == names
+    for command in commands:
+        quick = command.replace("--minutes 20", QUICK_TEXT)
+        result = CliRunner().invoke(app, shlex.split(quick)[1:], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert (workplace / "vectors.parquet").is_file() and (workplace / "hf" / "model.safetensors").is_file()
 
 
 def test_the_python_works(workplace):

@@ -73,17 +73,18 @@ def pretrain(
     console: Console | None = None,
     **settings: Any,
 ) -> Run:
-    """A finished run: an encoder trained on images without labels, in a run folder.
+    """A finished run: an encoder trained on images or text without labels, in a run folder.
 
     Args:
-        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``.
+        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``; for text
+            a file, a folder of them, ``sample:python`` or a list of texts.
         out: the run folder; ``runs/<data>-<method>`` when left out.
         config: a YAML file or nested mapping of settings; the arguments here come on top of it.
         resume: continue the run in ``out``.
         overwrite: move a run in ``out`` aside first.
         console: where progress is printed; nowhere when left out.
-        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``views``, ``epochs`` | ``steps`` | ``minutes`` |
-            ``samples``, ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or
+        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``views``, for text ``tokenizer``, ``context`` and
+            ``held_out``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``, ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or
             ``set={"method.temperature": 0.2}``.
 
     Raises:
@@ -296,6 +297,9 @@ _SHORT = {
     "stem": "encoder.stem",
     "image_size": "data.image_size",
     "views": "data.views",
+    "tokenizer": "data.tokenizer",
+    "context": "data.context",
+    "held_out": "data.held_out",
     "batch_size": "train.batch_size",
     "precision": "train.precision",
     "device": "train.device",

@@ -16,7 +16,7 @@ from selfstudy import __version__
 from selfstudy.errors import SelfstudyError, UsageError
 
 app = typer.Typer(
-    help="Self-supervised learning on your own images: an encoder, and the evidence of how good it is.",
+    help="Self-supervised learning on your own images or text: an encoder, and the evidence of how good it is.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -50,9 +50,13 @@ def _console() -> Console:
 
 @app.command()
 def pretrain(
-    data: Annotated[str, typer.Argument(help="Folder, zip, tar, list, Parquet, .npz, .npy, sample:NAME, hub:NAME.")],
+    data: Annotated[
+        str, typer.Argument(help="Images or text: folder, file, zip, tar, list, Parquet, .npz, sample:NAME, hub:NAME.")
+    ],
     method: Annotated[str | None, typer.Option(help="Pretext task; 'selfstudy methods' lists them.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Any timm name; 'selfstudy encoders' lists good ones.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Any timm name, or bert-mini and the like; 'selfstudy encoders' lists good ones.")
+    ] = None,
     stem: Annotated[
         str | None, typer.Option(help="auto, stock, no_pool (no max-pool) or small (nor a stride).")
     ] = None,
@@ -60,6 +64,11 @@ def pretrain(
     views: Annotated[
         str | None, typer.Option(help="none, weak, strong, medical, satellite, or a YAML file; else the method's own.")
     ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Of text: auto, bpe, wordpiece, char, byte, or a tokenizer.json.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="Of text: auto, or tokens of the longest row.")] = None,
+    held_out: Annotated[str | None, typer.Option(help="Of text: share of the documents, or other text.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Train for this many epochs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train for this many optimizer steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Train for this long by the clock.")] = None,
@@ -75,7 +84,7 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
 ) -> None:
-    """Learn an encoder from images without labels."""
+    """Learn an encoder from images or text without labels."""
     from selfstudy.config import with_overrides
 
     given: dict[str, Any] = {
@@ -84,6 +93,9 @@ def pretrain(
         "stem": stem,
         "image_size": _size(image_size),
         "views": views,
+        "tokenizer": tokenizer,
+        "context": _number(context, "--context"),
+        "held_out": _share(held_out),
         "epochs": epochs,
         "steps": steps,
         "minutes": minutes,
@@ -139,13 +151,13 @@ def recipe(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    data: Annotated[str, typer.Argument(help="Labelled images.")],
+    data: Annotated[str, typer.Argument(help="Labelled images or texts.")],
     test: Annotated[
-        str | None, typer.Option(help="Labelled test images; else DATA's test split or a held-out fifth.")
+        str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
     ] = None,
     probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear.")] = "knn,linear",
 ) -> None:
-    """Measure frozen features with simple probes, beside raw pixels and the untrained encoder."""
+    """Measure frozen features with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api
 
     print(api.evaluate(run, data, test=test, probe=[p.strip() for p in probe.split(",")], console=_console()))
@@ -154,10 +166,10 @@ def evaluate(
 @app.command()
 def embed(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    data: Annotated[str, typer.Argument(help="Images.")],
+    data: Annotated[str, typer.Argument(help="Images or texts.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("embeddings.parquet"),
 ) -> None:
-    """Write one embedding per image as Parquet."""
+    """Write one embedding per image or document as Parquet."""
     from selfstudy import api
 
     rows = api.embed(run, data, out)
@@ -276,6 +288,14 @@ def _number(text: str | None, option: str) -> int | str | None:
     if not text.isdigit():
         raise UsageError(f"{option} {text!r} is neither auto nor a whole number")
     return int(text)
+
+
+def _share(text: str | None) -> float | str | None:
+    """A share as a number, a path as it is."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _size(text: str | None) -> int | str | tuple[int, int] | None:

@@ -23,6 +23,7 @@ from selfstudy.methods.base import Method
 from selfstudy.resolve import Resolved, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Render
+from selfstudy.train.monitor import Unit
 from selfstudy.train.precision import faster_precision
 from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.presets import changed
@@ -110,6 +111,8 @@ class ImageWork:
         self.cls = method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=self.cls.uses_labels)
         self.resolved = resolve(config, self.opened.scan, self.cls)
+        self.unit = Unit()
+        self.plateau: tuple[float, str] | None = None
 
     def build_method(self) -> tuple[Method, Resolved]:
         """See :func:`build_method`."""

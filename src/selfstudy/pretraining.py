@@ -84,9 +84,9 @@ def pretrain(
         trainer = make_trainer(fabric, method, resolved, work, folder)
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        health = Health(folder, resolved.config, method)
-        log = MetricsLog(folder.metrics, every=resolved.config.train.log_every)
-        bar = ProgressBar(console)
+        health = Health(folder, resolved.config, method, plateau=work.plateau)
+        log = MetricsLog(folder.metrics, every=resolved.config.train.log_every, unit=work.unit)
+        bar = ProgressBar(console, work.unit)
         try:
             outcome = trainer.run(store, monitors=[log, health] if fabric.is_global_zero else [], bar=bar)
         finally:

@@ -23,6 +23,7 @@ from selfstudy.resolve import Resolved, TextFacts, resolve_text
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Render
+from selfstudy.train.monitor import Unit
 from selfstudy.train.precision import faster_precision
 from selfstudy.views.spec import Spec
 from selfstudy.work import initial_seed
@@ -41,6 +42,9 @@ class TextWork:
         require(self.corpus.special, *needed)
         facts = TextFacts(len(self.corpus.store.train), lambda context: len(self._cuts(context, settings.train.seed)))
         self.resolved = resolve_text(settings, facts, self.cls)
+        self.unit = Unit("tokens", self.resolved.config.data.size[1])
+        predicts = self.cls.language_head
+        self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
 
     def _specs(self, context: int) -> list[Spec]:
         return list(self.cls.default_views((1, context), 1))

@@ -15,11 +15,13 @@ from selfstudy.train.monitor import Observation
 class Health:
     """The label-free monitor: readings go to ``health.jsonl`` and, in short, to the progress bar."""
 
-    def __init__(self, folder: RunFolder, config: cfg.RunConfig, method: Method) -> None:
+    def __init__(
+        self, folder: RunFolder, config: cfg.RunConfig, method: Method, *, plateau: tuple[float, str] | None = None
+    ) -> None:
         self._folder, self._stop = folder, config.health.on_collapse == "stop"
         chance = method.chance_loss(cfg.settled(config.train.batch_size) // config.train.accumulate)
         self._every = config.health.every
-        self._monitor = HealthMonitor(every=config.health.every, chance=chance)
+        self._monitor = HealthMonitor(every=config.health.every, chance=chance, plateau=plateau)
         self._note = ""
         self.last = "health: no reading yet"
 

@@ -12,6 +12,7 @@ from selfstudy.ops.random import fold
 from selfstudy.resolve import Resolved
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Render
+from selfstudy.train.monitor import Unit
 
 _ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
 
@@ -22,7 +23,15 @@ def initial_seed(seed: int) -> int:
 
 
 class Work(Protocol):
-    """Opened data, with the settings of a run on it."""
+    """Opened data, with the settings of a run on it.
+
+    Attributes:
+        unit: what speed is counted in.
+        plateau: a loss at which runs get stuck, and what it means, if the data tell one.
+    """
+
+    unit: Unit
+    plateau: tuple[float, str] | None
 
     def build_method(self) -> tuple[Method, Resolved]:
         """The method around a fresh encoder, and the settings with nothing left to decide."""

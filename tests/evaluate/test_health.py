@@ -98,8 +98,8 @@ def test_nearly_constant_embeddings_are_collapsed():
     reading = read(torch.ones(512, 64) + 0.01 * normal(512, 64))
     assert reading.verdict == "collapsed"
     assert reading.message == (
-        "collapsed since step 1: all images get nearly the same embedding (dimension std 0.010; even spread is 1). "
-        "Likely cause: the learning rate is too high, the inputs are all alike, or nothing in the loss keeps images "
+        "collapsed since step 1: all inputs get nearly the same embedding (dimension std 0.010; even spread is 1). "
+        "Likely cause: the learning rate is too high, the inputs are all alike, or nothing in the loss keeps them "
         "apart. Change: lower optimizer.lr, look at the contact sheet of the views, or take another method."
     )
 
@@ -219,3 +219,11 @@ def test_observing_draws_no_random_number_and_leaves_the_embedding_alone():
     kept, state = embedding.detach().clone(), torch.get_rng_state()
     read(embedding)
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(embedding.detach(), kept)
+
+
+def test_a_language_model_that_predicts_frequencies_is_told_so():
+    monitor = HealthMonitor(every=1, chance=(6.2, "ln V"), plateau=(5.0, "the entropy of single tokens"))
+    rows = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    readings = [monitor.observe(1, loss, {}, rows, fraction=f) for loss, f in ((5.05, 0.05), (5.05, 0.5), (4.8, 0.5))]
+    assert [reading.verdict for reading in readings] == ["healthy", "watch", "healthy"]
+    assert "loss 5.05 = the entropy of single tokens: it predicts how frequent tokens are" in readings[1].message

@@ -69,9 +69,8 @@ def fitting(name: str) -> list[str]:
     """The encoders that a method can work with."""
     cls = method_class(name)
     if cls.modality == "text":
-        return {"masked": ["modernbert", "roberta"], "causal": ["gpt2", "llama"]}.get(
-            cls.language_head, ["modernbert", "llama"]
-        )
+        heads = {"masked": ["modernbert", "roberta"], "causal": ["gpt2", "llama"]}
+        return heads.get(cls.language_head, ["modernbert", "bert"])
     return ["vit"] if cls.needs_tokens else list(ENCODERS)
 
 

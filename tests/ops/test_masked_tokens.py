@@ -2,7 +2,7 @@
 
 import torch
 
-from selfstudy.ops.masked_tokens import hidden_positions, noised, ordinary_tokens
+from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, noised, ordinary_tokens
 
 
 def _draws(rows, length, seed=0):
@@ -51,3 +51,10 @@ def test_draws_of_exactly_their_bounds_stay_in_the_vocabulary():
     ids, fate, other = torch.tensor([[7]]), torch.tensor([[0.5]]), torch.tensor([[1.0]])
     shown = noised(ids, fate, other, mask=4, ordinary=torch.tensor([9]), keep=0.0, random=1.0)
     assert shown.tolist() == [[9]]
+
+
+def test_tokens_are_drawn_with_their_probabilities():
+    logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(1, 20_000, 3)
+    shares = torch.bincount(drawn_tokens(logits, _draws(1, 20_000)).flatten(), minlength=3) / 20_000
+    torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.01, rtol=0)
+    assert drawn_tokens(logits[:, :3], torch.tensor([[0.0, 0.5, 1.0]])).tolist() == [[0, 1, 2]]

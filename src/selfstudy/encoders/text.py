@@ -44,6 +44,7 @@ class TextEncoder(nn.Module):
         embed_dim: D.
         context: T, the longest row.
         layout: one of :data:`LAYOUTS`.
+        depth: number of layers.
         causal: whether a token sees only those before it.
     """
 
@@ -61,6 +62,7 @@ class TextEncoder(nn.Module):
         self.embed_dim = int(config.hidden_size)
         self._first = _first_position(self.layout, config.pad_token_id)
         self.context = int(config.max_position_embeddings) - self._first
+        self.depth = int(config.num_hidden_layers)
         self.causal = self.layout in CAUSAL
 
     def states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:

@@ -13,6 +13,8 @@ collapsed  effective rank below 2                          all embeddings on abo
                                                            arXiv:2110.09348
 watch      loss within 1 % of its chance value             the outputs are uniform; checked after the first 10 %
                                                            of training, which may be warm-up
+watch      loss within 2 % of a plateau that the data      a language model that predicts frequencies has the loss of
+           imply, such as the entropy of tokens            their entropy; after 10 % as well
 watch      teacher entropy within 1 % of chance, or        Caron et al. 2021, arXiv:2104.14294, section 5.3: the two
            below 1 % of it                                 ways in which a teacher collapses; after 10 % as well
 watch      loss above teacher entropy by less than 1 %     the student foretells every target, which it can only
@@ -34,6 +36,7 @@ from torch import Tensor
 COLLAPSED_STD = 0.1
 COLLAPSED_RANK = 2.0
 CHANCE_MARGIN = 0.01
+PLATEAU_MARGIN = 0.02
 GRACE = 0.1  # fraction of training before the loss is held against its chance value
 
 
@@ -156,15 +159,31 @@ class Finding(NamedTuple):
     change: str
 
 
-def verdict(reading: HealthReading, *, fraction: float, chance: str) -> Finding:
+def verdict(
+    reading: HealthReading, *, fraction: float, chance: str, plateau: tuple[float, str] | None = None
+) -> Finding:
     """The first rule of the table above that applies to a reading's numbers.
 
     Args:
         reading: its ``verdict`` and ``message`` are not looked at.
         fraction: of training done, in [0, 1].
         chance: the formula of ``reading.chance_loss``, for the words.
+        plateau: a loss at which runs get stuck, and what it is.
     """
-    return _collapse(reading) or (_chance(reading, chance) if fraction >= GRACE else None) or _healthy(reading)
+    late = None if fraction < GRACE else _chance(reading, chance) or _stuck(reading, plateau)
+    return _collapse(reading) or late or _healthy(reading)
+
+
+def _stuck(reading: HealthReading, plateau: tuple[float, str] | None) -> Finding | None:
+    """The rule about a loss that is reached without looking at what the task gives."""
+    if plateau is None or abs(reading.loss - plateau[0]) > PLATEAU_MARGIN * plateau[0]:
+        return None
+    return Finding(
+        "watch",
+        f"loss {reading.loss:.2f} = {plateau[1]}: it predicts how frequent tokens are and uses no context yet",
+        "too few steps, a learning rate that is too low, or none of it warm yet",
+        "train longer, or try optimizer.lr three times higher with optimizer.warmup=0.1",
+    )
 
 
 def _collapse(reading: HealthReading) -> Finding | None:
@@ -182,8 +201,8 @@ def _collapse(reading: HealthReading) -> Finding | None:
     if std < COLLAPSED_STD:
         return Finding(
             "collapsed",
-            f"all images get nearly the same embedding (dimension std {std:.3f}; even spread is 1)",
-            "the learning rate is too high, the inputs are all alike, or nothing in the loss keeps images apart",
+            f"all inputs get nearly the same embedding (dimension std {std:.3f}; even spread is 1)",
+            "the learning rate is too high, the inputs are all alike, or nothing in the loss keeps them apart",
             "lower optimizer.lr, look at the contact sheet of the views, or take another method",
         )
     if rank < COLLAPSED_RANK:
@@ -249,11 +268,19 @@ class HealthMonitor:
     Args:
         every: steps between readings; there is one at the end of training as well.
         chance: the loss when nothing is learnt and its formula, ``(6.93, "ln(2B - 1)")``.
+        plateau: a loss at which runs get stuck, and what it is.
         ring: embeddings kept. The effective rank cannot exceed it, and a reading's time grows with its square.
     """
 
-    def __init__(self, *, every: int, chance: tuple[float, str] | None, ring: int = 512) -> None:
-        self._every, self._ring = every, ring
+    def __init__(
+        self,
+        *,
+        every: int,
+        chance: tuple[float, str] | None,
+        plateau: tuple[float, str] | None = None,
+        ring: int = 512,
+    ) -> None:
+        self._every, self._ring, self._plateau = every, ring, plateau
         self._chance_loss = chance[0] if chance else None
         self._formula = chance[1] if chance else ""
         self._kept: deque[Tensor] = deque()
@@ -309,7 +336,7 @@ class HealthMonitor:
             verdict="",
             message="",
         )
-        finding = verdict(reading, fraction=fraction, chance=self._formula)
+        finding = verdict(reading, fraction=fraction, chance=self._formula, plateau=self._plateau)
         if finding.cause != self._since[0]:
             self._since = (finding.cause, step)
         return reading._replace(verdict=finding.verdict, message=_message(finding, self._since[1]))

@@ -47,3 +47,11 @@ def noised(
     """
     drawn = ordinary[(other * len(ordinary)).long().clamp(max=len(ordinary) - 1)]
     return torch.where(fate < keep, ids, torch.where(fate < keep + random, drawn, mask))
+
+
+@torch.no_grad()
+def drawn_tokens(logits: Tensor, draws: Tensor) -> Tensor:
+    """Tokens (B, M) drawn from the probabilities of ``logits`` (B, M, V) by uniform numbers ``draws`` (B, M)."""
+    sums = logits.float().softmax(dim=2).cumsum(dim=2)
+    drawn = torch.searchsorted(sums, draws[..., None].float(), right=True)[..., 0]
+    return drawn.clamp(max=logits.shape[2] - 1)

@@ -15,6 +15,13 @@ from torch import Tensor, nn
 from selfstudy.ops import schedules
 
 
+class Unit(NamedTuple):
+    """What speed is counted in: its name, and how many of it one input is."""
+
+    name: str = "images"
+    per_input: int = 1
+
+
 class Observation(NamedTuple):
     """One optimizer step as monitors see it.
 
@@ -23,9 +30,9 @@ class Observation(NamedTuple):
         loss: mean over the micro-batches.
         metrics: the method's own scalars, ``learning_rate`` and ``gradient_norm``.
         embedding: (B, D) float32 of the first view, or None.
-        views: the views of the last micro-batch, V tensors (B, C, h, w).
+        views: what the method received of the last micro-batch.
         encoder: the network in training.
-        images: in this step, over all processes.
+        images: or rows of text, in this step, over all processes.
         wait_seconds: spent waiting for the views of this step.
         seconds: this step took in all.
     """
@@ -51,25 +58,26 @@ class Monitor(Protocol):
 
 
 class Throughput:
-    """Images per second and the share of time spent waiting for data, over a sliding number of steps."""
+    """Images or tokens per second and the share of time spent waiting for data, over a sliding number of steps."""
 
-    def __init__(self, window: int = 50) -> None:
-        self._window = window
+    def __init__(self, unit: Unit = Unit(), window: int = 50) -> None:  # noqa: B008 - a frozen value
+        self._unit, self._window = unit, window
         self._steps: list[tuple[int, float, float]] = []
 
     def update(self, observation: Observation) -> tuple[float, float]:
-        """(images per second, share waited in [0, 1]) including this step."""
+        """(units per second, share waited in [0, 1]) including this step."""
         self._steps.append((observation.images, observation.seconds, observation.wait_seconds))
         del self._steps[: -self._window]
         images, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
-        return images / max(seconds, 1e-9), waited / max(seconds, 1e-9)
+        return images * self._unit.per_input / max(seconds, 1e-9), waited / max(seconds, 1e-9)
 
 
 class MetricsLog:
     """Appends one JSON line to ``metrics.jsonl`` every ``every`` steps and at the last one."""
 
-    def __init__(self, path: Path, *, every: int) -> None:
-        self._path, self._every, self._throughput = path, every, Throughput()
+    def __init__(self, path: Path, *, every: int, unit: Unit = Unit()) -> None:  # noqa: B008 - a frozen value
+        self._path, self._every, self._throughput = path, every, Throughput(unit)
+        self._speed = f"{unit.name}_per_second"
 
     def __call__(self, observation: Observation) -> None:
         """Write the step's line when it is due."""
@@ -82,7 +90,7 @@ class MetricsLog:
             "total": total,
             "loss": observation.loss,
             **observation.metrics,
-            "images_per_second": round(speed, 1),
+            self._speed: round(speed, 1),
             "data_wait": round(waited, 4),
             "time": round(time.time(), 3),
         }
@@ -91,13 +99,13 @@ class MetricsLog:
 
 
 class ProgressBar:
-    """A live line: step, loss, images/s, share of time waiting for data, time left, health.
+    """A live line: step, loss, speed, share of time waiting for data, time left, health.
 
     Without a terminal it prints a plain line about twenty times in a run instead.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console, self._throughput = console, Throughput()
+    def __init__(self, console: Console, unit: Unit = Unit()) -> None:  # noqa: B008 - a frozen value
+        self._console, self._throughput, self._unit = console, Throughput(unit), unit
         self._bar = Progress(
             SpinnerColumn(),
             BarColumn(bar_width=24),
@@ -116,7 +124,7 @@ class ProgressBar:
         parts = [
             f"step {step:,}/{total:,}",
             f"loss {observation.loss:.4f}",
-            f"{speed:,.0f} images/s",
+            f"{speed:,.0f} {self._unit.name}/s",
             f"data wait {waited:.0%}",
             f"{minutes}:{seconds:02d} left",
             *notes,
