@@ -36,8 +36,19 @@ class Labelled(NamedTuple):
     classes: list[str]
 
 
-def evaluate_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console) -> Results:
-    """All scores of a run; the test images are touched once, by the final encoder."""
+def evaluate_run(
+    folder: RunFolder,
+    data: Any,
+    *,
+    test: Any,
+    probes: tuple[str, ...],
+    console: Console,
+    known: Sequence[Score] = (),
+) -> Results:
+    """All scores of a run; the test images are touched once, by the final encoder.
+
+    Scores that are ``known`` of raw pixels, or of the untrained encoder of the same seed, are not measured again.
+    """
     embedder = Embedder.load(folder.path)
     train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
     console.print(
@@ -55,6 +66,9 @@ def evaluate_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, 
     ]
     scores: list[Score] = []
     for name, extract in extractors:
+        if found := [score for score in known if score.features == name and score.probe in probes]:
+            scores += found
+            continue
         console.print(f"         {name}", highlight=False)
         train, test_part = (_features(extract, part) for part in (train_set, test_set))
         scores += evaluate_features(name, *train, *test_part, probes=probes)
