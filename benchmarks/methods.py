@@ -18,14 +18,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import records
 from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.api import evaluate
 from selfstudy.data.sources import open_source
+from selfstudy.evaluate.probes import PROBES
+from selfstudy.evaluate.results import Score
+from selfstudy.evaluation import evaluate_image_run
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
 from selfstudy.pretraining import pretrain
@@ -87,7 +90,27 @@ def task(data: str, folder: str, method: str, encoder: str | None, seed: int, la
     return Task(f"{data}-{method}-{encoder}-seed{seed}", facts, folder)
 
 
-def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
+def known_scores(found: list[Record], data: str, settings: Record) -> list[Score]:
+    """What earlier records say of raw pixels on the same data, and of the same encoder untrained: the same every time."""
+    pixels: list[Score] = []
+    untrained: list[Score] = []
+    for record in (record for record in found if record["data"] == data):
+        scores = [Score(**score) for score in record.get("scores", [])]
+        pixels = pixels or [score for score in scores if score.features not in (PRETRAINED, UNTRAINED)]
+        if _first_encoder(record.get("settings")) == _first_encoder(settings):
+            untrained = untrained or [score for score in scores if score.features == UNTRAINED]
+    return pixels + untrained
+
+
+def _first_encoder(settings: Record | None) -> Any:
+    """What decides the encoder before the first step, and its inputs."""
+    if settings is None:
+        return None
+    data = {key: settings["data"][key] for key in ("image_size", "channels", "mean", "std")}
+    return settings["encoder"], data, settings["train"]["seed"]
+
+
+def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
     """Train, evaluate once, and write down what came of it, as far as it went."""
     facts, run = task.facts, RunFolder(runs / task.name)
     settings = {
@@ -102,7 +125,9 @@ def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Cons
         outcome = pretrain(task.folder, cfg.build(settings), run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
-        record["scores"] = [score._asdict() for score in evaluate(run.path, task.folder, console=console)]
+        known = known_scores(records.load(out), facts["data"], cfg.read_yaml(run.config))
+        scores = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console, known=known)
+        record["scores"] = [score._asdict() for score in scores]
     finally:
         record |= observed(run)
         record.get("settings", {}).get("data", {}).update(path=DATA[facts["data"]])
@@ -254,7 +279,7 @@ def main(arguments: list[str] | None = None) -> None:
         failures = records.run_all(
             tasks(options),
             options.out,
-            lambda task, record: measure(task, record, runs=runs, keep=options.keep, console=console),
+            lambda task, record: measure(task, record, out=options.out, runs=runs, keep=options.keep, console=console),
         )
     print(f"all runs are recorded in {options.out}; {failures} failed just now")
 

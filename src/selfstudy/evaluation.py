@@ -35,9 +35,18 @@ class Labelled(NamedTuple):
 
 
 def evaluate_image_run(
-    folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console
+    folder: RunFolder,
+    data: Any,
+    *,
+    test: Any,
+    probes: tuple[str, ...],
+    console: Console,
+    known: Sequence[Score] = (),
 ) -> Results:
-    """All scores of a run; the test images are touched once, by the final encoder."""
+    """All scores of a run; the test images are touched once, by the final encoder.
+
+    Scores that are ``known`` of raw pixels, or of the untrained encoder of the same seed, are not measured again.
+    """
     embedder = Embedder.load(folder.path)
     train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
     console.print(
@@ -55,6 +64,9 @@ def evaluate_image_run(
     ]
     scores: list[Score] = []
     for name, extract in extractors:
+        if found := [score for score in known if score.features == name and score.probe in probes]:
+            scores += found
+            continue
         console.print(f"         {name}", highlight=False)
         train, test_part = (_features(extract, part) for part in (train_set, test_set))
         scores += evaluate_features(name, *train, *test_part, probes=probes)
