@@ -29,7 +29,9 @@ SETTINGS = {
 
 THOROUGH = ["simclr", "moco", "barlow_twins", "dino"]  # no state, a queue, gathered statistics, a centre
 BRIEFLY = ["swav", "nnclr", "ibot", "data2vec"]  # prototypes, neighbours, masks and two centres, block targets
+TEXT = ["bert", "gpt", "simcse"]
 CASES = [*((m, 0, 20) for m in THOROUGH), *((m, 2, 5) for m in THOROUGH), *((m, 0, 2) for m in BRIEFLY)]
+CASES += [(m, 0, 5 * int(os.environ.get("SELFSTUDY_TEXT_KILLS", "1"))) for m in TEXT]  # 4 for the 20 of docs/log.md
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +44,23 @@ def photos(tmp_path_factory):
     return folder
 
 
+def _train_on_text(photos: Path, out: Path, method: str) -> None:
+    """What a child does with the corpus beside the photos; whoever is killed first may be tokenising it."""
+    corpus = out.parent / "corpus"
+    corpus.mkdir(exist_ok=True)
+    for number in range(12):
+        (corpus / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
+    small = {"encoder.width": 16, "encoder.depth": 2, "encoder.heads": 2, "data.cache": str(out.parent / "cache")}
+    overrides = {"train.checkpoint_every": "1 steps", **small}
+    given = {"steps": STEPS, "batch_size": 8, "precision": "fp32", "device": "cpu", "context": 24, "tokenizer": "byte"}
+    api.pretrain(corpus, method=method, out=out, resume=True, set=overrides, **given)
+
+
 def _train(photos: Path, out: Path, method: str, workers: int) -> None:
     """What a child does."""
     torch.set_num_threads(1)
+    if available()[method].needs == "text":
+        return _train_on_text(photos, out, method)
     overrides = {"train.checkpoint_every": "1 steps", "data.cache_gigabytes": 0 if workers else "auto"}
     encoder = "test_vit" if available()[method].needs == "tokens" else "resnet10t"
     given = {"method": method, "encoder": encoder, "workers": workers, "set": overrides, **SETTINGS}

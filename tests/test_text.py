@@ -45,7 +45,7 @@ def runs(corpus, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     return {
         method: selfstudy.pretrain(corpus, method=method, out=out / method, **_settings(cache))
-        for method in ("bert", "gpt", "simcse")
+        for method in ("bert", "gpt", "simcse", "electra")
     }
 
 
@@ -84,6 +84,16 @@ def test_probes_stand_beside_tf_idf_and_the_untrained_encoder(runs, reviews):
     names = list(dict.fromkeys(score.features for score in results))
     assert names == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"] and len(results) == 6
     assert results.accuracy("TF-IDF bag of words", "linear") > 80
+
+
+def test_pairs_are_ranked_beside_tf_idf_and_the_untrained_encoder(runs, tmp_path):
+    pairs = [("red ball", "red ball", 5), ("red ball", "large red ball", 4), ("red ball", "blue cup", 1)]
+    pairs += [("green box", "green round box", 4), ("small cup", "square box", 0)]
+    lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in pairs)]
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
+    results = runs["simcse"].evaluate(tmp_path / "pairs.tsv", probe=["sts"])
+    assert [score.features for score in results] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
+    assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
 
 
 def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp_path):
@@ -158,7 +168,7 @@ def test_pipelines_of_transformers_run_on_exports(runs, tmp_path):
     assert text[0]["generated_text"].startswith("red ball")
 
 
-@pytest.mark.parametrize("method", ["bert", "gpt", "simcse"])
+@pytest.mark.parametrize("method", ["bert", "gpt", "simcse", "electra"])
 def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cache, tmp_path):
     settings = _settings(cache, **{"train.checkpoint_every": "2 steps"}) | {"steps": 4}
     run = selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", **settings)

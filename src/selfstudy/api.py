@@ -15,6 +15,7 @@ from selfstudy.embedder import Embedder
 from selfstudy.errors import DataError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Results
+from selfstudy.evaluate.similarity import PROBE as STS
 from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.parquet import write_embeddings
 from selfstudy.export.result import ExportResult
@@ -27,7 +28,7 @@ from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
-from selfstudy.text_evaluation import evaluate_text_run
+from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
 _TEXT_EXPORTS = {"transformers": export_transformers}
@@ -119,25 +120,30 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
 def evaluate(
     run: str | Path, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, console: Console | None = None
 ) -> Results:
-    """Accuracies of frozen features under simple probes, beside raw pixels and the untrained encoder.
+    """Accuracies of frozen features under simple probes, beside raw pixels or TF-IDF and the untrained encoder.
 
     Args:
         run: the run folder.
-        data: labelled images; class sub-folders, a list with a label column, or a named data set.
-        test: labelled images to test on; when left out, ``data``'s own test split, or a fifth of it held out.
-        probe: any of ``"knn"`` and ``"linear"``.
+        data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or
+            class sub-folders of text files; for ``"sts"`` a table of two sentences and a score.
+        test: labelled ones to test on; when left out, ``data``'s own test split, or a fifth of it held out.
+        probe: any of ``"knn"`` and ``"linear"``; or ``"sts"`` alone, for pairs of sentences.
         console: where progress is printed; nowhere when left out.
 
     Raises:
         UsageError: an unknown probe, or no run at ``run``.
         DataError: no labels, or train and test classes that differ.
     """
-    for name in probe:  # before the minutes that embedding takes
-        if name not in PROBES:
-            raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
     folder = RunFolder.existing(run)
-    evaluate_run = evaluate_text_run if is_text(folder.path) else evaluate_image_run
-    results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=console or _QUIET)
+    text, out = is_text(folder.path), console or _QUIET
+    if text and list(probe) == [STS]:
+        results = evaluate_pairs(folder, data, console=out)
+    else:
+        for name in probe:  # before the minutes that embedding takes
+            if name not in PROBES:
+                raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
+        evaluate_run = evaluate_text_run if text else evaluate_image_run
+        results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out)
     folder.append(folder.evaluations, (score._asdict() for score in results))
     return results
 

@@ -155,7 +155,7 @@ def evaluate(
     test: Annotated[
         str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
     ] = None,
-    probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear.")] = "knn,linear",
+    probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear; or sts.")] = "knn,linear",
 ) -> None:
     """Measure frozen features with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api

@@ -7,10 +7,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from selfstudy.data.labelled_texts import LabelledTexts, read_labelled_texts
+from selfstudy.data.labelled_texts import LabelledTexts, read_labelled_texts, read_pairs
 from selfstudy.evaluate.bag_of_words import tf_idf_scores
 from selfstudy.evaluate.probes import evaluate_features
 from selfstudy.evaluate.results import Results, Score
+from selfstudy.evaluate.similarity import TF_IDF_COSINE, rank_score, similarity_score, tf_idf_similarity
 from selfstudy.evaluate.split import hold_out, require_same_classes
 from selfstudy.run_folder import RunFolder
 from selfstudy.text_embedder import TextEmbedder
@@ -29,6 +30,18 @@ def evaluate_text_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[
         console.print(f"         {name}", highlight=False)
         features, test_features = (extractor.of_texts(part.texts) for part in (train, held_out))
         scores += evaluate_features(name, features, labels, test_features, test_labels, probes=probes)
+    return Results(scores)
+
+
+def evaluate_pairs(folder: RunFolder, data: Any, *, console: Console) -> Results:
+    """How well the cosines of sentence embeddings follow human scores of how alike two sentences are."""
+    embedder, pairs = TextEmbedder.load(folder.path), read_pairs(data)
+    console.print(f"evaluate {len(pairs.scores):,} pairs of sentences", highlight=False)
+    bags = tf_idf_similarity(pairs.first, pairs.second)
+    scores = [rank_score("TF-IDF bag of words", bags, pairs.scores, how=TF_IDF_COSINE)]
+    for name, extractor in (("untrained encoder", untrained(embedder)), ("pretrained encoder", embedder)):
+        first, second = (extractor.of_texts(texts) for texts in (pairs.first, pairs.second))
+        scores.append(similarity_score(name, first, second, pairs.scores))
     return Results(scores)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_TITLES = {"knn": "k-NN", "linear": "linear"}
+_TITLES = {"knn": "k-NN", "linear": "linear", "sts": "STS"}
+_UNITS = {"sts": ""}  # correlations are no percentages
 
 
 class Score(NamedTuple):
@@ -15,8 +16,8 @@ class Score(NamedTuple):
 
     Attributes:
         features: what was probed, e.g. ``"pretrained encoder"``.
-        probe: ``"knn"`` or ``"linear"``.
-        accuracy: in percent.
+        probe: ``"knn"``, ``"linear"`` or ``"sts"``.
+        accuracy: in percent; of ``"sts"`` Spearman's correlation times 100.
         protocol: how it was measured; numbers with different protocols must not be compared.
     """
 
@@ -48,7 +49,9 @@ class Results:
 
     def __str__(self) -> str:
         """Features down, probes across, then each protocol once."""
-        cells = {(score.features, score.probe): f"{score.accuracy:.1f} %" for score in self.scores}
+        cells = {
+            (score.features, score.probe): f"{score.accuracy:.1f}{_UNITS.get(score.probe, ' %')}" for score in self.scores
+        }
         probes = list(dict.fromkeys(score.probe for score in self.scores))
         table = [["features", *(_TITLES.get(probe, probe) for probe in probes)]]
         for name in dict.fromkeys(score.features for score in self.scores):
