@@ -1,4 +1,4 @@
-"""The demonstration: the whole way from unlabelled images to files, on the bundled Fashion-MNIST subset."""
+"""The demonstrations: the whole way from unlabelled images, or from raw text, to files, without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -34,3 +34,21 @@ def run_demo(out: Path, *, minutes: float, console: Console) -> None:
         highlight=False,
         markup=False,
     )
+
+
+_TEXT = "sample:python"
+_BEGINNING = "def "
+
+
+def run_text_demo(out: Path, *, minutes: float, console: Console) -> None:
+    """Learn the standard library's source as text under ``out``: pretrain, complete, export, and how to use it."""
+    exported = out / "transformers"
+    console.print(f"GPT on {_TEXT}, {minutes:g} minutes\n", highlight=False)
+    run = api.pretrain(_TEXT, method="gpt", minutes=minutes, out=out / "text", overwrite=True, console=console)
+    export = run.export("transformers", exported)
+    console.print(f"\n{_BEGINNING!r} goes on, drawn at temperature 0.5:\n", highlight=False)
+    console.print(api.complete(run.folder, _BEGINNING, tokens=60, temperature=0.5), highlight=False, markup=False)
+    console.print(f"\nrun folder           {run.folder}", highlight=False)
+    console.print(f"transformers export  {export.path}  (reloaded, max |difference| {export.max_abs_difference:.1e})\n")
+    console.print("use it:\n", highlight=False)
+    console.print(f"  selfstudy complete {run.folder} 'import '", highlight=False, markup=False)

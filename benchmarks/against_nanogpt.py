@@ -1,0 +1,212 @@
+"""Tiny Shakespeare beside nanoGPT: equal settings and equal minutes, every validation character foretold once.
+
+nanoGPT is run as it is, from a checkout of its repository, with the CPU command of its README::
+
+    git clone https://github.com/karpathy/nanoGPT
+    python benchmarks/against_nanogpt.py input.txt --nanogpt nanoGPT --out benchmarks/results/nanogpt
+
+``input.txt`` is the 1,115,394 characters of tiny Shakespeare; nanoGPT learns from the first nine tenths, and so do we. Its
+seed is written in its code, so every seed runs a copy with that line changed. A run has one JSON file in ``--out``; what is
+recorded is not run again. Nothing else should use the machine's cores meanwhile.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import records
+import torch
+import torch.nn.functional as F
+from records import Record, Task
+from rich.console import Console
+from torch import Tensor
+
+import selfstudy
+
+BLOCK, BATCH, STEPS = 64, 12, 2000
+# The CPU command of nanoGPT's README.
+COMMAND = (
+    "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1"
+    f" --block_size={BLOCK} --batch_size={BATCH} --n_layer=4 --n_head=4 --n_embd=128 --dropout=0.0"
+)
+EQUAL = {
+    "encoder": "gpt2-tiny",
+    "batch_size": BATCH,
+    "context": BLOCK,
+    "tokenizer": "char",
+    "set": {
+        "encoder.depth": 4,
+        "encoder.heads": 4,
+        "method.across_documents": True,
+        "optimizer.lr": 2e-3,
+        "optimizer.final_lr": 0.05,
+    },
+}
+"""The same network, batch and context as nanoGPT's; the learning rate is ours."""
+
+
+def tasks(options: argparse.Namespace) -> list[Task]:
+    """Equal settings with every seed, then equal minutes; each of nanoGPT's runs right before ours."""
+    found = []
+    for kind in ("equal-settings", "equal-minutes"):
+        for seed in options.seeds:
+            for side in ("nanogpt", "selfstudy"):
+                facts = {"kind": kind, "side": side, "seed": seed, "minutes": options.minutes}
+                found.append(Task(f"{kind}-{side}-seed{seed}", facts, str(options.text)))
+    return found
+
+
+def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> None:
+    """Train one side and foretell all validation characters."""
+    text = Path(task.folder).read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
+        run = _nanogpt if task.facts["side"] == "nanogpt" else _selfstudy
+        record |= run(text, task.facts, Path(scratch), nanogpt, console)
+
+
+def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
+    """nanoGPT's own program in a copy of its folder."""
+    folder = scratch / "nanoGPT"
+    shutil.copytree(nanogpt, folder, ignore=shutil.ignore_patterns(".git"))
+    train = (folder / "train.py").read_text(encoding="utf-8")
+    assert "torch.manual_seed(1337 + seed_offset)" in train
+    (folder / "train.py").write_text(train.replace("1337 + seed_offset", f"{1337 + facts['seed']} + seed_offset"))
+    data = folder / "data" / "shakespeare_char"
+    (data / "input.txt").write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, "prepare.py"], cwd=data, check=True, capture_output=True)
+    steps = STEPS
+    if facts["kind"] == "equal-minutes":  # as many steps as fit, by the speed of a short run, its schedule ending with them
+        seconds, _ = _train_nanogpt(folder, 200)
+        steps = int(200 * facts["minutes"] * 60 / seconds) // 250 * 250  # it evaluates and saves every 250
+    seconds, log = _train_nanogpt(folder, steps)
+    console.print(f"nanoGPT  {steps} steps in {seconds:.0f} s", highlight=False)
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "tokens_per_second": steps * BATCH * BLOCK / seconds,
+        "nats_per_character": _of_nanogpt(folder, text),
+        "last_line": log[-1],
+    }
+
+
+def _train_nanogpt(folder: Path, steps: int) -> tuple[float, list[str]]:
+    """Seconds between its first and its last step, its evaluations included, and what it printed."""
+    lengths = f"--max_iters={steps} --lr_decay_iters={steps}"
+    command = [sys.executable, "-u", "train.py", *COMMAND.split(), *lengths.split(), "--always_save_checkpoint=True"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    began, lines = None, []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if line.startswith("iter 0:"):
+            began = time.perf_counter()
+    if process.wait() or began is None:
+        raise RuntimeError("\n".join(lines[-5:]))
+    return time.perf_counter() - began, lines
+
+
+def _of_nanogpt(folder: Path, text: str) -> float:
+    """The loss of its last checkpoint on every validation character but the first."""
+    sys.path.insert(0, str(folder))
+    try:
+        from model import GPT, GPTConfig  # type: ignore[import-not-found]  # nanoGPT's
+    finally:
+        sys.path.pop(0)
+    saved = torch.load(folder / "out-shakespeare-char" / "ckpt.pt", map_location="cpu", weights_only=False)
+    model = GPT(GPTConfig(**saved["model_args"]))
+    model.load_state_dict(saved["model"])
+    model.eval()
+    characters = sorted(set(text))
+    number = {character: i for i, character in enumerate(characters)}
+    ids = torch.tensor([number[character] for character in text[int(len(text) * 0.9) :]])
+
+    def logits(rows: Tensor) -> Tensor:
+        return model(rows, rows)[0]  # with targets, it gives the logits of all positions
+
+    return nats(logits, ids)
+
+
+def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
+    """Our own command, on the same text."""
+    (scratch / "input.txt").write_text(text, encoding="utf-8")
+    given: dict[str, Any] = {"minutes": facts["minutes"]} if facts["kind"] == "equal-minutes" else EQUAL | {"steps": STEPS}
+    settings = given.get("set", {}) | {"data.cache": str(scratch / "cache"), "data.held_out": 0.1}
+    out, arguments = scratch / "run", given | {"seed": facts["seed"], "set": settings}
+    run = selfstudy.pretrain(scratch / "input.txt", method="gpt", out=out, console=console, **arguments)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    held_out = json.loads((out / "evaluations.jsonl").read_text().splitlines()[-1])
+    validation = text[int(len(text) * 0.9) :]
+    found = {
+        "steps": lines[-1]["step"],
+        "seconds": lines[-1]["time"] - lines[0]["time"],
+        "tokens_per_second": sorted(line["tokens_per_second"] for line in lines)[len(lines) // 2],
+        "nats_per_character": held_out["nats_per_token"] * held_out["tokens"] / len(validation),
+    }
+    if facts["kind"] == "equal-settings":
+        encoder = run.encoder
+        ids = torch.tensor(encoder.tokenizer.encode(validation, add_special_tokens=False).ids)
+        assert len(ids) == len(validation)
+        found["nats_per_character"] = nats(lambda rows: encoder.encoder.logits(encoder.encoder.states(rows)), ids)
+    return found
+
+
+def nats(logits: Callable[[Tensor], Tensor], ids: Tensor) -> float:
+    """Mean loss of every id (N,) but the first, from at most ``BLOCK`` ids before it, in rows one after the other."""
+    total, whole = 0.0, (len(ids) - 1) // BLOCK * BLOCK
+    rows = list(ids[:whole].view(-1, BLOCK).split(64)) + [ids[whole:-1][None]]
+    answers = list(ids[1 : whole + 1].view(-1, BLOCK).split(64)) + [ids[whole + 1 :][None]]
+    with torch.inference_mode():
+        for given, wanted in zip(rows, answers, strict=True):
+            if given.numel():
+                total += float(F.cross_entropy(logits(given).flatten(0, 1).double(), wanted.flatten(), reduction="sum"))
+    return total / (len(ids) - 1)
+
+
+def table(found: list[Record]) -> str:
+    """A Markdown row for each kind and side."""
+    rows = []
+    for (kind, side), group in records.grouped(found, lambda r: (r["kind"], r["side"])).items():
+        losses = [record["nats_per_character"] for record in group if "nats_per_character" in record]
+        rows.append(
+            {
+                "kind": kind,
+                "side": side,
+                "seeds": ", ".join(str(record["seed"]) for record in group),
+                "nats per character": records.mean_sd(losses, digits=3),
+                "bits": records.mean_sd([loss / math.log(2) for loss in losses], digits=3),
+                "steps": records.middle(group, "steps"),
+                "tokens/s": records.middle(group, "tokens_per_second"),
+            }
+        )
+    return f"{records.markdown(rows)}\n\n{records.fine_print(found)}" if rows else "no records"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path, help="tiny Shakespeare, all of it in one file")
+    parser.add_argument("--nanogpt", type=Path, required=True, help="checkout of nanoGPT")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
+    options = parser.parse_args(arguments)
+    if not options.table:
+        console = Console(highlight=False)
+        records.run_all(
+            tasks(options),
+            options.out,
+            lambda task, record: measure(task, record, nanogpt=options.nanogpt.resolve(), console=console),
+        )
+    print(table(records.load(options.out)))
+
+
+if __name__ == "__main__":
+    main()

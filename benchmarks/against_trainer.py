@@ -1,0 +1,183 @@
+"""Masked language modelling beside transformers' Trainer with its own collator: tokens per second, and loss at equal minutes.
+
+The same corpus, tokenizer, network, context and batch; the Trainer with its defaults and, to be fair to it, with our learning
+rate too. All sides are scored by one evaluator on one stored mask set. It needs ``accelerate`` (see README.md here)::
+
+    python benchmarks/against_trainer.py CORPUS --out benchmarks/results/trainer
+
+A run has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the machine's cores meanwhile.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import records
+import torch
+from records import Record, Task
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from selfstudy import config as cfg
+from selfstudy.data.token_rows import TokenRows
+from selfstudy.encoders.text import TextEncoder
+from selfstudy.held_out import measure_held_out
+from selfstudy.pretraining import pretrain
+from selfstudy.resolve import configured
+from selfstudy.run_folder import RunFolder
+from selfstudy.text_work import TextWork
+
+SIDES = ("trainer", "trainer, our rate", "selfstudy")
+
+
+def settings_of(facts: Record, folder: str, scratch: Path) -> dict[str, Any]:
+    """Our configuration of a run, from which the other sides take corpus, network and batch."""
+    return {
+        "data": {"path": folder, "cache": str(scratch / "cache"), "context": facts["context"]},
+        "method": {"name": "bert"},
+        "encoder": {"name": facts["encoder"]},
+        "train": {"duration": f"{facts['minutes']} minutes", "seed": facts["seed"], "batch_size": facts["batch_size"]},
+    }
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    """Our own rows, one at a time, as the Trainer wants them; its collator masks them."""
+
+    def __init__(self, rows: TokenRows) -> None:
+        self._rows, self._count = rows, len(rows.cuts)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, item: int) -> dict[str, Tensor]:
+        start, length = self._rows.cuts.span(0, item)
+        return {"input_ids": torch.from_numpy(self._rows.stream.read(start, length))}
+
+
+def measure(task: Task, record: Record, *, console: Console) -> None:
+    """Train one side for the minutes, and score it."""
+    with tempfile.TemporaryDirectory(prefix="selfstudy-") as name:
+        scratch = Path(name)
+        config = configured(settings_of(task.facts, task.folder, scratch))
+        side = _ours if task.facts["side"] == "selfstudy" else _theirs
+        record |= side(config, task, scratch, console)
+
+
+def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
+    folder = RunFolder(scratch / "run")
+    outcome = pretrain(task.folder, config, folder, resume=False, overwrite=False, console=console)
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    speeds = sorted(line["tokens_per_second"] for line in lines)
+    scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
+    return {"steps": outcome.steps, "tokens_per_second": speeds[len(speeds) // 2], "held_out": scored}
+
+
+def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
+    """transformers' Trainer, stopped by the clock."""
+    import transformers as hf
+    from transformers import PreTrainedTokenizerFast
+
+    work = TextWork(task.folder, config, console)
+    method, resolved = work.build_method()
+    encoder = cast(TextEncoder, method.encoder)
+    special = {f"{name}_token": work.corpus.tokenizer.id_to_token(getattr(encoder.vocabulary, name)) for name in
+               ("pad", "cls", "sep", "mask")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=work.corpus.tokenizer, **special)
+    data, _ = work.batches(resolved.config, work_shard())
+    budget = task.facts["minutes"] * 60
+
+    class Clock(hf.TrainerCallback):
+        """Stops when the time is up."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.began = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_training_stop = time.perf_counter() - self.began >= budget
+
+    rate = {} if task.facts["side"] == "trainer" else {"learning_rate": cfg.settled(resolved.config.optimizer.lr)}
+    arguments = hf.TrainingArguments(
+        output_dir=str(scratch / "trainer"),
+        per_device_train_batch_size=task.facts["batch_size"],
+        num_train_epochs=1000,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=task.facts["seed"],
+        **rate,
+    )
+    collator = hf.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+    clock = Clock()
+    trainer = hf.Trainer(
+        model=encoder.network, args=arguments, train_dataset=Rows(data), data_collator=collator, callbacks=[clock]
+    )
+    trainer.train()
+    seconds, steps = time.perf_counter() - clock.began, trainer.state.global_step
+    folder = RunFolder(scratch / "run")
+    folder.create()
+    measure_held_out(folder, encoder, work.corpus, resolved.config, console)
+    scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
+    tokens = steps * task.facts["batch_size"] * task.facts["context"]
+    return {"steps": steps, "tokens_per_second": tokens / seconds, "held_out": scored}
+
+
+def work_shard() -> Any:
+    """All of the batch, on this process."""
+    from selfstudy.data.loader import Shard
+
+    return Shard()
+
+
+def table(found: list[Record]) -> str:
+    """A Markdown row for each side."""
+    rows = []
+    for (side,), group in records.grouped(found, lambda r: (r["side"],)).items():
+        losses = [record["held_out"]["nats_per_token"] for record in group if "held_out" in record]
+        accuracies = [record["held_out"]["accuracy"] for record in group if "held_out" in record]
+        rows.append(
+            {
+                "side": side,
+                "masked loss, nats": records.mean_sd(losses, digits=3),
+                "masked accuracy %": records.mean_sd(accuracies),
+                "steps": records.middle(group, "steps"),
+                "tokens/s": records.middle(group, "tokens_per_second"),
+            }
+        )
+    return f"{records.markdown(rows)}\n\n{records.fine_print(found)}" if rows else "no records"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--encoder", default="modernbert-mini")
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
+    options = parser.parse_args(arguments)
+    shared = {
+        "encoder": options.encoder,
+        "context": options.context,
+        "batch_size": options.batch_size,
+        "minutes": options.minutes,
+        "seed": options.seed,
+    }
+    tasks = [
+        Task(f"{side.replace(', ', '-').replace(' ', '-')}-seed{options.seed}", {"side": side, **shared}, str(options.corpus))
+        for side in SIDES
+    ]
+    if not options.table:
+        console = Console(highlight=False)
+        records.run_all(tasks, options.out, lambda task, record: measure(task, record, console=console))
+    print(table(records.load(options.out)))
+
+
+if __name__ == "__main__":
+    main()
