@@ -1,0 +1,102 @@
+"""What in-domain pretraining from nothing gives to frozen probes: bert, then simcse from it, on texts without labels.
+
+The folder holds a sub-folder for each data set with ``train.tsv`` and ``test.tsv``, ``label TAB text``; all train texts
+together, and whatever else is in ``--more``, are the corpus. Labels are read by the probes alone::
+
+    python benchmarks/text_probes.py TEXTS --more REVIEWS --out benchmarks/results/text_probes
+
+Every stage has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores meanwhile.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import records
+from records import PRETRAINED, UNTRAINED, Record, Task
+from rich.console import Console
+
+import selfstudy
+
+
+def corpus(folder: Path, more: list[Path], target: Path) -> Path:
+    """All texts to learn from, as copies in one folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in [*sorted(folder.glob("*/train.tsv")), *more]:
+        shutil.copyfile(file, target / f"{file.parent.name}-{file.name}")
+    return target
+
+
+def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float], console: Console) -> None:
+    """Train one stage, and probe it on every data set."""
+    method, begin = task.facts["method"], task.facts["begin"]
+    given = {"set": {"data.cache": str(work / "cache"), "data.documents": "record"}, "minutes": minutes[method]}
+    if begin:
+        given["encoder"] = str(work / begin / "encoder")
+        given["tokenizer"] = str(work / begin / "encoder" / "tokenizer.json")
+    out = work / task.name
+    run = selfstudy.pretrain(
+        work / "corpus", method=method, out=out, overwrite=out.exists(), seed=task.facts["seed"], console=console, **given
+    )
+    record["scores"] = [
+        {"data": data.name, **score._asdict()}
+        for data in sorted(Path(task.folder).iterdir())
+        for score in run.evaluate(data / "train.tsv", test=data / "test.tsv")
+    ]
+
+
+def table(found: list[Record]) -> str:
+    """A Markdown row for each stage and data set, by the linear probe."""
+    rows = []
+    for record in found:
+        for data in dict.fromkeys(score["data"] for score in record.get("scores", [])):
+            linear = {
+                score["features"]: score["accuracy"]
+                for score in record["scores"]
+                if score["data"] == data and score["probe"] == "linear"
+            }
+            bags = next(value for name, value in linear.items() if name not in (PRETRAINED, UNTRAINED))
+            rows.append(
+                {
+                    "stage": record["method"],
+                    "data": data,
+                    "TF-IDF": f"{bags:.1f}",
+                    "untrained": f"{linear[UNTRAINED]:.1f}",
+                    "pretrained": f"{linear[PRETRAINED]:.1f}",
+                    "gain": f"{linear[PRETRAINED] - linear[UNTRAINED]:+.1f}",
+                }
+            )
+    return f"{records.markdown(rows)}\n\n{records.fine_print(found)}" if rows else "no records"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more tables of text to learn from")
+    parser.add_argument("--work", type=Path, required=True, help="folder for corpus and runs, which is kept")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--bert-minutes", type=float, default=14)
+    parser.add_argument("--simcse-minutes", type=float, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
+    options = parser.parse_args(arguments)
+    minutes = {"bert": options.bert_minutes, "simcse": options.simcse_minutes}
+    first = f"bert-seed{options.seed}"
+    facts = {"seed": options.seed, "minutes": minutes}
+    tasks = [
+        Task(first, {"method": "bert", "begin": "", **facts}, str(options.texts)),
+        Task(f"simcse-seed{options.seed}", {"method": "simcse", "begin": first, **facts}, str(options.texts)),
+    ]
+    if not options.table:
+        corpus(options.texts, options.more, options.work / "corpus")
+        console = Console(highlight=False)
+        records.run_all(
+            tasks,
+            options.out,
+            lambda task, record: measure(task, record, work=options.work, minutes=minutes, console=console),
+        )
+    print(table(records.load(options.out)))
+
+
+if __name__ == "__main__":
+    main()
