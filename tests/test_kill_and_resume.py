@@ -30,8 +30,9 @@ SETTINGS = {
 THOROUGH = ["simclr", "moco", "barlow_twins", "dino"]  # no state, a queue, gathered statistics, a centre
 BRIEFLY = ["swav", "nnclr", "ibot", "data2vec"]  # prototypes, neighbours, masks and two centres, block targets
 TEXT = ["bert", "gpt", "simcse"]
-CASES = [*((m, 0, 20) for m in THOROUGH), *((m, 2, 5) for m in THOROUGH), *((m, 0, 2) for m in BRIEFLY)]
-CASES += [(m, 0, 5 * int(os.environ.get("SELFSTUDY_TEXT_KILLS", "1"))) for m in TEXT]  # 4 for the 20 of docs/log.md
+TIMES = int(os.environ.get("SELFSTUDY_KILLS", "1"))  # 2 for the 20 kills of each that docs/log.md tells of
+CASES = [*((m, 0, 10 * TIMES) for m in [*THOROUGH, *TEXT]), *((m, 2, 5) for m in THOROUGH)]
+CASES += [(m, 0, 2) for m in BRIEFLY]
 
 
 @pytest.fixture(scope="module")
