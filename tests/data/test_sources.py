@@ -96,6 +96,14 @@ def test_order_is_that_of_the_bytes_of_relative_paths(folder):
     assert ids == sorted(ids, key=os.fsencode) and set(ids) == set(NAMES)
 
 
+def test_a_folder_of_links_alone_is_told_what_to_do(folder, tmp_path):
+    (tmp_path / "links").mkdir()
+    for number in range(2):
+        (tmp_path / "links" / f"{number}.png").symlink_to(folder / "cats/a.png")
+    with pytest.raises(DataError, match="no files at all, and 2 links, which are not followed\ncopy what they lead to"):
+        open_source(tmp_path / "links")
+
+
 def test_hidden_and_foreign_files_links_and_pipes_are_passed_over(folder):
     (folder / ".hidden.png").write_bytes(b"x")
     (folder / "__MACOSX").mkdir()

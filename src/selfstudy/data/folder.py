@@ -28,9 +28,10 @@ def open_folder(root: Path, *, labels: bool, split: str | None) -> EncodedImages
         DataError: no images, or labels asked for and not laid out.
     """
     what = f"folder {root}"
-    everything = dict(sorted(_walk(root, root), key=lambda item: os.fsencode(item[0])))
+    links: list[str] = []
+    everything = dict(sorted(_walk(root, root, links), key=lambda item: os.fsencode(item[0])))
     images = [name for name in everything if is_image_name(name)]
-    require_images(images, everything, what)
+    require_images(images, everything, what, links=len(links))
     names, prefix = choose_split(images, split, what)
     paths = [str(root / name) for name in names]
     return EncodedImages(
@@ -43,15 +44,17 @@ def open_folder(root: Path, *, labels: bool, split: str | None) -> EncodedImages
     )
 
 
-def _walk(root: Path, folder: Path) -> Iterator[tuple[str, int]]:
-    """(relative path with /, bytes) of every regular file."""
+def _walk(root: Path, folder: Path, links: list[str]) -> Iterator[tuple[str, int]]:
+    """(relative path with /, bytes) of every regular file; what is a link is added to ``links`` instead."""
     try:
         entries = list(os.scandir(folder))
     except PermissionError:
         return
     for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
+        if entry.is_symlink():
+            links.append(entry.path)
+        elif entry.is_dir(follow_symlinks=False):
             if not entry.name.startswith("."):
-                yield from _walk(root, Path(entry.path))
+                yield from _walk(root, Path(entry.path), links)
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False).st_size

@@ -114,8 +114,8 @@ def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
     return classes
 
 
-def require_images(found: Sequence[str], others: Iterable[str], what: str) -> None:
-    """Stop when there is nothing to learn from, saying what was there instead.
+def require_images(found: Sequence[str], others: Iterable[str], what: str, *, links: int = 0) -> None:
+    """Stop when there is nothing to learn from, saying what was there instead, links that were passed over included.
 
     Raises:
         DataError: no image among the files.
@@ -124,4 +124,9 @@ def require_images(found: Sequence[str], others: Iterable[str], what: str) -> No
         return
     seen = Counter(os.path.splitext(name)[1].lower() or "(none)" for name in others)
     text = ", ".join(f"{extension} {count}" for extension, count in seen.most_common(8)) or "no files at all"
+    if links:
+        raise DataError(
+            f"no images in {what}: {text}, and {links} links, which are not followed\n"
+            "copy what they lead to, or list those paths in a .txt file and give that"
+        )
     raise DataError(f"no images in {what}: {text}\nread are {', '.join(sorted(EXTENSIONS))}")
