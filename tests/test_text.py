@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 import selfstudy
 from selfstudy.cli import app
 from selfstudy.errors import FileRefusedError, UsageError
+from selfstudy.text_work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
 WORDS = ["red", "green", "blue", "round", "square", "large", "small", "ball", "box", "cup"]
@@ -211,3 +214,21 @@ def test_the_command_line_says_the_same(runs):
     assert result.exit_code == 0 and result.output.count("%") == 5
     command = ["complete", str(runs["gpt"].folder), "red", "--tokens", "4"]
     assert CliRunner().invoke(app, command, catch_exceptions=False).output.startswith("red")
+
+
+def test_a_second_process_waits_for_a_corpus_that_is_being_tokenised(tmp_path):
+    order, inside = [], threading.Event()
+
+    def first():
+        with patient_lock(tmp_path):
+            inside.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with patient_lock(tmp_path):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]

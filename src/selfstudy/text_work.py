@@ -1,7 +1,9 @@
 """Pretraining on text: the corpus, the encoder and the rows that :mod:`selfstudy.pretraining` puts together."""
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from selfstudy.data.tokenizer import require, starts_word
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
+from selfstudy.errors import RunFolderError
 from selfstudy.held_out import measure_held_out
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -29,6 +32,7 @@ from selfstudy.views.spec import Spec
 from selfstudy.work import initial_seed
 
 _TRIAL_ROWS = 16
+_PATIENCE_SECONDS = 0.5
 
 
 class TextWork:
@@ -111,9 +115,22 @@ class TextWork:
             measure_held_out(folder, encoder, self.corpus, config, console)
 
 
+@contextmanager
+def patient_lock(folder: Path) -> Iterator[None]:
+    """A lock on a tokenised corpus; whoever else wants it waits, be it another run or a process of the same one."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(run_lock(folder))
+                break
+            except RunFolderError:
+                time.sleep(_PATIENCE_SECONDS)
+        yield
+
+
 def open_text(data: Any, config: cfg.TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
     """The tokenised corpus of a configuration."""
-    return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=run_lock, console=console)
+    return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=patient_lock, console=console)
 
 
 def cache_folder(config: cfg.TextDataConfig) -> Path:
