@@ -13,13 +13,17 @@ from selfstudy.evaluate.held_out import causal_figures, masked_figures
 from selfstudy.evaluate.language import LanguageFigures, load_mask_set, mask_set, save_mask_set, stream_digest
 from selfstudy.run_folder import RunFolder
 
+_SHORTEST = 16  # tokens
 _RATE, _SEED = 0.15, 0  # the share by which masked models are compared, however many tokens they hid in training
 
 
 def measure_held_out(
     folder: RunFolder, encoder: TextEncoder, corpus: Corpus, config: RunConfig, console: Console
-) -> LanguageFigures:
-    """The figures, printed and added to the run's evaluations."""
+) -> LanguageFigures | None:
+    """The figures, printed and added to the run's evaluations; None where too little was held out to measure."""
+    if len(corpus.store.held_out) < _SHORTEST:
+        console.print(f"held out {len(corpus.store.held_out)} tokens are too few to measure anything", highlight=False)
+        return None
     encoder.eval()
     device = next(encoder.parameters()).device
     context, stream = config.data.size[1], corpus.store.held_out
