@@ -88,12 +88,12 @@ def _task(options: argparse.Namespace, method: str, side: str, seed: int) -> Tas
     return Task(f"{method}-{who}-seed{seed}", facts, ours.folder)
 
 
-def measure(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
+def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
     """Train one side and evaluate it."""
     began = time.perf_counter()
     keep_freed_memory()  # a setting of the whole process: it would stay on for lightly anyway, and makes it faster
     if task.facts["side"] == OURS:
-        methods.measure(task, record, runs=runs, keep=keep, console=console)
+        methods.measure(task, record, out=out, runs=runs, keep=keep, console=console)
     else:
         _measure_peer(task, record, runs=runs, keep=keep, console=console)
     record["seconds"] = round(time.perf_counter() - began, 1)

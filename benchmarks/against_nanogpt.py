@@ -5,9 +5,9 @@ nanoGPT is run as it is, from a checkout of its repository, with the CPU command
     git clone https://github.com/karpathy/nanoGPT
     python benchmarks/against_nanogpt.py input.txt --nanogpt nanoGPT --out benchmarks/results/nanogpt
 
-``input.txt`` is the 1,115,394 characters of tiny Shakespeare; nanoGPT learns from the first nine tenths, and so do we. Its
-seed is written in its code, so every seed runs a copy with that line changed. A run has one JSON file in ``--out``; what is
-recorded is not run again. Nothing else should use the machine's cores meanwhile.
+``input.txt`` is the 1,115,394 characters of tiny Shakespeare; nanoGPT learns from the first nine tenths, and so do we.
+Its seed is written in its code, so every seed runs a copy with that line changed. A run has one JSON file in ``--out``;
+what is recorded is not run again. Nothing else should use the machine's cores meanwhile.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Co
     (data / "input.txt").write_text(text, encoding="utf-8")
     subprocess.run([sys.executable, "prepare.py"], cwd=data, check=True, capture_output=True)
     steps = STEPS
-    if facts["kind"] == "equal-minutes":  # as many steps as fit, by the speed of a short run, its schedule ending with them
+    if facts["kind"] == "equal-minutes":  # as many steps as fit, by the speed of a few
         seconds, _ = _train_nanogpt(folder, 200)
         steps = int(200 * facts["minutes"] * 60 / seconds) // 250 * 250  # it evaluates and saves every 250
     seconds, log = _train_nanogpt(folder, steps)
@@ -137,7 +137,8 @@ def _of_nanogpt(folder: Path, text: str) -> float:
 def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
     """Our own command, on the same text."""
     (scratch / "input.txt").write_text(text, encoding="utf-8")
-    given: dict[str, Any] = {"minutes": facts["minutes"]} if facts["kind"] == "equal-minutes" else EQUAL | {"steps": STEPS}
+    in_minutes = facts["kind"] == "equal-minutes"
+    given: dict[str, Any] = {"minutes": facts["minutes"]} if in_minutes else EQUAL | {"steps": STEPS}
     settings = given.get("set", {}) | {"data.cache": str(scratch / "cache"), "data.held_out": 0.1}
     out, arguments = scratch / "run", given | {"seed": facts["seed"], "set": settings}
     run = selfstudy.pretrain(scratch / "input.txt", method="gpt", out=out, console=console, **arguments)

@@ -1,11 +1,11 @@
-"""Masked language modelling beside transformers' Trainer with its own collator: tokens per second, and loss at equal minutes.
+"""Masked language modelling beside transformers' Trainer with its own collator: speed, and loss at equal minutes.
 
-The same corpus, tokenizer, network, context and batch; the Trainer with its defaults and, to be fair to it, with our learning
-rate too. All sides are scored by one evaluator on one stored mask set. It needs ``accelerate`` (see README.md here)::
+The same corpus, tokenizer, network, context and batch; the Trainer with its defaults and, to be fair to it, with our
+learning rate too. All sides are scored by one evaluator on one stored mask set. It needs ``accelerate``::
 
     python benchmarks/against_trainer.py CORPUS --out benchmarks/results/trainer
 
-A run has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the machine's cores meanwhile.
+A run has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores meanwhile.
 """
 
 import argparse
@@ -77,15 +77,17 @@ def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) ->
 
 
 def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
-    """transformers' Trainer, stopped by the clock."""
+    """Transformers' Trainer, stopped by the clock."""
     import transformers as hf
     from transformers import PreTrainedTokenizerFast
 
     work = TextWork(task.folder, config, console)
     method, resolved = work.build_method()
     encoder = cast(TextEncoder, method.encoder)
-    special = {f"{name}_token": work.corpus.tokenizer.id_to_token(getattr(encoder.vocabulary, name)) for name in
-               ("pad", "cls", "sep", "mask")}
+    special = {
+        f"{name}_token": work.corpus.tokenizer.id_to_token(getattr(encoder.vocabulary, name))
+        for name in ("pad", "cls", "sep", "mask")
+    }
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=work.corpus.tokenizer, **special)
     data, _ = work.batches(resolved.config, work_shard())
     budget = task.facts["minutes"] * 60
@@ -170,7 +172,11 @@ def main(arguments: list[str] | None = None) -> None:
         "seed": options.seed,
     }
     tasks = [
-        Task(f"{side.replace(', ', '-').replace(' ', '-')}-seed{options.seed}", {"side": side, **shared}, str(options.corpus))
+        Task(
+            f"{side.replace(', ', '-').replace(' ', '-')}-seed{options.seed}",
+            {"side": side, **shared},
+            str(options.corpus),
+        )
         for side in SIDES
     ]
     if not options.table:

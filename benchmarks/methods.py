@@ -91,10 +91,10 @@ def task(data: str, folder: str, method: str, encoder: str | None, seed: int, la
 
 
 def known_scores(found: list[Record], data: str, settings: Record) -> list[Score]:
-    """What earlier records say of raw pixels on the same data, and of the same encoder untrained: the same every time."""
+    """What earlier records say of raw pixels on the same data, and of the same encoder untrained."""
     pixels: list[Score] = []
     untrained: list[Score] = []
-    for record in (record for record in found if record["data"] == data):
+    for record in (record for record in found if record.get("data") == data):
         scores = [Score(**score) for score in record.get("scores", [])]
         pixels = pixels or [score for score in scores if score.features not in (PRETRAINED, UNTRAINED)]
         if _first_encoder(record.get("settings")) == _first_encoder(settings):

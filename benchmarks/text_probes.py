@@ -5,7 +5,7 @@ together, and whatever else is in ``--more``, are the corpus. Labels are read by
 
     python benchmarks/text_probes.py TEXTS --more REVIEWS --out benchmarks/results/text_probes
 
-Every stage has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores meanwhile.
+Every stage has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores.
 """
 
 import argparse
@@ -36,7 +36,13 @@ def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float]
         given["tokenizer"] = str(work / begin / "encoder" / "tokenizer.json")
     out = work / task.name
     run = selfstudy.pretrain(
-        work / "corpus", method=method, out=out, overwrite=out.exists(), seed=task.facts["seed"], console=console, **given
+        work / "corpus",
+        method=method,
+        out=out,
+        overwrite=out.exists(),
+        seed=task.facts["seed"],
+        console=console,
+        **given,
     )
     record["scores"] = [
         {"data": data.name, **score._asdict()}

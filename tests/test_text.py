@@ -77,9 +77,9 @@ def test_the_held_out_text_is_measured(runs, method):
     assert line["perplexity"] == pytest.approx(np.exp(line["nats_per_token"]))
 
 
-def test_the_second_run_finds_the_tokens_of_the_first(runs, cache):
-    """bert and gpt cut their documents alike; simcse does too, the files being documents either way."""
-    assert len([folder for folder in cache.iterdir() if (folder / "tokens" / "manifest.json").is_file()]) == 1
+def test_all_runs_on_a_corpus_share_its_tokens(runs):
+    prints = {json.loads((run.folder / "environment.json").read_text())["data_fingerprint"] for run in runs.values()}
+    assert len(prints) == 1
 
 
 def test_probes_stand_beside_tf_idf_and_the_untrained_encoder(runs, reviews):

@@ -28,7 +28,6 @@ from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
-from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
 _TEXT_EXPORTS = {"transformers": export_transformers}
@@ -77,16 +76,16 @@ def pretrain(
     """A finished run: an encoder trained on images or text without labels, in a run folder.
 
     Args:
-        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``; for text
-            a file, a folder of them, ``sample:python`` or a list of texts.
+        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``; for
+            text a file, a folder of them, ``sample:python`` or a list of texts.
         out: the run folder; ``runs/<data>-<method>`` when left out.
         config: a YAML file or nested mapping of settings; the arguments here come on top of it.
         resume: continue the run in ``out``.
         overwrite: move a run in ``out`` aside first.
         console: where progress is printed; nowhere when left out.
         settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``views``, for text ``tokenizer``, ``context`` and
-            ``held_out``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``, ``batch_size``, ``precision``, ``device``, ``workers``, ``seed``, or
-            ``set={"method.temperature": 0.2}``.
+            ``held_out``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``, ``batch_size``, ``precision``,
+            ``device``, ``workers``, ``seed``, or ``set={"method.temperature": 0.2}``.
 
     Raises:
         SelfstudyError: the subclass names the kind of trouble, the message what to do.
@@ -136,6 +135,11 @@ def evaluate(
     """
     folder = RunFolder.existing(run)
     text, out = is_text(folder.path), console or _QUIET
+    if text:
+        from selfstudy.text_evaluation import (
+            evaluate_pairs,
+            evaluate_text_run,
+        )  # scikit-learn's text half is slow to load
     if text and list(probe) == [STS]:
         results = evaluate_pairs(folder, data, console=out)
     else:

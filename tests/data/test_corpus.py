@@ -19,9 +19,7 @@ def unlocked(folder):
 
 def _open(data, cache, *, pieces=False, console=None, **settings):
     config = TextDataConfig(path=str(data), **{"tokenizer": "char", **settings})
-    return open_corpus(
-        data, config, pieces=pieces, cache=cache, lock=unlocked, console=console or Console(quiet=True)
-    )
+    return open_corpus(data, config, pieces=pieces, cache=cache, lock=unlocked, console=console or Console(quiet=True))
 
 
 def _text_of(corpus, stream):

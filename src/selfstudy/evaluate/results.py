@@ -50,7 +50,8 @@ class Results:
     def __str__(self) -> str:
         """Features down, probes across, then each protocol once."""
         cells = {
-            (score.features, score.probe): f"{score.accuracy:.1f}{_UNITS.get(score.probe, ' %')}" for score in self.scores
+            (score.features, score.probe): f"{score.accuracy:.1f}{_UNITS.get(score.probe, ' %')}"
+            for score in self.scores
         }
         probes = list(dict.fromkeys(score.probe for score in self.scores))
         table = [["features", *(_TITLES.get(probe, probe) for probe in probes)]]

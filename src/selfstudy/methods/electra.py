@@ -1,9 +1,9 @@
 """ELECTRA: which tokens of a row did another network put there? (Clark et al. 2020).
 
-Paper: ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, arXiv:2003.10555, section 2. A small
-generator learns to tell hidden tokens, as in BERT; what it guesses, drawn and not the best, takes their place; the encoder
-says of every token whether it is the original, :func:`replaced_loss`. So it learns from all tokens where BERT learns from
-the hidden ones, which is why it needs fewer steps.
+Paper: ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, arXiv:2003.10555, section 2. A
+small generator learns to tell hidden tokens, as in BERT; what it guesses, drawn and not the best, takes their place;
+the encoder says of every token whether it is the original, :func:`replaced_loss`. So it learns from all tokens where
+BERT learns from the hidden ones, which is why it needs fewer steps.
 
 Differences from the authors' code:
 
@@ -56,7 +56,9 @@ class ELECTRA(Method):
 
         mask_rate: float = Field(0.15, gt=0, lt=1, description="share of a row that the generator fills in")
         weight: float = Field(50.0, gt=0, description="lambda, of the encoder's own loss")
-        generator_share: int = Field(4, ge=1, description="the generator is so many times narrower; 3 or 4 at base size")
+        generator_share: int = Field(
+            4, ge=1, description="the generator is so many times narrower; 3 or 4 at base size"
+        )
 
     config: Config
     encoder: Any  # a module and a LanguageEncoder
@@ -65,7 +67,9 @@ class ELECTRA(Method):
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         if self.encoder.causal:
-            raise UsageError("ELECTRA cannot train an encoder that sees what came before\nuse --encoder modernbert-mini")
+            raise UsageError(
+                "ELECTRA cannot train an encoder that sees what came before\nuse --encoder modernbert-mini"
+            )
         size, *special = self.encoder.vocabulary
         ordinary = ordinary_tokens(size, special)
         self.register_buffer("special", torch.ones(size, dtype=torch.bool).scatter(0, ordinary, False), False)
@@ -77,7 +81,7 @@ class ELECTRA(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Full rows between the class token and the separator; draws of which tokens, and of the generator's guesses."""
+        """Full rows between the class token and the separator; draws of which tokens, and of the guesses."""
         return [Tokens(size[1], wrapped=True), Draws(2 * size[1])]
 
     @staticmethod
