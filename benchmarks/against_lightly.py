@@ -273,7 +273,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(table(records.load(options.out)))
         return
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
-        how = partial(measure, runs=options.runs or Path(scratch), keep=options.keep, console=Console(highlight=False))
+        how = partial(
+            measure,
+            out=options.out,
+            runs=options.runs or Path(scratch),
+            keep=options.keep,
+            console=Console(highlight=False),
+        )
         failures = records.run_all(tasks(options), options.out, how)
     print(f"all runs are recorded in {options.out}; {failures} failed just now")
 

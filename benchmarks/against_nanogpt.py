@@ -73,7 +73,7 @@ def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> N
 
 
 def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
-    """nanoGPT's own program in a copy of its folder."""
+    """NanoGPT's own program in a copy of its folder."""
     folder = scratch / "nanoGPT"
     shutil.copytree(nanogpt, folder, ignore=shutil.ignore_patterns(".git"))
     train = (folder / "train.py").read_text(encoding="utf-8")
