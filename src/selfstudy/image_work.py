@@ -15,6 +15,7 @@ from selfstudy.data.loader import Shard, TrainingData, render
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
+from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
 from selfstudy.errors import DataError
@@ -74,6 +75,8 @@ def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
     if train.precision == "auto":
         precision, reasons["train.precision"] = _measured_precision(encoder, config)
         train = train.model_copy(update={"precision": precision})
+    if train.precision == "bf16" and train.device == "cpu":
+        spell_out_attention(method)
     changed_parts = {"encoder": chosen, "train": train}
     return method, resolved._replace(config=config.model_copy(update=changed_parts), reasons=reasons)
 
@@ -81,7 +84,8 @@ def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
 def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
     """What trains this encoder faster here, tried on noise."""
     count = min(_TRIAL_IMAGES, cfg.settled(config.train.batch_size))
-    return faster_precision(encoder, torch.rand(count, cfg.settled(config.data.channels), *config.data.size))
+    images = torch.rand(count, cfg.settled(config.data.channels), *config.data.size)
+    return faster_precision(encoder, images, prepare=spell_out_attention)
 
 
 def encoder_spec(resolved: Resolved) -> EncoderSpec:

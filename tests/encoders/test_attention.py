@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfstudy.encoders.attention import last_attention
+from selfstudy.encoders.attention import last_attention, spell_out_attention
 from selfstudy.encoders.timm import EncoderSpec, build_encoder
 
 
@@ -53,3 +53,16 @@ def test_nothing_is_left_on_the_encoder():
     encoder = _encoder()
     last_attention(encoder, torch.randn(1, 3, 16, 24))
     assert not encoder.network.blocks[-1].attn._forward_pre_hooks
+
+
+def test_spelled_out_attention_gives_the_same_embedding_and_gradients():
+    encoder, images = _encoder(), torch.randn(2, 3, 16, 24)
+    found = []
+    for _ in range(2):
+        encoder.zero_grad()
+        embedding = encoder(images)
+        embedding.square().sum().backward()
+        found.append((embedding.detach(), encoder.network.blocks[0].attn.qkv.weight.grad.clone()))
+        spell_out_attention(encoder)
+    assert not any(block.attn.fused_attn for block in encoder.network.blocks)
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-4)

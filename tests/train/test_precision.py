@@ -39,3 +39,12 @@ def test_the_trial_leaves_encoder_and_random_numbers_as_they_were(monkeypatch):
     assert faster_precision(encoder, IMAGES)[0] in ("fp32", "bf16")
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state) and all(p.grad is None for p in encoder.parameters())
+
+
+def test_only_the_half_precision_copy_is_prepared(monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    encoder, prepared, dtypes = ConvNet(), [], []
+    encoder.register_forward_hook(lambda module, inputs, output: dtypes.append((module in prepared, output.dtype)))
+    faster_precision(encoder, IMAGES, prepare=prepared.append)
+    assert len(prepared) == 1 and encoder not in prepared
+    assert set(dtypes) == {(False, torch.float32), (True, torch.bfloat16)}

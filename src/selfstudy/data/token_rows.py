@@ -58,6 +58,7 @@ class Consecutive:
 
     def __init__(self, tokens: int, length: int, seed: int) -> None:
         self._tokens, self._length, self._seed = tokens, length, seed
+        self._epoch, self._first = -1, 0
 
     def __len__(self) -> int:
         """How many fit wherever the epoch begins; one where there is only one."""
@@ -65,8 +66,14 @@ class Consecutive:
 
     def span(self, epoch: int, row: int) -> tuple[int, int]:
         """The row's place in this epoch."""
-        slack = min(self._length, self._tokens - len(self) * self._length + 1)
-        return row * self._length + int(fold(self._seed, _SHIFT_STREAM, epoch)) % slack, self._length
+        return row * self._length + self._shift(epoch), self._length
+
+    def _shift(self, epoch: int) -> int:
+        """Where an epoch's first row begins."""
+        if epoch != self._epoch:  # a draw costs more than reading a row
+            slack = min(self._length, self._tokens - len(self) * self._length + 1)
+            self._epoch, self._first = epoch, int(fold(self._seed, _SHIFT_STREAM, epoch)) % slack
+        return self._first
 
 
 class Pieces:

@@ -174,9 +174,12 @@ def build_text_encoder(
     """
     if Path(name).is_dir():
         return TextEncoder(_from_directory(Path(name), head=head), vocabulary, pool=pool)
+    from selfstudy.encoders.text_attention import NAME  # transformers takes a second to import
+
     layout, shape = shape_of(name, changes or {})
     config, with_head, without = _classes(layout)
-    network = (with_head if head else without)(config(**_settings(layout, shape, vocabulary, context, dropout)))
+    settings = _settings(layout, shape, vocabulary, context, dropout)
+    network = (with_head if head else without)(config(**settings, attn_implementation=NAME))
     return TextEncoder(network, vocabulary, pool=pool)
 
 
@@ -256,6 +259,8 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
     """The network in a directory that transformers wrote; nothing in it is executed and nothing fetched."""
     import transformers as hf
 
+    from selfstudy.encoders.text_attention import NAME
+
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -265,7 +270,8 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
     auto: Any = hf.AutoModel
     if head:
         auto = hf.AutoModelForCausalLM if config.model_type in CAUSAL else hf.AutoModelForMaskedLM
-    options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
+    options |= {"dtype": torch.float32, "attn_implementation": NAME}
     try:
         if not head and config.model_type in _POOLED:
             options["add_pooling_layer"] = False

@@ -12,7 +12,9 @@ _ROUNDS = 3
 _LONG = 0.5  # seconds; of longer passes one round is enough
 
 
-def faster_precision(encoder: nn.Module, images: Tensor) -> tuple[str, str]:
+def faster_precision(
+    encoder: nn.Module, images: Tensor, *, prepare: Callable[[nn.Module], None] = lambda network: None
+) -> tuple[str, str]:
     """``"fp32"`` or ``"bf16"``, and the reason: forward and backward passes of a copy, timed both ways.
 
     A transformer of small matrices may take twice as long in bfloat16 where a convolutional network takes two thirds.
@@ -20,11 +22,14 @@ def faster_precision(encoder: nn.Module, images: Tensor) -> tuple[str, str]:
     Args:
         encoder: left as it is.
         images: (B, C, H, W) float32, as many as a pass is to have.
+        prepare: changes a network in place as its bfloat16 passes want it.
     """
     if not _multiplies_bf16():
         return "fp32", "this processor has no bfloat16 arithmetic"
     with torch.random.fork_rng(devices=[]):
-        ratio = _ratio(copy.deepcopy(encoder).train().to(memory_format=torch.channels_last), images)
+        single, half = (copy.deepcopy(encoder).train().to(memory_format=torch.channels_last) for _ in range(2))
+        prepare(half)
+        ratio = _ratio(_training_pass(single, images, half=False), _training_pass(half, images, half=True))
     faster = ratio >= _WORTH
     return ("bf16", "tried: faster on this processor") if faster else ("fp32", "tried: bf16 is not faster here")
 
@@ -34,15 +39,14 @@ def _multiplies_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
-def _ratio(encoder: nn.Module, images: Tensor) -> float:
-    """Seconds of a float32 pass over those of a bfloat16 pass, the best of a few of each, taken in turn."""
-    passes = [_training_pass(encoder, images, half) for half in (False, True)]
+def _ratio(*passes: Callable[[], None]) -> float:
+    """Seconds of the first of two passes over those of the second, the best of a few of each, taken in turn."""
     slow = [_seconds(one) for one in passes][0] > _LONG  # and both are warm
     rounds = [[_seconds(one) for one in passes] for _ in range(1 if slow else _ROUNDS)]
-    return min(single for single, _ in rounds) / min(half for _, half in rounds)
+    return min(first for first, _ in rounds) / min(second for _, second in rounds)
 
 
-def _training_pass(encoder: nn.Module, images: Tensor, half: bool) -> Callable[[], None]:
+def _training_pass(encoder: nn.Module, images: Tensor, *, half: bool) -> Callable[[], None]:
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             output = encoder(images)
