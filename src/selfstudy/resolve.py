@@ -106,7 +106,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     if method.pooling != "auto":
         decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
     images = len(scan.good)
-    decide("train.batch_size", _batch_size(images, 256), f"for {images:,} images")
+    decide("train.batch_size", _batch_size(images, method.largest_batch), f"for {images:,} images")
     _require_one_batch(images, draft.train("batch_size"), "usable images")
     in_memory = scan.images is not None
     cpus = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1

@@ -134,6 +134,7 @@ class Method(nn.Module):
             both sides, ``causal``, for one that sees what came before, or none.
         reads_pieces: whether a method for text learns from documents one by one and not from rows of several.
         dropout: that an encoder of text is to have.
+        largest_batch: images of a step where nothing else is asked for and there are enough of them.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
 
     Args:
@@ -154,6 +155,7 @@ class Method(nn.Module):
     reads_pieces: ClassVar[bool] = False
     dropout: ClassVar[float] = 0.0
     pooling: ClassVar[str] = "auto"
+    largest_batch: ClassVar[int] = 256
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()

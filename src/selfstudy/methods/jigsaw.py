@@ -39,6 +39,7 @@ class Jigsaw(Method):
     """Jigsaw puzzles around any encoder."""
 
     family = "classic pretext"
+    largest_batch = 64  # of images; the encoder sees every tile
 
     class Config(MethodConfig):
         """Settings of jigsaw puzzles."""

@@ -104,7 +104,8 @@ class MSN(Method):
             "momentum": facts.momentum(12, at_most=0.996),
             **facts.if_short(hidden_dim=512, projection_dim=128),
         }
-        return Recipe.of("adamw", facts.square_root_rate(1e-3), method, weight_decay=0.04, warmup=0.1, clip=3.0)
+        rate = facts.square_root_rate(3e-3 if facts.short else 1e-3)
+        return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every prototype equally likely."""

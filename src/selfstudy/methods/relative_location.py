@@ -40,6 +40,7 @@ class RelativeLocation(Method):
     """Context prediction around any encoder."""
 
     family = "classic pretext"
+    largest_batch = 64  # of images; the encoder sees every tile
 
     class Config(MethodConfig):
         """Settings of context prediction."""
