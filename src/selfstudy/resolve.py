@@ -1,13 +1,16 @@
 """Replaces every ``auto`` of a configuration by a value that suits data, machine and budget, with its reason."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
+from selfstudy.encoders.text_catalogue import SIZES, TextShape, shape_of
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
@@ -16,10 +19,11 @@ _IMAGES_TO_SEE = 4_000_000
 _LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
-_ROWS_PER_SECOND = {"cpu": 200, "mps": 800, "cuda": 3000}  # likewise
 _TOKENS_TO_SEE = 50_000_000
-_TOKENS_FOR_MINI = 500_000
-_TEXT_BATCH = 64
+_TEXT_BATCH, _SMALLEST_TEXT_BATCH, _TEXT_STEPS = 64, 8, 2000
+_OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
+_OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
+_TOKENS_PER_WEIGHT = 20  # what a given amount of computing is best spent on: Hoffmann et al. 2022, arXiv:2203.15556
 
 
 class Resolved(NamedTuple):
@@ -109,7 +113,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("train.batch_size", _batch_size(images, method.largest_batch), f"for {images:,} images")
     _require_one_batch(images, draft.train("batch_size"), "usable images")
     in_memory = scan.images is not None
-    cpus = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
+    cpus = _processors()
     decide(
         "train.workers",
         0 if in_memory else min(cpus, 8),
@@ -117,7 +121,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     )
     _decide_machine(draft)
     decide("train.duration", *_duration(images, _IMAGES_TO_SEE, "images"))
-    steps = _expected_steps(draft, images, _IMAGES_PER_SECOND)
+    steps = _expected_steps(draft, images, _IMAGES_PER_SECOND[draft.train("device")])
     channels, batch = settings["data"]["channels"], draft.train("batch_size")
     draft.decide_recipe(method, DataFacts(images, tuple(settings["data"]["image_size"]), channels, batch, steps))
     return draft.resolved(RunConfig, steps * batch)
@@ -135,27 +139,70 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide, settings = draft.decide, draft.settings
     causal = method.language_head == "causal"
     decide("data.context", *_context(facts.tokens, causal=causal, pieces=method.reads_pieces))
-    size = "mini" if facts.tokens > _TOKENS_FOR_MINI else "tiny"
-    decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", f"for {facts.tokens:,} tokens")
+    context = settings["data"]["context"]
+    rows = facts.rows(context)
+    _decide_machine(draft)
+    decide("train.duration", *_duration(rows, _TOKENS_TO_SEE // context, "rows"))
+    size, why = _text_size(draft, rows)
+    decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", why)
     for name in ("width", "depth", "heads"):
         settings["encoder"][name] = settings["encoder"].get(name, "auto")
     decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "one pass over most")
-    rows = facts.rows(settings["data"]["context"])
-    decide("train.batch_size", _batch_size(rows, _TEXT_BATCH), f"for {rows:,} rows")
-    _require_one_batch(rows, draft.train("batch_size"), "rows of text")
-    decide("train.workers", 0, "tokens are read from memory maps")
-    _decide_machine(draft)
-    decide("train.duration", *_duration(rows, _TOKENS_TO_SEE // settings["data"]["context"], "rows"))
-    steps = _expected_steps(draft, rows, _ROWS_PER_SECOND)
+    per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * _weights(settings["encoder"], SIZES[size])) / context
+    decide("train.batch_size", *_text_batch(draft, rows, per_second))
     batch = draft.train("batch_size")
-    draft.decide_recipe(method, DataFacts(rows, (1, settings["data"]["context"]), 1, batch, steps))
+    _require_one_batch(rows, batch, "rows of text")
+    decide("train.workers", 0, "tokens are read from memory maps")
+    steps = _expected_steps(draft, rows, per_second)
+    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps))
     return draft.resolved(TextRunConfig, steps * batch)
+
+
+def _text_size(draft: _Draft, rows: int) -> tuple[str, str]:
+    """The size whose layers have a twentieth as many weights as the run is to read tokens, or the nearest to it."""
+    duration, context = Duration.parse(draft.train("duration")), draft.settings["data"]["context"]
+    steps = duration.steps(steps_per_epoch=max(1, rows // _TEXT_BATCH), batch_size=_TEXT_BATCH)
+    if steps is None:
+        spent = duration.amount * 60 * _operations(draft)
+        weights = math.sqrt(spent / (_OPERATIONS_PER_WEIGHT * _TOKENS_PER_WEIGHT))
+        why = f"{duration} of about {_operations(draft):.0e} operations per second"
+    else:
+        weights = steps * _TEXT_BATCH * context / _TOKENS_PER_WEIGHT
+        why = f"{steps * _TEXT_BATCH * context:,} tokens to read"
+    return min(SIZES, key=lambda name: abs(math.log(SIZES[name].weights / weights))), why
+
+
+def _weights(encoder: Mapping[str, Any], size: TextShape) -> int:
+    """Weights in the layers of the encoder that is asked for; of a directory, those of the size that suits the run."""
+    name = encoder["name"]
+    given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] != "auto"}
+    return (size if Path(name).is_dir() else shape_of(name, given)[1]).weights
+
+
+def _operations(draft: _Draft) -> float:
+    """A guess at the operations per second of this machine."""
+    device = draft.train("device")
+    return _OPERATIONS[device] * (_processors() if device == "cpu" else max(1, draft.train("devices")))
+
+
+def _text_batch(draft: _Draft, rows: int, per_second: float) -> tuple[int, str]:
+    """Rows of a step: as few as leave a run of two thousand steps, within bounds."""
+    duration = Duration.parse(draft.train("duration"))
+    seen = {"minutes": duration.amount * 60 * per_second, "epochs": duration.amount * rows, "samples": duration.amount}
+    wanted = seen.get(duration.unit, math.inf) / _TEXT_STEPS
+    at_most = 1 << math.floor(math.log2(min(max(wanted, _SMALLEST_TEXT_BATCH), _TEXT_BATCH)))
+    return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
 
 
 def _context(tokens: int, *, causal: bool, pieces: bool) -> tuple[int, str]:
     """Tokens of a row: as usual for the task, and short enough for a hundred rows."""
     usual = 64 if pieces else 256 if causal else 128
     return max(16, min(usual, tokens // 100)), "usual for short documents" if pieces else "usual for small networks"
+
+
+def _processors() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
 
 
 def _decide_machine(draft: _Draft) -> None:
@@ -228,10 +275,10 @@ def _duration(images: int, to_see: int, what: str) -> tuple[str, str]:
     return f"{epochs} epochs", f"{epochs * images:,} {what} seen"
 
 
-def _expected_steps(draft: _Draft, images: int, per_second: Mapping[str, int]) -> int:
+def _expected_steps(draft: _Draft, images: int, per_second: float) -> int:
     """Optimizer steps of the whole run; for a minutes budget a rough guess, which only scales recipes."""
     duration, batch = Duration.parse(draft.train("duration")), draft.train("batch_size")
     steps = duration.steps(steps_per_epoch=max(1, images // batch), batch_size=batch)
     if steps is None:
-        steps = max(1, round(duration.amount * 60 * per_second[draft.train("device")] / batch))
+        steps = max(1, round(duration.amount * 60 * per_second / batch))
     return steps

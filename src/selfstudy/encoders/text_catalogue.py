@@ -7,6 +7,8 @@ from selfstudy.errors import UsageError, did_you_mean
 
 LAYOUTS = ("modernbert", "bert", "roberta", "gpt2", "llama")
 CAUSAL = ("gpt2", "llama")
+POOLED = ("bert", "roberta")
+"""Those whose headless networks come with a layer that nothing here trains."""
 _ALIASES = {"gpt": "gpt2"}
 
 
@@ -16,6 +18,11 @@ class TextShape(NamedTuple):
     width: int
     depth: int
     heads: int
+
+    @property
+    def weights(self) -> int:
+        """About as many as the layers have: four matrices of attention, and eight times as many numbers after it."""
+        return 12 * self.depth * self.width**2
 
 
 # The miniatures of Turc et al. 2019 (arXiv:1908.08962), and base.

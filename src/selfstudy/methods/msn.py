@@ -1,8 +1,7 @@
 """MSN: a view with patches missing falls to the same prototypes as another view that is whole (Assran et al. 2022).
 
-Paper: Masked Siamese Networks for Label-Efficient Learning, arXiv:2204.07141, section 3: "similarity metric and
-predictions" is :func:`log_predictions`, "training objective" is :func:`msn_loss`. Targets come from a slowly moving
-teacher, sharpened, and Sinkhorn shares them out. The prototypes have no teacher: only anchors move them.
+Paper: Masked Siamese Networks for Label-Efficient Learning, arXiv:2204.07141, section 3, whose predictions are
+:func:`log_predictions` and objective :func:`msn_loss`. A slow teacher gives targets, shared out; anchors move prototypes.
 
 Differences from the authors' code:
 

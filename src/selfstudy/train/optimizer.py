@@ -79,6 +79,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
     """The norm () of all gradients together, before they are scaled down to ``max_norm``; 0 scales nothing."""
     with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
-    if max_norm > 0:
+    if 0 < max_norm < float(norm):  # scaling by 1 would read and write every gradient for nothing
         nn.utils.clip_grads_with_norm_(with_gradient, max_norm, norm)
     return norm

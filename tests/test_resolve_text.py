@@ -1,0 +1,68 @@
+"""Encoder, batch and steps of a run on text follow the budget and the machine."""
+
+import math
+
+import pytest
+
+from selfstudy import config as cfg
+from selfstudy import resolve
+from selfstudy.errors import DataError, UsageError
+from selfstudy.methods import method_class
+
+
+def _resolve(duration="auto", method="gpt", tokens=10_000_000, **settings):
+    nested = {"data": {"path": "x"}, "method": {"name": method}, "train": {"duration": duration, "device": "cpu"}}
+    for key, value in settings.items():
+        cfg.set_key(nested, key.replace("__", "."), value)
+    facts = resolve.TextFacts(tokens, lambda context: tokens // context)
+    return resolve.resolve_text(resolve.configured(nested), facts, method_class(method))
+
+
+@pytest.fixture(autouse=True)
+def _two_processors(monkeypatch):
+    monkeypatch.setattr(resolve, "_processors", lambda: 2)
+
+
+@pytest.mark.parametrize(
+    ("duration", "size"),
+    [("3 minutes", "tiny"), ("60 minutes", "mini"), ("600 minutes", "small"), ("2000 steps", "mini"), ("auto", "mini")],
+)
+def test_the_encoder_grows_with_the_tokens_that_can_be_read(duration, size):
+    resolved = _resolve(duration)
+    assert resolved.config.encoder.name == f"llama-{size}" and "encoder.name" in resolved.reasons
+
+
+def test_more_processors_train_a_larger_one(monkeypatch):
+    monkeypatch.setattr(resolve, "_processors", lambda: 64)
+    assert _resolve("3 minutes").config.encoder.name == "llama-mini"
+
+
+@pytest.mark.parametrize(
+    ("duration", "rows"), [("1 minutes", 8), ("60 minutes", 32), ("600 minutes", 64), ("9 steps", 64), ("1 epochs", 16)]
+)
+def test_a_short_run_takes_small_batches(duration, rows):
+    assert _resolve(duration).config.train.batch_size == rows
+
+
+def test_the_encoder_that_is_given_decides_how_many_steps_fit():
+    """Momentum and the like follow the number of steps: of a larger network fewer fit into the same minutes."""
+    size = {"encoder__name": "modernbert-base"}
+    few, many = (_resolve("30 minutes", "bert", train__batch_size=64, **more) for more in (size, {}))
+    assert many.config.encoder.name == "modernbert-mini" and few.config.encoder.name == "modernbert-base"
+    assert few.long_run is False
+
+
+def test_a_directory_is_taken_as_it_is(tmp_path):
+    assert _resolve("3 minutes", "simcse", encoder__name=str(tmp_path)).config.encoder.name == str(tmp_path)
+
+
+def test_the_rate_follows_the_batch():
+    one, other = (_resolve(train__batch_size=size).config.optimizer.lr for size in (16, 64))
+    assert math.isclose(other, 2 * one)
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(UsageError, match="unknown text encoder 'llama-timy'; did you mean 'llama-tiny'"):
+        _resolve(encoder__name="llama-timy")
+    with pytest.raises(DataError, match="found 9 rows of text, batch size 64"):
+        _resolve(tokens=150, train__batch_size=64)
