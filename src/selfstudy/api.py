@@ -19,6 +19,7 @@ from selfstudy.evaluate.similarity import PROBE as STS
 from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.parquet import write_embeddings
 from selfstudy.export.result import ExportResult
+from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.timm import export_timm
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.export.transformers import export_transformers
@@ -30,7 +31,7 @@ from selfstudy.run_folder import RunFolder
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
-_TEXT_EXPORTS = {"transformers": export_transformers}
+_TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
 _QUIET = Console(quiet=True)
 _TEXTS = 1024  # embedded at a time
 
@@ -215,7 +216,7 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
 
     Args:
         run: the run folder.
-        to: ``"timm"`` or ``"torchvision"``; ``"transformers"`` for text.
+        to: ``"timm"`` or ``"torchvision"``; ``"transformers"`` or ``"sentence-transformers"`` for text.
         out: folder to write into.
 
     Raises:

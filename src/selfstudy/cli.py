@@ -30,6 +30,7 @@ class Target(str, Enum):
     timm = "timm"
     torchvision = "torchvision"
     transformers = "transformers"
+    sentence_transformers = "sentence-transformers"
 
 
 @app.callback()
@@ -186,7 +187,8 @@ def export(
     from selfstudy import api
 
     result = api.export(run, to.value, out)
-    print(f"{result.path}: reloaded in {to.value}, max |difference| {result.max_abs_difference:.1e}\n\n{result.usage}")
+    print(f"{result.path}: reloaded in {result.library}, max |difference| {result.max_abs_difference:.1e}")
+    print(f"\n{result.usage}")
 
 
 @app.command()

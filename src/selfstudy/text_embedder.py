@@ -88,13 +88,18 @@ class TextEmbedder:
 
     def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
         """A text's ids as rows that the encoder was trained on, none longer than its context."""
-        special, rest = self.encoder.vocabulary, torch.tensor(ids, dtype=torch.int64)
-        first = special.eos if self.encoder.causal else special.cls
-        before = [] if first is None else [first]
-        after = [] if self.encoder.causal or special.sep is None else [special.sep]
+        rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
         room = self.context - len(before) - len(after)
         for piece in torch.split(rest, room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that every row begins and ends with."""
+        special = self.encoder.vocabulary
+        first = special.eos if self.encoder.causal else special.cls
+        last = None if self.encoder.causal else special.sep
+        return [] if first is None else [first], [] if last is None else [last]
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
         pad = self.encoder.vocabulary.pad

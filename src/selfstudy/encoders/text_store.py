@@ -65,7 +65,8 @@ def save_text_encoder(
     with quiet():
         network.save_pretrained(folder)
     (folder / _TOKENIZER).write_text(_with_template(tokenizer, encoder).to_str(pretty=True), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(_tokenizer_config(tokenizer, encoder, context), encoding="utf-8")
+    names = json.dumps(tokenizer_config(tokenizer, encoder, context), indent=2)
+    (folder / "tokenizer_config.json").write_text(names + "\n", encoding="utf-8")
     facts = TextEncoderFacts(
         format_version=FORMAT_VERSION,
         selfstudy_version=__version__,
@@ -104,8 +105,8 @@ def _adds_specials(tokenizer: "Tokenizer") -> bool:
     return bool(tokenizer.num_special_tokens_to_add(False))
 
 
-def _tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int) -> str:
-    """The names of the special entries, as transformers 4 and 5 read them."""
+def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int) -> dict[str, Any]:
+    """``tokenizer_config.json``: the names of the special entries, as transformers 4 and 5 read them."""
     ids = encoder.vocabulary
     names = {
         "pad_token": ids.pad,
@@ -117,7 +118,7 @@ def _tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int
     }
     special = {key: tokenizer.id_to_token(number) for key, number in names.items() if number is not None}
     unknown = tokenizer.token_to_id("[UNK]")
-    config = {
+    return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
@@ -125,7 +126,6 @@ def _tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int
         **({"unk_token": "[UNK]"} if unknown is not None else {}),
         **special,
     }
-    return json.dumps(config, indent=2) + "\n"
 
 
 def _digest(file: Path) -> str:

@@ -15,11 +15,12 @@ _BATCHES = (1, 7)
 
 
 class ExportResult(NamedTuple):
-    """A file another library opens: where, how exactly it agrees, and the lines of Python that use it."""
+    """A file another library opens: where, how exactly it agrees, the lines of Python that use it, and who compared."""
 
     path: Path
     max_abs_difference: float
     usage: str
+    library: str
 
 
 def write_and_compare(

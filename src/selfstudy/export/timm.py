@@ -41,7 +41,7 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
         f"model.load_state_dict(load_file({str(file)!r}))\n"
         f"# images: mean {_short(config['mean'])}, std {_short(config['std'])}"
     )
-    return ExportResult(file, worst, usage)
+    return ExportResult(file, worst, usage, "timm")
 
 
 def _short(values: list[float]) -> list[float]:

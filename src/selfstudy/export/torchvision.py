@@ -41,7 +41,7 @@ def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
     worst = write_and_compare(encoder, encoder.network.state_dict(), file=file, reload=reload, shape=shape)
     load = f"model.load_state_dict(load_file({str(file)!r}))"
     usage = "\n".join(["import torch, torchvision", "from safetensors.torch import load_file", *lines, load])
-    return ExportResult(file, worst, usage)
+    return ExportResult(file, worst, usage, "torchvision")
 
 
 def _network(name: str, channels: int, stem: str, state: dict[str, Tensor]) -> nn.Module:

@@ -1,6 +1,5 @@
-"""A text encoder as a directory that transformers opens, and sentence-transformers too."""
+"""A text encoder as a directory that transformers opens."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,12 @@ import torch
 from torch import Tensor
 
 from selfstudy.encoders.text import TextEncoder, quiet
-from selfstudy.encoders.text_catalogue import CAUSAL
+from selfstudy.encoders.text_catalogue import CAUSAL, POOLED
 from selfstudy.encoders.text_store import FACTS, load_text_encoder
 from selfstudy.errors import FileRefusedError
 from selfstudy.export.result import ExportResult
 
 _TOLERANCE = 1e-5
-_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 
 
 def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
@@ -36,8 +34,7 @@ def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
         raise FileRefusedError(
             f"what transformers loads differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
         )
-    _write_pooling(encoder, facts, out)
-    return ExportResult(out, worst, _usage(encoder, facts, out))
+    return ExportResult(out, worst, _usage(encoder, facts, out), "transformers")
 
 
 def _auto(encoder: TextEncoder, facts: dict[str, Any]) -> str:
@@ -65,35 +62,16 @@ def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> fl
         return float((states - theirs(input_ids=ids).last_hidden_state).abs().max())
 
 
-def _write_pooling(encoder: TextEncoder, facts: dict[str, Any], out: Path) -> None:
-    """The two files by which sentence-transformers knows how tokens become one vector."""
-    (out / "1_Pooling").mkdir(exist_ok=True)
-    pooling = {"word_embedding_dimension": encoder.embed_dim, **{key: False for key in _POOLING.values()}}
-    _write(out / "1_Pooling" / "config.json", pooling | {_POOLING[encoder.pool]: True})
-    modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling")]
-    listed = [
-        {"idx": int(name), "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for name, path, kind in modules
-    ]
-    _write(out / "modules.json", listed)
-    _write(out / "sentence_bert_config.json", {"max_seq_length": facts["context"], "do_lower_case": False})
-
-
-def _write(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
 def _usage(encoder: TextEncoder, facts: dict[str, Any], out: Path) -> str:
     """Lines of Python that use the directory."""
     auto = _auto(encoder, facts)
+    unpooled = ", add_pooling_layer=False" if not facts["head"] and encoder.layout in POOLED else ""
     lines = [
         f"from transformers import {auto}, AutoTokenizer",
         f"tokenizer = AutoTokenizer.from_pretrained({str(out)!r})",
-        f"model = {auto}.from_pretrained({str(out)!r})",
+        f"model = {auto}.from_pretrained({str(out)!r}{unpooled})",
     ]
     if facts["head"]:
         task = "text-generation" if encoder.causal else "fill-mask"
         lines.append(f"# or: transformers.pipeline({task!r}, {str(out)!r})")
-    else:
-        lines.append(f"# or: sentence_transformers.SentenceTransformer({str(out)!r})")
     return "\n".join(lines)

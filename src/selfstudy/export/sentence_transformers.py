@@ -1,0 +1,167 @@
+"""A text encoder as a directory whose vectors sentence-transformers gives, the same as ours.
+
+Beside the files of transformers stand four more, by the names and keys of sentence-transformers 5, which version 6
+reads too: ``modules.json``, what follows on what; ``sentence_bert_config.json``, how long a text may be;
+``1_Pooling/config.json``, how its tokens become one vector; and ``config_sentence_transformers.json``. Two things
+differ from a directory for transformers: the head is left out, since nothing here reads it, and the tokenizer frames a
+text as :class:`~selfstudy.text_embedder.TextEmbedder` does, for a causal encoder too.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from selfstudy.encoders.text import TextEncoder, quiet
+from selfstudy.encoders.text_catalogue import POOLED
+from selfstudy.encoders.text_store import tokenizer_config
+from selfstudy.errors import FileRefusedError
+from selfstudy.export.result import ExportResult
+from selfstudy.text_embedder import TextEmbedder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_TOLERANCE = 1e-5
+_TEXTS = 16
+_POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
+_POOLING_FILE, _LENGTH_FILE = "1_Pooling/config.json", "sentence_bert_config.json"
+
+
+def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResult:
+    """``out/`` as sentence-transformers keeps a model, opened again and compared on texts.
+
+    Where sentence-transformers is not installed, transformers opens network and tokenizer, and the vectors are what the
+    written files say of them.
+
+    Raises:
+        FileRefusedError: the encoder is damaged, or what is reopened gives other vectors; nothing is kept.
+    """
+    embedder = TextEmbedder.load(encoder_folder, device="cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    written = _write(embedder, out)
+    texts = _texts(embedder)
+    library, theirs = "sentence-transformers", _by_sentence_transformers(out, texts)
+    if theirs is None:
+        library, theirs = "transformers (sentence-transformers is not installed)", _by_transformers(out, texts)
+    worst = float((embedder.of_texts(texts) - theirs).abs().max())
+    if not worst <= _TOLERANCE:
+        for file in written:
+            file.unlink()
+        raise FileRefusedError(
+            f"vectors of the reopened encoder differ by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+        )
+    return ExportResult(out, worst, _usage(embedder, out), library)
+
+
+def _write(embedder: TextEmbedder, out: Path) -> list[Path]:
+    """Write everything; the files that were written."""
+    encoder, context = embedder.encoder, embedder.context
+    tokenizer = _framing(embedder)
+    trunk: Any = encoder.network.base_model
+    with quiet():
+        trunk.save_pretrained(out)
+    content = {
+        "tokenizer.json": json.loads(tokenizer.to_str()),
+        "tokenizer_config.json": tokenizer_config(tokenizer, encoder, context) | {"split_special_tokens": True},
+        **_descriptions(encoder, context),
+    }
+    (out / "1_Pooling").mkdir(exist_ok=True)
+    for name, value in content.items():
+        (out / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [out / name for name in ("config.json", "model.safetensors", *content)]
+
+
+def _framing(embedder: TextEmbedder) -> "Tokenizer":
+    """The tokenizer, made to put before and after every text what our own embedder puts there."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    copy = Tokenizer.from_str(embedder.tokenizer.to_str())
+    before, after = ([(copy.id_to_token(number), number) for number in ids] for ids in embedder.frame)
+    names = [[name for name, _ in part] for part in (before, after)]
+    copy.post_processor = TemplateProcessing(
+        single=[*names[0], "$A", *names[1]],
+        pair=[*names[0], "$A", *names[1], "$B:1", *(f"{name}:1" for name in names[1])],
+        special_tokens=[*before, *after],
+    )
+    return copy
+
+
+def _descriptions(encoder: TextEncoder, context: int) -> dict[str, Any]:
+    """The four files by which sentence-transformers knows what to do with network and tokenizer."""
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    pooling = {key: key == _POOLING[encoder.pool] for key in _POOLING.values()}
+    unpooled = {"model_args": {"add_pooling_layer": False}} if encoder.layout in POOLED else {}
+    return {
+        "modules.json": [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (path, kind) in enumerate(modules)
+        ],
+        "config_sentence_transformers.json": {
+            "model_type": "SentenceTransformer",
+            "prompts": {},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+        _LENGTH_FILE: {"max_seq_length": context, "do_lower_case": False, **unpooled},
+        _POOLING_FILE: {"word_embedding_dimension": encoder.embed_dim, **pooling, "include_prompt": True},
+    }
+
+
+def _texts(embedder: TextEmbedder) -> list[str]:
+    """Random tokens as texts of several lengths that fit into a row, without white space around: it may be cut off."""
+    tokenizer, generator = embedder.tokenizer, torch.Generator().manual_seed(0)
+    room = embedder.context - sum(len(part) for part in embedder.frame)
+    texts = []
+    for number in range(_TEXTS):
+        length = 1 + number * room // (3 * _TEXTS)  # what is decoded may take up to three times as many tokens
+        ids = torch.randint(embedder.encoder.vocabulary.size, (length,), generator=generator).tolist()
+        texts.append(tokenizer.decode(ids).strip())
+    return [text for text in texts if 0 < len(tokenizer.encode(text, add_special_tokens=False).ids) <= room]
+
+
+def _by_sentence_transformers(folder: Path, texts: list[str]) -> Tensor | None:
+    """Vectors (n, D) float32 that sentence-transformers makes of ``texts``; None where it is not installed."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        return None
+    with quiet():
+        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    return torch.from_numpy(model.encode(texts, show_progress_bar=False))
+
+
+def _by_transformers(folder: Path, texts: list[str]) -> Tensor:
+    """Vectors (n, D) float32 of ``texts`` from transformers' own classes and the files that say how to pool."""
+    import transformers as hf
+
+    length, pooling = (json.loads((folder / name).read_text("utf-8")) for name in (_LENGTH_FILE, _POOLING_FILE))
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    options = local | {"use_safetensors": True, "dtype": torch.float32} | length.get("model_args", {})
+    with quiet():
+        network = hf.AutoModel.from_pretrained(folder, **options).eval()
+    tokenizer: Any = hf.AutoTokenizer.from_pretrained(folder, **local)
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=length["max_seq_length"], return_tensors="pt")
+    with torch.inference_mode():
+        states: Tensor = network(**batch).last_hidden_state.float()  # (n, T, D)
+    mask: Tensor = batch["attention_mask"]  # (n, T)
+    if pooling[_POOLING["cls"]]:
+        return states[:, 0]
+    if pooling[_POOLING["last"]]:
+        return states[torch.arange(len(states)), mask.sum(dim=1) - 1]
+    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def _usage(embedder: TextEmbedder, out: Path) -> str:
+    """Lines of Python that use the directory."""
+    return "\n".join(
+        [
+            "from sentence_transformers import SentenceTransformer",
+            f"model = SentenceTransformer({str(out)!r})",
+            'vectors = model.encode(["a text", "another"])'
+            f"  # cut off after {embedder.context} tokens; selfstudy takes the mean over the pieces of a longer text",
+        ]
+    )
