@@ -25,7 +25,7 @@ def _two_processors(monkeypatch):
 
 @pytest.mark.parametrize(
     ("duration", "size"),
-    [("3 minutes", "tiny"), ("60 minutes", "mini"), ("600 minutes", "small"), ("2000 steps", "mini"), ("auto", "mini")],
+    [("1 minutes", "tiny"), ("3 minutes", "micro"), ("60 minutes", "mini"), ("2000 steps", "mini"), ("auto", "small")],
 )
 def test_the_encoder_grows_with_the_tokens_that_can_be_read(duration, size):
     resolved = _resolve(duration)
@@ -56,9 +56,14 @@ def test_a_directory_is_taken_as_it_is(tmp_path):
     assert _resolve("3 minutes", "simcse", encoder__name=str(tmp_path)).config.encoder.name == str(tmp_path)
 
 
-def test_the_rate_follows_the_batch():
-    one, other = (_resolve(train__batch_size=size).config.optimizer.lr for size in (16, 64))
-    assert math.isclose(other, 2 * one)
+def test_the_rate_follows_the_batch_and_the_width():
+    def rate(**settings):
+        return _resolve(
+            "5000 steps", **{"train__batch_size": 32, "encoder__name": "gpt2-mini"} | settings
+        ).config.optimizer.lr
+
+    assert math.isclose(rate(), 3e-3) and math.isclose(rate(train__batch_size=8), 1.5e-3)
+    assert math.isclose(rate(encoder__width=512), 1.5e-3)
 
 
 def test_what_cannot_be_is_refused():

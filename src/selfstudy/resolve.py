@@ -19,11 +19,13 @@ _IMAGES_TO_SEE = 4_000_000
 _LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
-_TOKENS_TO_SEE = 50_000_000
+_TOKENS_TO_SEE = 30_000_000
 _TEXT_BATCH, _SMALLEST_TEXT_BATCH, _TEXT_STEPS = 64, 8, 2000
 _OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
 _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
-_TOKENS_PER_WEIGHT = 20  # what a given amount of computing is best spent on: Hoffmann et al. 2022, arXiv:2203.15556
+# Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
+# corpora read theirs several times, which is worth less, and do better with half as many (docs/log.md, 2026-11-25).
+_TOKENS_PER_WEIGHT = 10
 
 
 class Resolved(NamedTuple):
@@ -148,18 +150,19 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     for name in ("width", "depth", "heads"):
         settings["encoder"][name] = settings["encoder"].get(name, "auto")
     decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "one pass over most")
-    per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * _weights(settings["encoder"], SIZES[size])) / context
+    shape = _shape(settings["encoder"], SIZES[size])
+    per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
     decide("train.batch_size", *_text_batch(draft, rows, per_second))
     batch = draft.train("batch_size")
     _require_one_batch(rows, batch, "rows of text")
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
-    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps))
+    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width))
     return draft.resolved(TextRunConfig, steps * batch)
 
 
 def _text_size(draft: _Draft, rows: int) -> tuple[str, str]:
-    """The size whose layers have a twentieth as many weights as the run is to read tokens, or the nearest to it."""
+    """The size whose layers have a tenth as many weights as the run is to read tokens, or the nearest to it."""
     duration, context = Duration.parse(draft.train("duration")), draft.settings["data"]["context"]
     steps = duration.steps(steps_per_epoch=max(1, rows // _TEXT_BATCH), batch_size=_TEXT_BATCH)
     if steps is None:
@@ -172,11 +175,11 @@ def _text_size(draft: _Draft, rows: int) -> tuple[str, str]:
     return min(SIZES, key=lambda name: abs(math.log(SIZES[name].weights / weights))), why
 
 
-def _weights(encoder: Mapping[str, Any], size: TextShape) -> int:
-    """Weights in the layers of the encoder that is asked for; of a directory, those of the size that suits the run."""
+def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
+    """That of the encoder asked for; a directory is taken for the size that suits the run."""
     name = encoder["name"]
     given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] != "auto"}
-    return (size if Path(name).is_dir() else shape_of(name, given)[1]).weights
+    return size if Path(name).is_dir() else shape_of(name, given)[1]
 
 
 def _operations(draft: _Draft) -> float:

@@ -104,7 +104,7 @@ def test_every_recipe_is_valid_from_tiny_to_huge_data(name):
 
     cls = method_class(name)
     for images, batch, steps in [(2, 2, 1), (100, 16, 50), (50_000, 256, 900), (14_000_000, 4096, 300_000)]:
-        recipe = cls.recipe(DataFacts(images, (32, 32), 3, batch, steps))
+        recipe = cls.recipe(DataFacts(images, (32, 32), 3, batch, steps, 128))
         cls.Config(**recipe.method)
         assert recipe.optimizer["lr"] > 0
         assert all(key.split(".")[0] in ("optimizer", "method") for key in recipe.reasons)

@@ -25,9 +25,10 @@ class TextShape(NamedTuple):
         return 12 * self.depth * self.width**2
 
 
-# The miniatures of Turc et al. 2019 (arXiv:1908.08962), and base.
+# The miniatures of Turc et al. 2019 (arXiv:1908.08962), one of which they gave no name, and base.
 SIZES = {
     "tiny": TextShape(128, 2, 2),
+    "micro": TextShape(128, 4, 2),
     "mini": TextShape(256, 4, 4),
     "small": TextShape(512, 4, 8),
     "medium": TextShape(512, 8, 8),
@@ -37,7 +38,7 @@ NAMES = [f"{layout}-{size}" for layout in (*LAYOUTS, *_ALIASES) for size in SIZE
 
 TEXT_CATALOGUE = {
     "modernbert-mini": "ModernBERT's layout, 256 wide, 4 layers: the default of bert and simcse",
-    "bert-mini": "BERT's layout, likewise; also tiny, small, medium, base",
+    "bert-mini": "BERT's layout, likewise; also tiny, micro, small, medium, base",
     "roberta-mini": "RoBERTa's layout, likewise",
     "gpt2-mini": "GPT-2's layout, likewise, for gpt; gpt-mini is another name for it",
     "llama-mini": "Llama's layout, likewise: the default of gpt",

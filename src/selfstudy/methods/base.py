@@ -48,6 +48,7 @@ class DataFacts(NamedTuple):
         channels: of images; 1 for text.
         batch_size: images or rows per step.
         total_steps: of the whole run, or a guess for a budget in minutes.
+        width: D of a text encoder; 0 where the encoder is not known yet.
     """
 
     num_images: int
@@ -55,6 +56,7 @@ class DataFacts(NamedTuple):
     channels: int
     batch_size: int
     total_steps: int
+    width: int = 0
 
     @property
     def short(self) -> bool:
@@ -65,6 +67,11 @@ class DataFacts(NamedTuple):
         """The learning rate that grows with the square root of the batch size, as suits adaptive optimizers."""
         value = rate * (self.batch_size / at) ** 0.5
         return Setting(value, f"{rate:g} x sqrt(batch size {self.batch_size} / {at})")
+
+    def text_rate(self, rate: float, at: int) -> Setting:
+        """The square-root rule for an encoder 256 wide; a wider one takes less (Yang et al. 2022, arXiv:2203.03466)."""
+        value = rate * (self.batch_size / at) ** 0.5 * 256 / self.width
+        return Setting(value, f"{rate:g} x sqrt(batch size {self.batch_size} / {at}) x 256 / width {self.width}")
 
     def linear_rate(self, rate: float, at: int = 256) -> Setting:
         """The learning rate that grows with the batch size (Goyal et al. 2017, arXiv:1706.02677)."""

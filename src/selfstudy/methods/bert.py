@@ -61,7 +61,7 @@ class BERT(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule and a shorter memory of squared gradients."""
-        rate = facts.square_root_rate(1e-3, at=64)
+        rate = facts.text_rate(2e-3 if facts.short else 1e-3, at=64)
         return Recipe.of("adamw", rate, weight_decay=0.01, warmup=0.1, clip=1.0, beta2=0.98)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:

@@ -87,7 +87,7 @@ class ELECTRA(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule and a shorter memory of squared gradients."""
-        rate = facts.square_root_rate(1e-3, at=64)
+        rate = facts.text_rate(1e-3, at=64)
         return Recipe.of("adamw", rate, weight_decay=0.01, warmup=0.1, clip=1.0, beta2=0.98)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:

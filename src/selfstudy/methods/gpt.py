@@ -50,7 +50,7 @@ class GPT(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule and a short memory of squared gradients."""
-        rate = facts.square_root_rate(1e-3, at=32)
+        rate = facts.text_rate(3e-3 if facts.short else 1e-3, at=32)
         return Recipe.of("adamw", rate, weight_decay=0.1, clip=1.0, beta2=0.95)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:

@@ -1,7 +1,7 @@
 """MSN: a view with patches missing falls to the same prototypes as another view that is whole (Assran et al. 2022).
 
 Paper: Masked Siamese Networks for Label-Efficient Learning, arXiv:2204.07141, section 3, whose predictions are
-:func:`log_predictions` and objective :func:`msn_loss`. A slow teacher gives targets, shared out; anchors move prototypes.
+:func:`log_predictions` and objective :func:`msn_loss`. A slow teacher gives the targets; anchors move the prototypes.
 
 Differences from the authors' code:
 

@@ -52,7 +52,7 @@ class SimCSE(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule."""
-        return Recipe.of("adamw", facts.square_root_rate(3e-4, at=64), weight_decay=0.01, warmup=0.1, clip=1.0)
+        return Recipe.of("adamw", facts.text_rate(3e-4, at=64), weight_decay=0.01, warmup=0.1, clip=1.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every sentence as close as the same one."""
