@@ -46,6 +46,7 @@ EQUAL = {
     "batch_size": BATCH,
     "context": BLOCK,
     "tokenizer": "char",
+    "precision": "bf16",
     "set": {
         "encoder.depth": 4,
         "encoder.heads": 4,
@@ -54,7 +55,7 @@ EQUAL = {
         "optimizer.final_lr": 0.05,
     },
 }
-"""The same network, batch and context as nanoGPT's; the learning rate is ours."""
+"""The same network, batch and context as nanoGPT's; learning rate and precision are ours."""
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:

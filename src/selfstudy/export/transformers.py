@@ -49,6 +49,8 @@ def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> fl
     import transformers as hf
 
     options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
+    if not facts["head"] and encoder.layout in POOLED:
+        options["add_pooling_layer"] = False
     with quiet():
         theirs = getattr(hf, _auto(encoder, facts)).from_pretrained(folder, **options).eval()
     generator = torch.Generator().manual_seed(0)
