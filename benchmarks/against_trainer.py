@@ -1,7 +1,8 @@
 """Masked language modelling beside transformers' Trainer with its own collator: speed, and loss at equal minutes.
 
 The same corpus, tokenizer, network, context and batch; the Trainer with its defaults and, to be fair to it, with our
-learning rate too. All sides are scored by one evaluator on one stored mask set. It needs ``accelerate``::
+learning rate too, warmed up as ours and falling over as many steps as its first run took. All sides are scored by one
+evaluator on one stored mask set. It needs ``accelerate``::
 
     python benchmarks/against_trainer.py CORPUS --out benchmarks/results/trainer
 
@@ -23,13 +24,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from selfstudy import config as cfg
-from selfstudy.data.token_rows import TokenRows
+from selfstudy.data.token_rows import TokenRows, Wrap, wrapped
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.held_out import measure_held_out
 from selfstudy.pretraining import pretrain
 from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
-from selfstudy.text_work import TextWork
+from selfstudy.text_work import TextWork, wrap_of
 
 SIDES = ("trainer", "trainer, our rate", "selfstudy")
 
@@ -47,24 +48,29 @@ def settings_of(facts: Record, folder: str, scratch: Path) -> dict[str, Any]:
 class Rows(Dataset[dict[str, Tensor]]):
     """Our own rows, one at a time, as the Trainer wants them; its collator masks them."""
 
-    def __init__(self, rows: TokenRows) -> None:
-        self._rows, self._count = rows, len(rows.cuts)
+    def __init__(self, rows: TokenRows, wrap: Wrap) -> None:
+        self._rows, self._wrap, self._count = rows, wrap, len(rows.cuts)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, item: int) -> dict[str, Tensor]:
         start, length = self._rows.cuts.span(0, item)
-        return {"input_ids": torch.from_numpy(self._rows.stream.read(start, length))}
+        return {"input_ids": wrapped(torch.from_numpy(self._rows.stream.read(start, length)), self._wrap)}
 
 
-def measure(task: Task, record: Record, *, console: Console) -> None:
+def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
     """Train one side for the minutes, and score it."""
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as name:
         scratch = Path(name)
         config = configured(settings_of(task.facts, task.folder, scratch))
-        side = _ours if task.facts["side"] == "selfstudy" else _theirs
-        record |= side(config, task, scratch, console)
+        if task.facts["side"] == "selfstudy":
+            record |= _ours(config, task, scratch, console)
+        else:
+            steps = [found["steps"] for found in records.load(out) if found["side"] == "trainer" and "steps" in found]
+            record |= _theirs(
+                config, task, scratch, console, steps=None if task.facts["side"] == "trainer" else steps[0]
+            )
 
 
 def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
@@ -76,8 +82,8 @@ def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) ->
     return {"steps": outcome.steps, "tokens_per_second": speeds[len(speeds) // 2], "held_out": scored}
 
 
-def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
-    """Transformers' Trainer, stopped by the clock."""
+def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, *, steps: int | None) -> Record:
+    """Transformers' Trainer, stopped by the clock; where ``steps`` are given, with our rate falling over them."""
     import transformers as hf
     from transformers import PreTrainedTokenizerFast
 
@@ -101,7 +107,10 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = time.perf_counter() - self.began >= budget
 
-    rate = {} if task.facts["side"] == "trainer" else {"learning_rate": cfg.settled(resolved.config.optimizer.lr)}
+    optimizer, rate = resolved.config.optimizer, {}
+    if steps is not None:
+        warmup = round(cfg.settled(optimizer.warmup) * steps)
+        rate = {"learning_rate": cfg.settled(optimizer.lr), "max_steps": steps, "warmup_steps": warmup}
     arguments = hf.TrainingArguments(
         output_dir=str(scratch / "trainer"),
         per_device_train_batch_size=task.facts["batch_size"],
@@ -116,16 +125,20 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) 
     collator = hf.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     clock = Clock()
     trainer = hf.Trainer(
-        model=encoder.network, args=arguments, train_dataset=Rows(data), data_collator=collator, callbacks=[clock]
+        model=encoder.network,
+        args=arguments,
+        train_dataset=Rows(data, wrap_of(work.corpus)),
+        data_collator=collator,
+        callbacks=[clock],
     )
     trainer.train()
-    seconds, steps = time.perf_counter() - clock.began, trainer.state.global_step
+    seconds, taken = time.perf_counter() - clock.began, trainer.state.global_step
     folder = RunFolder(scratch / "run")
     folder.create()
     measure_held_out(folder, encoder, work.corpus, resolved.config, console)
     scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
-    tokens = steps * task.facts["batch_size"] * task.facts["context"]
-    return {"steps": steps, "tokens_per_second": tokens / seconds, "held_out": scored}
+    tokens = taken * task.facts["batch_size"] * task.facts["context"]
+    return {"steps": taken, "tokens_per_second": tokens / seconds, "held_out": scored}
 
 
 def work_shard() -> Any:
@@ -181,7 +194,9 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     if not options.table:
         console = Console(highlight=False)
-        records.run_all(tasks, options.out, lambda task, record: measure(task, record, console=console))
+        records.run_all(
+            tasks, options.out, lambda task, record: measure(task, record, out=options.out, console=console)
+        )
     print(table(records.load(options.out)))
 
 
