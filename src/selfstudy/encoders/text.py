@@ -219,7 +219,7 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
             "n_layer": shape.depth,
             "n_head": shape.heads,
             "n_positions": context,
-            "activation_function": "gelu",  # GPT-2's own approximation takes twice as long and gains nothing
+            "activation_function": "silu",  # half the time of the GELU, whose approximation GPT-2 has
             "resid_pdrop": dropout,
             "embd_pdrop": dropout,
             "attn_pdrop": dropout,

@@ -21,7 +21,7 @@ from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Spec, Tokens
 
-_COUNTED = 1024  # predictions whose accuracy is logged; of all it would cost a tenth of a step
+_COUNTED = 256  # predictions whose accuracy is logged; of all it would cost a tenth of a step
 
 
 class GPT(Method):
