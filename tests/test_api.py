@@ -232,3 +232,12 @@ def test_python_data_can_be_a_tensor(tmp_path):
     images = torch.randint(0, 256, (16, 3, 16, 16), dtype=torch.uint8)
     run = selfstudy.pretrain(images, out=tmp_path / "r", **QUICK)
     assert run.encoder.embed(images[0]).shape == (1, 512)
+
+
+def test_functions_keep_their_names_when_rooms_of_the_same_name_are_imported():
+    from importlib import import_module
+
+    for room in ("selfstudy.evaluate.knn", "selfstudy.export.parquet", "selfstudy.losses"):
+        import_module(room)
+    assert all(callable(getattr(selfstudy, name)) for name in ("evaluate", "export"))
+    assert callable(selfstudy.losses.nt_xent)

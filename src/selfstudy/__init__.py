@@ -7,7 +7,9 @@
 Importing selfstudy does not import torch; the first name that needs it does.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,9 +33,22 @@ __all__ = [
 ]
 
 
+class _Package(ModuleType):
+    """A package some of whose functions share their names with its rooms, ``evaluate`` and ``export``."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep the import system, which binds every room that it imports, from putting a room in a function's place."""
+        if not (isinstance(value, ModuleType) and name in __all__ and name not in _MODULES):
+            super().__setattr__(name, value)
+
+
+_MODULES = ("losses", "methods")
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
     """The public names, imported when first used."""
-    if name in ("losses", "methods"):
+    if name in _MODULES:
         return import_module(f"selfstudy.{name}")
     if name in __all__:
         return getattr(import_module("selfstudy.api"), name)
