@@ -51,7 +51,8 @@ EQUAL = {
         "encoder.depth": 4,
         "encoder.heads": 4,
         "method.across_documents": True,
-        "optimizer.lr": 2e-3,
+        "optimizer.lr": 4e-3,
+        "optimizer.beta2": 0.99,
         "optimizer.final_lr": 0.05,
     },
 }
