@@ -102,7 +102,10 @@ class TextEmbedder:
         return [] if first is None else [first], [] if last is None else [last]
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
+        """Embeddings (n, D) of rows, in one pass where they can be padded."""
         pad = self.encoder.vocabulary.pad
+        if pad is None and len({len(row) for row in rows}) > 1:  # nothing tells padding from text
+            return torch.cat([self._encode([row]) for row in rows])
         ids = padded(rows, 0 if pad is None else pad).to(self.device)
         with torch.inference_mode():
             embedding: Tensor = self.encoder(ids)

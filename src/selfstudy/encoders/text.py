@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import Vocabulary
-from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, TextShape, shape_of
+from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, POOLED, TextShape, shape_of
 from selfstudy.errors import FileRefusedError, UsageError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
@@ -27,7 +27,6 @@ _HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gpt2": lambda model, states: model.lm_head(states),
     "llama": lambda model, states: model.lm_head(states),
 }
-_POOLED = {"bert", "roberta"}  # their headless networks come with a layer that nothing here trains
 _ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
 
 
@@ -108,7 +107,7 @@ class TextEncoder(nn.Module):
     def anew(self) -> "TextEncoder":
         """The same network with random weights."""
         network: Any = self.network
-        with_pooler = {"add_pooling_layer": False} if self.layout in _POOLED and not self._has_head() else {}
+        with_pooler = {"add_pooling_layer": False} if self.layout in POOLED and not self._has_head() else {}
         other = type(network)(network.config, **with_pooler)
         return TextEncoder(other, self.vocabulary, pool=self.pool, starts_word=self.starts_word)
 
@@ -273,7 +272,7 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     options |= {"dtype": torch.float32, "attn_implementation": NAME}
     try:
-        if not head and config.model_type in _POOLED:
+        if not head and config.model_type in POOLED:
             options["add_pooling_layer"] = False
         with quiet():
             network: nn.Module = auto.from_pretrained(folder, **options)
