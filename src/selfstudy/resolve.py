@@ -163,16 +163,21 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
 
 def _text_size(draft: _Draft, rows: int) -> tuple[str, str]:
     """The size whose layers have a tenth as many weights as the run is to read tokens, or the nearest to it."""
-    duration, context = Duration.parse(draft.train("duration")), draft.settings["data"]["context"]
-    steps = duration.steps(steps_per_epoch=max(1, rows // _TEXT_BATCH), batch_size=_TEXT_BATCH)
-    if steps is None:
+    duration = Duration.parse(draft.train("duration"))
+    if duration.unit == "minutes":
         spent = duration.amount * 60 * _operations(draft)
         weights = math.sqrt(spent / (_OPERATIONS_PER_WEIGHT * _TOKENS_PER_WEIGHT))
-        why = f"{duration} of about {_operations(draft):.0e} operations per second"
+        why = f"{duration} of about {_operations(draft):.1g} operations per second"
     else:
-        weights = steps * _TEXT_BATCH * context / _TOKENS_PER_WEIGHT
-        why = f"{steps * _TEXT_BATCH * context:,} tokens to read"
+        tokens = max(1.0, _rows_to_see(duration, rows) * draft.settings["data"]["context"])
+        weights, why = tokens / _TOKENS_PER_WEIGHT, f"{tokens:,.0f} tokens to read"
     return min(SIZES, key=lambda name: abs(math.log(SIZES[name].weights / weights))), why
+
+
+def _rows_to_see(duration: Duration, rows: int, per_second: float = 0.0) -> float:
+    """How many rows a run reads, those of full batches where the duration is in steps."""
+    each = {"minutes": 60 * per_second, "epochs": rows, "samples": 1, "steps": _TEXT_BATCH}
+    return duration.amount * each.get(duration.unit, 0)
 
 
 def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
@@ -191,8 +196,7 @@ def _operations(draft: _Draft) -> float:
 def _text_batch(draft: _Draft, rows: int, per_second: float) -> tuple[int, str]:
     """Rows of a step: as few as leave a run of two thousand steps, within bounds."""
     duration = Duration.parse(draft.train("duration"))
-    seen = {"minutes": duration.amount * 60 * per_second, "epochs": duration.amount * rows, "samples": duration.amount}
-    wanted = seen.get(duration.unit, math.inf) / _TEXT_STEPS
+    wanted = math.inf if duration.unit == "steps" else _rows_to_see(duration, rows, per_second) / _TEXT_STEPS
     at_most = 1 << math.floor(math.log2(min(max(wanted, _SMALLEST_TEXT_BATCH), _TEXT_BATCH)))
     return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
 
