@@ -1,5 +1,6 @@
 """Encoder, batch and steps of a run on text follow the budget and the machine."""
 
+import json
 import math
 
 import pytest
@@ -53,7 +54,15 @@ def test_the_encoder_that_is_given_decides_how_many_steps_fit():
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path):
-    assert _resolve("3 minutes", "simcse", encoder__name=str(tmp_path)).config.encoder.name == str(tmp_path)
+    def rate():
+        resolved = _resolve("3 minutes", "simcse", encoder__name=str(tmp_path), train__batch_size=64)
+        assert resolved.config.encoder.name == str(tmp_path)
+        return resolved.config.optimizer.lr
+
+    unknown = rate()
+    shape = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    assert math.isclose(rate(), 1.5e-4) and not math.isclose(unknown, 1.5e-4)
 
 
 def test_the_rate_follows_the_batch_and_the_width():

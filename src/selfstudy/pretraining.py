@@ -63,6 +63,8 @@ def pretrain(
     fabric = launch(config.train)
     console = console if fabric.is_global_zero else Console(quiet=True)
     work = open_work(data, config, console)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()  # not before: what opening a large corpus needs is given back
     with ExitStack() as stack:
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
@@ -113,8 +115,6 @@ def launch(train: cfg.TrainConfig) -> Fabric:
         reason = str(error).splitlines()[0]
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
     fabric.launch()
-    if device == "cpu":
-        keep_freed_memory()
     return fabric
 
 

@@ -10,7 +10,7 @@ import torch
 
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
-from selfstudy.encoders.text_catalogue import SIZES, TextShape, shape_of
+from selfstudy.encoders.text_catalogue import SIZES, TextShape, shape_in, shape_of
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
@@ -181,10 +181,10 @@ def _rows_to_see(duration: Duration, rows: int, per_second: float = 0.0) -> floa
 
 
 def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
-    """That of the encoder asked for; a directory is taken for the size that suits the run."""
+    """That of the encoder asked for; a directory that says none is taken for the size that suits the run."""
     name = encoder["name"]
     given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] != "auto"}
-    return size if Path(name).is_dir() else shape_of(name, given)[1]
+    return (shape_in(Path(name)) or size) if Path(name).is_dir() else shape_of(name, given)[1]
 
 
 def _operations(draft: _Draft) -> float:

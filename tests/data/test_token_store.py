@@ -214,6 +214,7 @@ def test_batches_and_cuts_do_not_show_in_the_files(tmp_path, monkeypatch, limits
     long = [*DOCUMENTS[:30], Document("long", " ".join(document.text for document in DOCUMENTS)), *DOCUMENTS[30:]]
     _build(tmp_path / "a", long)
     monkeypatch.setattr("selfstudy.data.token_build._BATCH_CHARACTERS", limits[0])
+    monkeypatch.setattr("selfstudy.data.token_build._PIECE_CHARACTERS", 30)
     monkeypatch.setattr("selfstudy.data.token_build._BATCH_DOCUMENTS", limits[1])
     _build(tmp_path / "b", long)
     assert _contents(tmp_path / "a") == _contents(tmp_path / "b")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _OURS = re.compile(r"((train|heldout)-\d{5,}|counts)\.bin(\.tmp)?")
 _BATCH_CHARACTERS = 2**20  # encoding takes some hundred bytes of memory for a character
 _BATCH_DOCUMENTS = 4096  # and some for each text, however short
+_PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
 
 
 def build_store(
@@ -214,8 +215,10 @@ class _Encoder:
             for ids in self._ids(texts):
                 yield np.concatenate([ids, self._eos])
         else:
-            pieces = cut_between_words(texts[0], _BATCH_CHARACTERS)
-            yield np.concatenate([*(self._ids([piece])[0] for piece in pieces), self._eos])
+            length = min(_PIECE_CHARACTERS, _BATCH_CHARACTERS)
+            pieces = cut_between_words(texts[0], length)
+            batches = iter(lambda: list(islice(pieces, _BATCH_CHARACTERS // length)), [])
+            yield np.concatenate([*(ids for batch in batches for ids in self._ids(batch)), self._eos])
 
     def _ids(self, texts: list[str]) -> list[Ids]:
         try:

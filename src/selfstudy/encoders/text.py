@@ -283,13 +283,15 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bar of transformers' own."""
+    """No progress bar of transformers' own, and no report of a head that is left out on purpose."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,6 +1,8 @@
 """Text encoders by one dial: a layout and a size. Does not import torch."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from selfstudy.errors import UsageError, did_you_mean
@@ -10,6 +12,7 @@ CAUSAL = ("gpt2", "llama")
 POOLED = ("bert", "roberta")
 """Those whose headless networks come with a layer that nothing here trains."""
 _ALIASES = {"gpt": "gpt2"}
+_SHAPE_KEYS = (("hidden_size", "n_embd"), ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
 
 
 class TextShape(NamedTuple):
@@ -43,6 +46,16 @@ TEXT_CATALOGUE = {
     "gpt2-mini": "GPT-2's layout, likewise, for gpt; gpt-mini is another name for it",
     "llama-mini": "Llama's layout, likewise: the default of gpt",
 }
+
+
+def shape_in(folder: Path) -> TextShape | None:
+    """The shape of the network in a directory that transformers wrote; None where its description says none."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        numbers = [int(config.get(usual) or config[gpt2]) for usual, gpt2 in _SHAPE_KEYS]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return TextShape(*numbers) if min(numbers) > 0 else None
 
 
 def shape_of(name: str, changes: Mapping[str, int]) -> tuple[str, TextShape]:
