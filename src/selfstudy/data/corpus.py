@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 _KINDS = ("bpe", "wordpiece", "char", "byte")
 _ONE_STREAM = 64_000_000  # bytes up to which one plain text is one document, and so keeps its layout
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-_TO_LEARN_FROM = (
-    30_000_000  # bytes of text that a tokenizer is trained on at most; noisy text takes 20 times the memory
-)
+_TO_LEARN_FROM = 20_000_000  # bytes of text for a tokenizer at most; if noisy, it takes 30 times the memory
 
 Lock = Callable[[Path], AbstractContextManager[None]]
 
