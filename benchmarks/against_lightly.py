@@ -33,6 +33,7 @@ from torch import Tensor
 import methods
 from selfstudy import config as cfg
 from selfstudy.data.loader import TrainingData, micro_batches, render
+from selfstudy.data.memory import keep_freed_memory
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
@@ -44,7 +45,6 @@ from selfstudy.methods import available, method_class
 from selfstudy.resolve import Resolved, best_device, resolve
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.clock import Clock
-from selfstudy.train.memory import keep_freed_memory
 from selfstudy.views.spec import View
 from selfstudy.work import initial_seed
 

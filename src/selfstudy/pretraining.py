@@ -12,6 +12,7 @@ from timm.layers import convert_sync_batchnorm
 
 from selfstudy import config as cfg
 from selfstudy.data.loader import Shard
+from selfstudy.data.memory import keep_freed_memory
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError
 from selfstudy.image_work import ImageWork
 from selfstudy.methods import method_class
@@ -24,7 +25,6 @@ from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Outcome, Plan, Trainer
-from selfstudy.train.memory import keep_freed_memory
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 from selfstudy.train.optimizer import build_optimizer
 from selfstudy.watching import Health

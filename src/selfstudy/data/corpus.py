@@ -10,6 +10,7 @@ from rich.console import Console
 
 from selfstudy.config import TextDataConfig
 from selfstudy.data.documents import Document, Documents, open_documents
+from selfstudy.data.memory import give_back_freed_memory
 from selfstudy.data.text_statistics import Landmarks, landmarks
 from selfstudy.data.token_build import build_store, is_held_out
 from selfstudy.data.token_store import TokenStore
@@ -183,6 +184,7 @@ def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfi
             vocab_size=config.vocab_size,
             corpus_bytes=census.text_bytes,
         )
+        give_back_freed_memory()
         staged = kept.with_suffix(".tmp")
         staged.write_text(trained.to_str(), encoding="utf-8")
         staged.replace(kept)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _OURS = re.compile(r"((train|heldout)-\d{5,}|counts)\.bin(\.tmp)?")
-_BATCH_CHARACTERS = 2**20  # encoding takes some hundred bytes of memory for a character
+_BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory for a character
 _BATCH_DOCUMENTS = 4096  # and some for each text, however short
 _PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
 
@@ -182,13 +182,18 @@ def _fill(
 ) -> None:
     for batch in _batches(sequence):
         for (document, held), ids in zip(batch, encode([document.text for document, _ in batch]), strict=True):
-            build.add(ids, len(document.text.encode()), held=held)
+            build.add(ids, _utf8_length(document.text), held=held)
         if on_progress is not None:
             on_progress(build.documents, build.tokens)
 
 
+def _utf8_length(text: str) -> int:
+    """Bytes of a text in UTF-8, without a copy of one that may be large where it need not be made."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
-    """Documents by the megabyte; a longer one is alone."""
+    """Documents by the half megabyte; a longer one is alone."""
     batch: list[tuple[Document, bool]] = []
     characters = 0
     for document, held in sequence:

@@ -1,4 +1,4 @@
-"""One setting of the C allocator that CPU training gains much from."""
+"""What the C allocator does with freed memory: training on processors gains from keeping it, opening a corpus does not."""
 
 import ctypes
 import platform
@@ -14,7 +14,19 @@ def keep_freed_memory() -> bool:
     backward of resnet10t at batch 512 x 32 px 1.3 to 1.4 times faster on 2 cores; the price is that the process keeps
     its peak memory. Nothing happens on other C libraries.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if (libc := _glibc()) is None:
         return False
-    libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_M_MMAP_THRESHOLD, _ONE_GIB)) and bool(libc.mallopt(_M_TRIM_THRESHOLD, 2 * _ONE_GIB - 1))
+
+
+def give_back_freed_memory() -> bool:
+    """True when glibc returned to the system what it could of the memory that was freed and kept for later.
+
+    Training a tokenizer on 20 MB of noisy text leaves half a gigabyte behind that nothing after it needs.
+    """
+    libc = _glibc()
+    return libc is not None and bool(libc.malloc_trim(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
