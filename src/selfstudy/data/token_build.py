@@ -203,6 +203,9 @@ def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[D
             batch, characters = [], 0
         batch.append((document, held))
         characters += len(document.text)
+        if characters >= _BATCH_CHARACTERS:  # before the next document is read: both may be large
+            yield batch
+            batch, characters = [], 0
     if batch:
         yield batch
 
