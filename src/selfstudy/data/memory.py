@@ -1,4 +1,4 @@
-"""What the C allocator does with freed memory: training on a processor gains if it is kept, opening a corpus does not."""
+"""What the C allocator does with freed memory: training on processors gains if it is kept, opening a corpus loses."""
 
 import ctypes
 import platform
