@@ -66,7 +66,7 @@ def test_a_run_on_text_leaves_what_every_run_leaves(runs):
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == 3 and "accuracy" in metrics[-1]
     text = (folder / "config.yaml").read_text()
-    assert "context: 24" in text and "name: modernbert-tiny  # for " in text
+    assert "context: 24" in text and "name: modernbert-tiny  # 4,608 tokens to read" in text
     assert json.loads((folder / "environment.json").read_text())["inputs"] == 12
 
 
