@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 
 from selfstudy import config as cfg
 from selfstudy.data.loader import Shard
-from selfstudy.data.memory import keep_freed_memory
+from selfstudy.data.memory import give_back_freed_memory, keep_freed_memory
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError
 from selfstudy.image_work import ImageWork
 from selfstudy.methods import method_class
@@ -64,7 +64,8 @@ def pretrain(
     console = console if fabric.is_global_zero else Console(quiet=True)
     work = open_work(data, config, console)
     if fabric.device.type == "cpu":
-        keep_freed_memory()  # not before: what opening a large corpus needs is given back
+        give_back_freed_memory()  # opening a large corpus needs much that training does not
+        keep_freed_memory()
     with ExitStack() as stack:
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)

@@ -66,7 +66,8 @@ class TextWork:
         method = self.cls(encoder, cfg.validate(self.cls.Config, settings, "method"))
         train = config.train
         if train.precision == "auto":
-            rows = torch.randint(encoder.vocabulary.size, (_TRIAL_ROWS, config.data.size[1]))
+            count = min(_TRIAL_ROWS, cfg.settled(train.batch_size))
+            rows = torch.randint(encoder.vocabulary.size, (count, config.data.size[1]))
             precision, reasons["train.precision"] = faster_precision(encoder, rows)
             train = train.model_copy(update={"precision": precision})
         return method, self.resolved._replace(config=config.model_copy(update={"train": train}), reasons=reasons)

@@ -14,6 +14,7 @@ from selfstudy.encoders.text import segments_of
 from selfstudy.evaluate.language import LanguageFigures, MaskSet, accumulate, hide
 
 _ROWS = 64  # encoded at once
+_SCORES = 2**24  # of vocabulary entries held at once, 64 MiB in float32
 Part = tuple[Tensor, Tensor]
 
 
@@ -35,10 +36,11 @@ def causal_figures(
     """
     eos = encoder.vocabulary.eos
     assert eos is not None  # the store was built with it
+    length = context * max(1, min(_ROWS, _SCORES // (context * encoder.vocabulary.size)))
 
     def parts() -> Iterator[Part]:
-        for start in range(0, len(stream), _ROWS * context):
-            ids = stream.read(max(start - 1, 0), min(_ROWS * context + (start > 0), len(stream) - max(start - 1, 0)))
+        for start in range(0, len(stream), length):
+            ids = stream.read(max(start - 1, 0), min(length + (start > 0), len(stream) - max(start - 1, 0)))
             tokens = torch.from_numpy(ids if start else np.concatenate([[eos], ids]))
             whole = (len(tokens) - 1) // context * context
             for given, answers in _rows(tokens, whole, context):

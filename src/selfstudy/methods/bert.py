@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.ops.classification import accuracy, cross_entropy
+from selfstudy.ops.classification import vocabulary_loss
 from selfstudy.ops.masked_tokens import hidden_positions, noised, ordinary_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, Tokens
@@ -76,9 +76,10 @@ class BERT(Method):
         hidden = hidden_positions(order, self.special[ids], count, words)  # (B, M)
         answers = ids.gather(1, hidden)
         states = self.encoder.states(self._shown(ids, hidden, fate, other), self._segments(ids))  # (B, T, D)
-        logits = self.encoder.logits(states[torch.arange(len(ids))[:, None], hidden].flatten(0, 1))  # (B M, V)
-        metrics = {"accuracy": accuracy(logits, answers.flatten())}
-        return StepOutput(cross_entropy(logits, answers.flatten()), metrics, self.encoder.pooled(states, ids).detach())
+        asked = states[torch.arange(len(ids))[:, None], hidden].flatten(0, 1)  # (B M, D)
+        size = self.encoder.vocabulary.size
+        loss, right = vocabulary_loss(self.encoder.logits, asked, answers.flatten(), size)
+        return StepOutput(loss, {"accuracy": right}, self.encoder.pooled(states, ids).detach())
 
     def _shown(self, ids: Tensor, hidden: Tensor, fate: Tensor, other: Tensor) -> Tensor:
         """The rows (B, T) as the encoder sees them."""
