@@ -58,7 +58,7 @@ def vocabulary_loss(
     def total(some: Tensor, right: Tensor) -> Tensor:
         return cross_entropy(score(some), right) * len(right)
 
-    pairs = zip(states.split(rows), answers.split(rows), strict=True)
+    pairs = zip(torch.split(states, rows), torch.split(answers, rows), strict=True)
     sums = [checkpoint(total, some, right, use_reentrant=False) for some, right in pairs]
     with torch.no_grad():
         first = score(states[:_COUNTED])
