@@ -31,7 +31,7 @@ from selfstudy.views.presets import changed
 from selfstudy.views.spec import Spec
 from selfstudy.work import initial_seed
 
-_TRIAL_IMAGES = 64
+_TRIAL_PIXELS = 64 * 224 * 224  # a batch of small images, part of one of large ones: few small ones would tell nothing
 _SHOWN = 8  # images on the contact sheet
 
 
@@ -83,7 +83,8 @@ def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
 
 def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
     """What trains this encoder faster here, tried on noise."""
-    count = min(_TRIAL_IMAGES, cfg.settled(config.train.batch_size))
+    height, width = config.data.size
+    count = min(max(1, _TRIAL_PIXELS // (height * width)), cfg.settled(config.train.batch_size))
     images = torch.rand(count, cfg.settled(config.data.channels), *config.data.size)
     return faster_precision(encoder, images, prepare=spell_out_attention)
 
