@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.data.memory import keep_freed_memory
 from selfstudy.image_work import ImageWork
 from selfstudy.pretraining import launch, make_trainer
 from selfstudy.run_folder import RunFolder
@@ -58,6 +59,7 @@ def main() -> None:
     config = cfg.build(settings)
     work = ImageWork(options.data, config, Console())
     method, resolved = work.build_method()
+    keep_freed_memory()  # as every run on a processor does
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
     train, size = resolved.config.train, resolved.config.data.size
