@@ -53,7 +53,7 @@ class BYOL(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Momentum from the number of steps; smaller heads for short runs."""
-        method = {"momentum": facts.momentum(12, at_most=0.996), **facts.if_short(hidden_dim=1024)}
+        method = {"momentum": facts.momentum(24, at_most=0.996), **facts.if_short(hidden_dim=1024)}
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
