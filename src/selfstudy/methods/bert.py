@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.ops.classification import vocabulary_loss
 from selfstudy.ops.masked_tokens import hidden_positions, noised, ordinary_tokens
 from selfstudy.ops.schedules import Progress
+from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Draws, Spec, Tokens
 
 
@@ -77,8 +77,8 @@ class BERT(Method):
         answers = ids.gather(1, hidden)
         states = self.encoder.states(self._shown(ids, hidden, fate, other), self._segments(ids))  # (B, T, D)
         asked = states[torch.arange(len(ids))[:, None], hidden].flatten(0, 1)  # (B M, D)
-        size = self.encoder.vocabulary.size
-        loss, right = vocabulary_loss(self.encoder.logits, asked, answers.flatten(), size)
+        head, size = self.encoder.logits, self.encoder.vocabulary.size
+        loss, right = vocabulary_loss(head, asked, answers.flatten(), size, self.encoder.parameters())
         return StepOutput(loss, {"accuracy": right}, self.encoder.pooled(states, ids).detach())
 
     def _shown(self, ids: Tensor, hidden: Tensor, fate: Tensor, other: Tensor) -> Tensor:

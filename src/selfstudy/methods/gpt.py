@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.ops.classification import vocabulary_loss
 from selfstudy.ops.schedules import Progress
+from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Spec, Tokens
 
 
@@ -60,6 +60,6 @@ class GPT(Method):
         given, answers = views[0][:, :-1], views[0][:, 1:].flatten()  # (B, T), (B T,)
         segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.eos)
         states = self.encoder.states(given, segments)  # (B, T, D)
-        size = self.encoder.vocabulary.size
-        loss, right = vocabulary_loss(self.encoder.logits, states.flatten(0, 1), answers, size)
+        head, size = self.encoder.logits, self.encoder.vocabulary.size
+        loss, right = vocabulary_loss(head, states.flatten(0, 1), answers, size, self.encoder.parameters())
         return StepOutput(loss, {"accuracy": right}, self.encoder.pooled(states, given).detach())

@@ -1,0 +1,88 @@
+"""The loss of guesses among a whole vocabulary, without holding all of their scores."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from selfstudy.ops.classification import accuracy
+
+_SCORES = 2**22  # held at once, 16 MiB in float32
+_COUNTED = 256  # guesses that are looked at for the accuracy; all of them would cost a tenth of a step
+
+
+def vocabulary_loss(
+    score: Callable[[Tensor], Tensor], states: Tensor, answers: Tensor, size: int, parameters: Iterable[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The mean cross entropy of guesses among a vocabulary, and the accuracy of the first of them.
+
+    Scores of a large vocabulary can take more memory and time than everything else of a step. So they are made in
+    parts, and each part gives its gradient, softmax less answer, at once and in place: nothing of a part waits for the
+    backward pass, and nothing is computed twice.
+
+    Args:
+        score: from states (n, D) to scores (n, K).
+        states: (N, D).
+        answers: (N,) int64 in 0 .. K - 1.
+        size: K.
+        parameters: all that ``score`` depends on and that learn; others among them do no harm.
+
+    Returns:
+        () float32 (float64 for float64 scores), which can be differentiated once, and () float32.
+    """
+    learns = torch.is_grad_enabled()
+    learning = [value for value in parameters if learns and value.requires_grad]
+    of_states = torch.empty_like(states)
+    of_learning: list[Tensor | None] = [None] * len(learning)
+    losses, rights = [], []
+    rows = max(1, _SCORES // size)
+    parts = (torch.split(whole, rows) for whole in (states, answers, of_states))
+    for some, right, of_some in zip(*parts, strict=True):
+        given = some.detach().requires_grad_(learns)
+        scores = score(given)  # (n, K)
+        rights.append(accuracy(scores[:_COUNTED], right[:_COUNTED]))
+        loss, error = _loss_and_error(scores.detach(), right)
+        losses.append(loss)
+        if learns:
+            found = torch.autograd.grad(scores, [given, *learning], error.to(scores.dtype), allow_unused=True)
+            of_some.copy_(found[0])
+            of_learning = [_sum(one, other) for one, other in zip(of_learning, found[1:], strict=True)]
+    total = torch.stack(losses).sum()
+    if learns:
+        total = _WithGradient.apply(total, [of_states, *of_learning], states, *learning)
+    return total / len(answers), rights[0]
+
+
+def _loss_and_error(scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """The summed cross entropy of scores (n, K), and its gradient (n, K), in float32 or better."""
+    work = scores.to(torch.promote_types(scores.dtype, torch.float32), copy=True)
+    work -= work.amax(dim=1, keepdim=True)
+    asked = answers[:, None]
+    answered = work.gather(1, asked)  # (n, 1)
+    sums = work.exp_().sum(dim=1, keepdim=True)  # (n, 1)
+    work /= sums
+    work.scatter_add_(1, asked, torch.full_like(answered, -1))
+    return (sums.log() - answered).sum(), work
+
+
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """What is known of two gradients together."""
+    return other if one is None else one if other is None else one + other
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value whose gradients are known already."""
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, value: Tensor, known: Sequence[Tensor | None], *inputs: Tensor
+    ) -> Tensor:
+        """The value, a function of the inputs from now on."""
+        ctx.save_for_backward(*known)  # type: ignore[arg-type]  # None is welcome
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The known gradients, scaled."""
+        known: Sequence[Tensor | None] = ctx.saved_tensors  # type: ignore[attr-defined]
+        return None, None, *(None if value is None else value * grads[0].to(value.dtype) for value in known)
