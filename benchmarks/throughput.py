@@ -25,14 +25,15 @@ from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Trainer
 
 
-def bare_images_per_second(encoder: torch.nn.Module, batch: int, size: tuple[int, int], steps: int) -> float:
-    """Forward and backward of the encoder alone on 2 x batch ready views."""
-    views = torch.randn(2 * batch, 3, *size).to(memory_format=torch.channels_last)
+def bare_images_per_second(encoder: torch.nn.Module, views: torch.Tensor, *, half: bool, steps: int) -> float:
+    """Forward and backward of the encoder alone on ready views, two of each image."""
     began = time.perf_counter()
     for _ in range(steps):
-        encoder(views).square().mean().backward()
+        with torch.autocast(views.device.type, torch.bfloat16, enabled=half):
+            loss = encoder(views).float().square().mean()
+        loss.backward()
     encoder.zero_grad(set_to_none=True)
-    return batch * steps / (time.perf_counter() - began)
+    return len(views) // 2 * steps / (time.perf_counter() - began)
 
 
 def run_images_per_second(trainer: Trainer, steps: int) -> float:
@@ -62,11 +63,12 @@ def main() -> None:
     keep_freed_memory()  # as every run on a processor does
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
-    train, size = resolved.config.train, resolved.config.data.size
+    train, data = resolved.config.train, resolved.config.data
+    views = torch.randn(2 * train.batch_size, data.channels, *data.size).to(memory_format=torch.channels_last)
     bare, full = [], []
     for round_number in range(options.rounds + 1):
         pair = (
-            bare_images_per_second(method.encoder, train.batch_size, size, options.steps),
+            bare_images_per_second(method.encoder, views, half=trainer.plan.half, steps=options.steps),
             run_images_per_second(trainer, options.steps),
         )
         if round_number:  # the first round warms up

@@ -80,3 +80,5 @@ def test_what_cannot_be_is_refused():
         _resolve(encoder__name="llama-timy")
     with pytest.raises(DataError, match="found 9 rows of text, batch size 64"):
         _resolve(tokens=150, train__batch_size=64)
+    with pytest.raises(UsageError, match="encoder.dropout 0: simcse tells its two views apart by dropout alone"):
+        _resolve(method="simcse", encoder__dropout=0.0)

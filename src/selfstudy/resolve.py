@@ -149,7 +149,12 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", why)
     for name in ("width", "depth", "heads"):
         settings["encoder"][name] = settings["encoder"].get(name, "auto")
-    decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "one pass over most")
+    decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "usual today")
+    if method.dropout and not settings["encoder"]["dropout"]:
+        name = settings["method"]["name"]
+        raise UsageError(
+            f"encoder.dropout 0: {name} tells its two views apart by dropout alone\nsay more, or leave it out"
+        )
     shape = _shape(settings["encoder"], SIZES[size])
     per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
     decide("train.batch_size", *_text_batch(draft, rows, per_second))

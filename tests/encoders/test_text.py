@@ -88,8 +88,14 @@ def test_wrong_names_and_numbers_are_explained():
         _encoder("bert", head=False).logits(torch.zeros(1, 16))
 
 
-def test_dropout_is_on_in_training_only():
-    encoder, ids = _encoder("modernbert", dropout=0.5), _ids()
-    assert torch.equal(encoder(ids), encoder(ids))
-    encoder.train()
-    assert not torch.equal(encoder(ids), encoder(ids))
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kept", [True, False])
+def test_dropout_is_on_in_training_only(layout, kept, tmp_path):
+    """Of a fresh network, and of one from a directory, with the dropout it was saved with or another."""
+    encoder = _encoder(layout, dropout=0.5 if kept else 0.0)
+    encoder.network.save_pretrained(tmp_path)
+    again = build_text_encoder(str(tmp_path), VOCABULARY, head=True, context=12, dropout=None if kept else 0.5)
+    for each in (encoder, again) if kept else (again,):
+        assert torch.equal(each.eval()(_ids()), each(_ids()))
+        each.train()
+        assert not torch.equal(each(_ids()), each(_ids()))

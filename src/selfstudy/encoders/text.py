@@ -27,6 +27,13 @@ _HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "gpt2": lambda model, states: model.lm_head(states),
     "llama": lambda model, states: model.lm_head(states),
 }
+_DROPOUTS = {
+    "modernbert": ("embedding_dropout", "attention_dropout", "mlp_dropout"),
+    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "roberta": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "gpt2": ("embd_pdrop", "attn_pdrop", "resid_pdrop"),
+    "llama": ("attention_dropout",),
+}
 _ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
 
 
@@ -152,7 +159,7 @@ def build_text_encoder(
     *,
     head: bool,
     context: int,
-    dropout: float = 0.0,
+    dropout: float | None = None,
     changes: Mapping[str, int] | None = None,
     pool: str = "mean",
 ) -> TextEncoder:
@@ -163,7 +170,7 @@ def build_text_encoder(
         vocabulary: of the tokenizer.
         head: whether it needs a language model's head.
         context: T, the longest row it is to take.
-        dropout: of every layer, in training.
+        dropout: of every layer, in training; when left out that of the directory, or none.
         changes: ``width``, ``depth`` or ``heads`` other than the size's own.
         pool: see :class:`TextEncoder`.
 
@@ -172,12 +179,12 @@ def build_text_encoder(
         FileRefusedError: a directory that cannot be used.
     """
     if Path(name).is_dir():
-        return TextEncoder(_from_directory(Path(name), head=head), vocabulary, pool=pool)
+        return TextEncoder(_from_directory(Path(name), head=head, dropout=dropout), vocabulary, pool=pool)
     from selfstudy.encoders.text_attention import NAME  # transformers takes a second to import
 
     layout, shape = shape_of(name, changes or {})
     config, with_head, without = _classes(layout)
-    settings = _settings(layout, shape, vocabulary, context, dropout)
+    settings = _settings(layout, shape, vocabulary, context, dropout or 0.0)
     network = (with_head if head else without)(config(**settings, attn_implementation=NAME))
     return TextEncoder(network, vocabulary, pool=pool)
 
@@ -211,6 +218,7 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
         "bos_token_id": first,
         "eos_token_id": last,
         "tie_word_embeddings": True,
+        **dict.fromkeys(_DROPOUTS[layout], dropout),
     }
     if layout == "gpt2":
         return common | {
@@ -219,9 +227,6 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
             "n_head": shape.heads,
             "n_positions": context,
             "activation_function": "silu",  # half the time of the GELU, whose approximation GPT-2 has
-            "resid_pdrop": dropout,
-            "embd_pdrop": dropout,
-            "attn_pdrop": dropout,
         }
     usual = common | {
         "hidden_size": shape.width,
@@ -230,23 +235,15 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
         "max_position_embeddings": context + _first_position(layout, vocabulary.pad),
     }
     if layout == "llama":
-        return usual | {"intermediate_size": _gated(shape.width, 8 / 3), "attention_dropout": dropout}
+        return usual | {"intermediate_size": _gated(shape.width, 8 / 3)}
     if layout == "modernbert":
         return usual | {
             "intermediate_size": _gated(shape.width, 1.5),  # ModernBERT-base has 1,152 of 768
             "global_attn_every_n_layers": 1,
             "cls_token_id": vocabulary.cls,
             "sep_token_id": vocabulary.sep,
-            "embedding_dropout": dropout,
-            "attention_dropout": dropout,
-            "mlp_dropout": dropout,
         }
-    return usual | {
-        "intermediate_size": 4 * shape.width,
-        "hidden_dropout_prob": dropout,
-        "attention_probs_dropout_prob": dropout,
-        "type_vocab_size": 1 if layout == "roberta" else 2,
-    }
+    return usual | {"intermediate_size": 4 * shape.width, "type_vocab_size": 1 if layout == "roberta" else 2}
 
 
 def _gated(width: int, times: float) -> int:
@@ -254,7 +251,7 @@ def _gated(width: int, times: float) -> int:
     return 32 * round(width * times / 32)
 
 
-def _from_directory(folder: Path, *, head: bool) -> nn.Module:
+def _from_directory(folder: Path, *, head: bool, dropout: float | None) -> nn.Module:
     """The network in a directory that transformers wrote; nothing in it is executed and nothing fetched."""
     import transformers as hf
 
@@ -266,11 +263,13 @@ def _from_directory(folder: Path, *, head: bool) -> nn.Module:
         raise FileRefusedError(f"{folder}: not a transformers directory: {str(error).splitlines()[0]}") from None
     if config.model_type not in LAYOUTS:
         raise FileRefusedError(f"{folder}: holds {config.model_type!r}\nlayouts that can be used: {', '.join(LAYOUTS)}")
+    if dropout is not None:
+        config.update(dict.fromkeys(_DROPOUTS[config.model_type], dropout))
     auto: Any = hf.AutoModel
     if head:
         auto = hf.AutoModelForCausalLM if config.model_type in CAUSAL else hf.AutoModelForMaskedLM
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-    options |= {"dtype": torch.float32, "attn_implementation": NAME}
+    options |= {"config": config, "dtype": torch.float32, "attn_implementation": NAME}
     try:
         if not head and config.model_type in POOLED:
             options["add_pooling_layer"] = False
