@@ -75,7 +75,7 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp32")])
 def test_bf16_is_chosen_on_gpus_that_have_it(monkeypatch, supported, precision):
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: supported)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: supported)
     assert precision_of("cuda")[0] == precision
 
 

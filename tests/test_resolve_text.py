@@ -65,6 +65,14 @@ def test_a_directory_is_taken_as_it_is(tmp_path):
     assert math.isclose(rate(), 1.5e-4) and not math.isclose(unknown, 1.5e-4)
 
 
+def test_rows_are_no_longer_than_a_directory_has_positions_for(tmp_path):
+    config = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config |= {"max_position_embeddings": 50, "model_type": "roberta", "pad_token_id": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    resolved = _resolve(method="bert", encoder__name=str(tmp_path))
+    assert resolved.config.data.context == 48 and resolved.reasons["data.context"] == "the longest row of the encoder"
+
+
 def test_the_rate_follows_the_batch_and_the_width():
     def rate(**settings):
         return _resolve(

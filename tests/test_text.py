@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import selfstudy
 from selfstudy.cli import app
+from selfstudy.data.tokenizer import digest, train_tokenizer
 from selfstudy.errors import FileRefusedError, UsageError
 from selfstudy.text_work import patient_lock
 
@@ -185,9 +186,31 @@ def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cach
 
 def test_simcse_may_begin_from_a_run_of_bert(runs, corpus, cache, tmp_path):
     begin = {"encoder.name": str(runs["bert"].folder / "encoder"), "data.cache": str(cache), "data.context": 24}
-    begin |= {"data.tokenizer": str(runs["bert"].folder / "encoder" / "tokenizer.json"), "data.held_out": 0.2}
     run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", set=begin, **QUICK)
     assert run.encoder.embed("red ball").shape == (1, 16)
+    assert digest(run.encoder.tokenizer) == digest(runs["bert"].encoder.tokenizer)
+    assert f"tokenizer: {runs['bert'].folder}" in (run.folder / "config.yaml").read_text()
+
+
+def test_an_encoder_keeps_its_tokenizer_and_its_shape(runs, corpus, cache, tmp_path):
+    def refused(**more):
+        begin = {"encoder.name": str(encoder), "data.cache": str(cache), "data.context": 24}
+        given = begin | {key.replace("__", "."): value for key, value in more.items()}
+        with pytest.raises(UsageError) as caught:
+            selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", set=given, **QUICK)
+        return str(caught.value)
+
+    encoder = runs["bert"].folder / "encoder"
+    assert "knows no ids but its own" in refused(data__tokenizer="bpe")
+    assert "encoder.depth: the network in" in refused(encoder__depth=3)
+    other = tmp_path / "tokenizer.json"
+    other.write_text(train_tokenizer(["another text"], kind="byte", corpus_bytes=12).to_str())
+    assert f"data.tokenizer {other}: not that of the encoder" in refused(data__tokenizer=str(other))
+    bare = shutil.copytree(encoder, tmp_path / "bare")
+    (bare / "tokenizer.json").unlink()
+    encoder = bare
+    assert "give its tokenizer.json" in refused()
+    assert "a tokenizer of " in refused(data__tokenizer=str(other))
 
 
 def test_a_changed_encoder_is_refused(runs, tmp_path):

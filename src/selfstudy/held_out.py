@@ -42,7 +42,9 @@ def measure_held_out(
         wrap = Wrap(special.cls, special.sep, special.pad)
         table = token_bytes(corpus.tokenizer)
         figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
-        protocol = f"{masks.protocol}; held out: {corpus.held_out}"
+        protocol = (
+            f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special; held out: {corpus.held_out}"
+        )
     folder.append(folder.evaluations, [_line(figures, protocol)])
     accuracy = "" if figures.accuracy is None else f" · accuracy {figures.accuracy:.1f} %"
     console.print(

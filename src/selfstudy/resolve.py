@@ -10,7 +10,7 @@ import torch
 
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
-from selfstudy.encoders.text_catalogue import SIZES, TextShape, shape_in, shape_of
+from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
@@ -140,7 +140,8 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     draft = _Draft(config)
     decide, settings = draft.decide, draft.settings
     causal = method.language_head == "causal"
-    decide("data.context", *_context(facts.tokens, causal=causal, pieces=method.reads_pieces))
+    longest = longest_row(Path(settings["encoder"]["name"]))
+    decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
     context = settings["data"]["context"]
     rows = facts.rows(context)
     _decide_machine(draft)
@@ -206,10 +207,15 @@ def _text_batch(draft: _Draft, rows: int, per_second: float) -> tuple[int, str]:
     return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
 
 
-def _context(tokens: int, *, causal: bool, pieces: bool) -> tuple[int, str]:
-    """Tokens of a row: as usual for the task, and short enough for a hundred rows."""
-    usual = 64 if pieces else 256 if causal else 128
-    return max(16, min(usual, tokens // 100)), "usual for short documents" if pieces else "usual for small networks"
+def _context(tokens: int, longest: int | None, *, causal: bool, pieces: bool) -> tuple[int, str]:
+    """Tokens of a row: as usual for the task, and short enough for a hundred rows and for the encoder that is given."""
+    usual, why = (
+        64 if pieces else 256 if causal else 128,
+        f"usual for {'short documents' if pieces else 'small networks'}",
+    )
+    if longest is not None and longest < usual:
+        usual, why = longest, "the longest row of the encoder"
+    return max(min(16, usual), min(usual, tokens // 100)), why
 
 
 def _processors() -> int:
@@ -277,7 +283,7 @@ def precision_of(device: str) -> tuple[str, str] | None:
     """What a device multiplies fastest, with the reason; None for processors, where the network decides."""
     if device == "cpu":
         return None
-    fast = device == "cuda" and torch.cuda.is_bf16_supported()
+    fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return ("bf16", "fast on this GPU") if fast else ("fp32", "bf16 is not faster on this device")
 
 

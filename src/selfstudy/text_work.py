@@ -1,5 +1,6 @@
 """Pretraining on text: the corpus, the encoder and the rows that :mod:`selfstudy.pretraining` puts together."""
 
+import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,11 @@ from selfstudy import config as cfg
 from selfstudy.data.corpus import Corpus, open_corpus
 from selfstudy.data.loader import Shard
 from selfstudy.data.token_rows import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
-from selfstudy.data.tokenizer import require, starts_word
+from selfstudy.data.tokenizer import digest, load_tokenizer, require, starts_word
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import RunFolderError
+from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.held_out import measure_held_out
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -39,7 +40,7 @@ class TextWork:
     """Text, as :class:`selfstudy.work.Work` asks for it."""
 
     def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
-        settings = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
+        settings = with_its_tokenizer(cast(cfg.TextRunConfig, config))  # as resolve.configured makes it for text
         self.cls = method_class(config.method["name"])
         self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
         needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
@@ -74,7 +75,9 @@ class TextWork:
 
     def fingerprint(self) -> tuple[int, str]:
         """Of the documents and of how they were cut and tokenised."""
-        return self.corpus.census.documents, self.corpus.store.fingerprint
+        store = self.corpus.store
+        of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
+        return self.corpus.census.documents, of_both.hexdigest()
 
     def write_beginning(self, folder: RunFolder, resolved: Resolved) -> None:
         """Nothing beside what every run has: the tokens lie where other runs find them too."""
@@ -127,6 +130,28 @@ def patient_lock(folder: Path) -> Iterator[None]:
             except RunFolderError:
                 time.sleep(_PATIENCE_SECONDS)
         yield
+
+
+def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
+    """The configuration with the tokenizer of the encoder, where that is a directory: it knows no other ids.
+
+    Raises:
+        UsageError: another tokenizer is asked for, or the directory has none and none is given.
+    """
+    folder, given = Path(config.encoder.name), config.data.tokenizer
+    if not folder.is_dir():
+        return config
+    own = folder / "tokenizer.json"
+    if given == "auto" and own.is_file():
+        data = config.data.model_copy(update={"tokenizer": str(own)})
+        return config.model_copy(update={"data": data})
+    if not Path(given).exists():
+        raise UsageError(
+            f"data.tokenizer {given}: the encoder in {folder} knows no ids but its own\ngive its tokenizer.json"
+        )
+    if own.is_file() and digest(load_tokenizer(given)) != digest(load_tokenizer(own)):
+        raise UsageError(f"data.tokenizer {given}: not that of the encoder in {folder}\nleave it out, and that is used")
+    return config
 
 
 def open_text(data: Any, config: cfg.TextDataConfig, console: Console, *, pieces: bool) -> Corpus:

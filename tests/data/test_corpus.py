@@ -63,6 +63,26 @@ def test_held_out_text_may_be_given_apart(one, tmp_path):
     assert len(corpus.store.train) == 101 and _text_of(corpus, corpus.store.held_out) == "ba" * 5 + "|"
 
 
+def test_held_out_text_is_cut_into_documents_as_the_other_is(one, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("ba\n\nab")
+    corpus = _open(one, tmp_path / "cache", held_out=str(other))
+    assert _text_of(corpus, corpus.store.held_out) == "ba\n\nab|"
+    corpus = _open(one, tmp_path / "cache", held_out=str(other), pieces=True)
+    assert _text_of(corpus, corpus.store.held_out) == "ba|ab|"
+
+
+def test_a_tokenizer_file_is_known_by_what_it_holds(one, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    first = _open(one, tmp_path / "cache")
+    file.write_text(first.tokenizer.to_str())
+    given = _open(one, tmp_path / "cache", tokenizer=str(file))
+    file.write_text(_open(one, tmp_path / "cache", tokenizer="byte").tokenizer.to_str())
+    changed = _open(one, tmp_path / "cache", tokenizer=str(file))
+    assert given.store.folder != changed.store.folder
+    assert given.store.tokenizer_sha256 == first.store.tokenizer_sha256 != changed.store.tokenizer_sha256
+
+
 def test_a_corpus_is_tokenised_once_and_anew_when_it_or_its_settings_change(one, tmp_path):
     cache = tmp_path / "cache"
     first = _open(one, cache).store.folder

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from selfstudy.encoders.base import LanguageEncoder, Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, positions, segments_of
@@ -71,6 +72,33 @@ def test_a_directory_of_transformers_is_opened_again(layout, head, tmp_path):
     encoder.network.save_pretrained(tmp_path)
     again = build_text_encoder(str(tmp_path), VOCABULARY, head=head, context=12).eval()
     torch.testing.assert_close(again(_ids()), encoder(_ids()))
+
+
+def test_a_directory_is_asked_for_nothing_that_it_cannot_do(tmp_path):
+    _encoder("bert").network.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="data.context 13: rows of the encoder in .* end at 12"):
+        build_text_encoder(str(tmp_path), VOCABULARY, head=True, context=13)
+    with pytest.raises(UsageError, match="encoder.heads: the network in .* has its own"):
+        build_text_encoder(str(tmp_path), VOCABULARY, head=True, context=12, changes={"heads": 4})
+    with pytest.raises(UsageError, match="a tokenizer of 41 entries, the encoder in .* knows 40"):
+        build_text_encoder(str(tmp_path), VOCABULARY._replace(size=41), head=True, context=12)
+
+
+def test_layers_with_windows_keep_them_in_packed_rows(tmp_path):
+    """As in the published ModernBERT, of which every third layer alone sees a whole row."""
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 3}
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    for width in (4, 100):
+        config = ModernBertConfig(vocab_size=40, local_attention=width, global_attn_every_n_layers=3, **shape, **ids)
+        torch.manual_seed(0)
+        ModernBertForMaskedLM(config).save_pretrained(tmp_path / str(width))
+    row, segments = _ids(rows=1), torch.tensor([[0] * 8 + [1] * 4])
+    narrow, wide = (
+        build_text_encoder(str(tmp_path / str(width)), VOCABULARY, head=True, context=12).eval() for width in (4, 100)
+    )
+    states = narrow.states(row, segments)
+    torch.testing.assert_close(states[0, :8], narrow.states(row[:, :8])[0])
+    assert not torch.allclose(states, wide.states(row, segments))
 
 
 def test_what_is_no_language_model_is_refused(tmp_path):

@@ -154,7 +154,7 @@ def test_hidden_tokens_are_always_replaced_and_handed_back():
 
 def test_the_protocol_names_what_was_asked():
     assert mask_set(1000, 100, 0.15, 7).protocol == (
-        "masked: 15 of every 100 tokens hidden, always by [MASK], stored set (seed 7), 10 rows, 150 tokens foretold"
+        "masked: 15 of every 100 tokens hidden, always by [MASK], stored set (seed 7), 10 rows"
     )
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from selfstudy.errors import UsageError
 from selfstudy.methods.simcse import SimCSE
 from selfstudy.ops.schedules import Progress
 from tests.methods.contract import views_for
@@ -29,6 +30,11 @@ def test_the_loss_is_equation_4_sentence_by_sentence():
         scores = [math.exp(float(h[i] @ h[j]) / 0.2) for j in range(6)]
         losses.append(-math.log(scores[i] / sum(scores)))
     assert float(method([ids], NOW).loss.detach()) == pytest.approx(sum(losses) / 6, rel=1e-5)
+
+
+def test_an_encoder_that_sees_what_came_before_is_refused():
+    with pytest.raises(UsageError, match="SimCSE cannot train an encoder that sees what came before"):
+        SimCSE(text("llama", head=False))
 
 
 def test_dropout_makes_the_two_differ():

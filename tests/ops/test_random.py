@@ -18,6 +18,11 @@ def test_fold_is_splitmix64(value):
     assert int(fold(value)) & (2**64 - 1) == _splitmix64(value)
 
 
+def test_keys_stay_on_the_device_of_their_counters():
+    samples = torch.zeros(3, dtype=torch.int64, device="meta")
+    assert fold(0, samples, 1).device.type == "meta" and uniform(fold(samples, 2), 4).device.type == "meta"
+
+
 def test_splitmix64_gives_its_published_first_output():
     """For seed 1234567 the reference implementation begins with this number."""
     assert _splitmix64(1234567) == 6457827717110365317

@@ -16,6 +16,7 @@ from selfstudy.data.token_build import build_store, is_held_out
 from selfstudy.data.token_store import TokenStore
 from selfstudy.data.tokenizer import (
     SpecialIds,
+    digest,
     load_tokenizer,
     roles,
     sample_for_training,
@@ -121,7 +122,7 @@ def open_corpus(
         raise DataError(f"{documents.describe()} has no text that can be used\nthe reasons are above; give other files")
     split = _split(documents, census, config)
     given = census if split.held_out is None else (census, take_census(split.held_out))
-    settings = [repr(given), config.tokenizer, str(config.vocab_size), str(config.held_out)]
+    settings = [repr(given), _which_tokenizer(config), str(config.vocab_size), str(config.held_out)]
     folder = cache / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
@@ -153,7 +154,7 @@ def _split(documents: Documents, census: Census, config: TextDataConfig) -> Spli
     """What is learnt from and what is held out."""
     held_out = config.held_out
     if isinstance(held_out, str):
-        apart = open_documents(held_out, rule=config.documents, column=config.column)
+        apart = open_documents(held_out, rule=_rule_of_more(documents, config), column=config.column)
         return Split(documents, apart, 0.0, f"{held_out}")
     if not 0 < held_out < 1:
         raise UsageError(
@@ -163,6 +164,11 @@ def _split(documents: Documents, census: Census, config: TextDataConfig) -> Spli
         beginning, end = (_Part(documents, held_out, end=end) for end in (False, True))
         return Split(beginning, end, 0.0, f"the last {held_out:.0%} of the characters")
     return Split(documents, None, held_out, f"{held_out:.0%} of the documents, by a hash of their names")
+
+
+def _rule_of_more(documents: Documents, config: TextDataConfig) -> str:
+    """What a document of other text is: the same as in these."""
+    return documents.rule if config.documents == "auto" and documents.rule != "record" else config.documents
 
 
 def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfig) -> "Tokenizer":
@@ -189,6 +195,12 @@ def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfi
         staged.write_text(trained.to_str(), encoding="utf-8")
         staged.replace(kept)
     return load_tokenizer(kept)
+
+
+def _which_tokenizer(config: TextDataConfig) -> str:
+    """The kind that is trained, or the digest of the one that is given: a file may change and keep its name."""
+    kind = config.tokenizer in (*_KINDS, "auto")
+    return config.tokenizer if kind else digest(load_tokenizer(config.tokenizer))
 
 
 def _say_what_was_found(documents: Documents, census: Census, console: Console) -> None:

@@ -89,13 +89,22 @@ class TextEncoder(nn.Module):
         states: Tensor = trunk(**given).last_hidden_state
         return states
 
-    def _mask(self, ids: Tensor, segments: Tensor | None) -> Tensor | None:
+    def _mask(self, ids: Tensor, segments: Tensor | None) -> Any:
         """(B, 1, T, T) bool, what each token sees; (B, T) where only padding is hidden; None where nothing is."""
         if segments is not None and bool((segments[:, -1] != segments[:, 0]).any()):
             same = segments[:, None, :, None] == segments[:, None, None, :]  # (B, 1, T, T)
-            return same.tril() if self.causal else same
+            return same.tril() if self.causal else self._within_windows(same)
         padded = None if self.vocabulary.pad is None else ids == self.vocabulary.pad
         return None if padded is None or not bool(padded.any()) else (~padded).long()
+
+    def _within_windows(self, seen: Tensor) -> Tensor | dict[str, Tensor]:
+        """``seen`` (B, 1, T, T), and less of it for layers that see a window around each token."""
+        config: Any = self.network.config
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
+            return seen
+        place = torch.arange(seen.shape[-1], device=seen.device)
+        near = (place[:, None] - place).abs() <= config.sliding_window  # (T, T)
+        return {"full_attention": seen, "sliding_attention": seen & near}
 
     def logits(self, states: Tensor) -> Tensor:
         """Scores (..., V) of every vocabulary entry for ``states`` (..., D).
@@ -179,7 +188,10 @@ def build_text_encoder(
         FileRefusedError: a directory that cannot be used.
     """
     if Path(name).is_dir():
-        return TextEncoder(_from_directory(Path(name), head=head, dropout=dropout), vocabulary, pool=pool)
+        network = _from_directory(Path(name), head=head, dropout=dropout)
+        encoder = TextEncoder(network, vocabulary, pool=pool)
+        _require_fit(name, encoder, context, changes or {})
+        return encoder
     from selfstudy.encoders.text_attention import NAME  # transformers takes a second to import
 
     layout, shape = shape_of(name, changes or {})
@@ -187,6 +199,20 @@ def build_text_encoder(
     settings = _settings(layout, shape, vocabulary, context, dropout or 0.0)
     network = (with_head if head else without)(config(**settings, attn_implementation=NAME))
     return TextEncoder(network, vocabulary, pool=pool)
+
+
+def _require_fit(name: str, encoder: TextEncoder, context: int, changes: Mapping[str, int]) -> None:
+    """Refuse what the network of a directory cannot be asked for."""
+    config: Any = encoder.network.config
+    if changes:
+        raise UsageError(f"encoder.{next(iter(changes))}: the network in {name} has its own\nleave it out")
+    if encoder.vocabulary.size > config.vocab_size:
+        raise UsageError(
+            f"a tokenizer of {encoder.vocabulary.size:,} entries, the encoder in {name} knows {config.vocab_size:,}\n"
+            "give the tokenizer that it was trained with"
+        )
+    if context > encoder.context and encoder.layout not in _ROTARY:
+        raise UsageError(f"data.context {context}: rows of the encoder in {name} end at {encoder.context}\ngive less")
 
 
 def _classes(layout: str) -> tuple[Any, Any, Any]:

@@ -58,6 +58,16 @@ def shape_in(folder: Path) -> TextShape | None:
     return TextShape(*numbers) if min(numbers) > 0 else None
 
 
+def longest_row(folder: Path) -> int | None:
+    """How many tokens the network in a directory that transformers wrote has positions for; None if it says nothing."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        numbers = int(config.get("max_position_embeddings") or config["n_positions"])
+        return numbers - (int(config["pad_token_id"]) + 1 if config["model_type"] == "roberta" else 0)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 def shape_of(name: str, changes: Mapping[str, int]) -> tuple[str, TextShape]:
     """The layout and the shape that ``bert-mini`` and the like stand for, with some numbers changed.
 

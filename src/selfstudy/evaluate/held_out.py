@@ -71,6 +71,8 @@ def masked_figures(
 ) -> LanguageFigures:
     """The figures of the hidden tokens of a mask set, each row between the tokens that begin and end one.
 
+    Special tokens of the stream are neither hidden nor asked for, as in training.
+
     Args:
         encoder: in eval mode, seeing both sides, with a head.
         stream: the held-out tokens that the mask set belongs to.
@@ -82,6 +84,7 @@ def masked_figures(
     vocabulary, length = encoder.vocabulary, masks.row_length
     assert vocabulary.mask is not None and vocabulary.eos is not None
     size, mask, eos = 0, vocabulary.mask, vocabulary.eos
+    special = torch.tensor([number for number in vocabulary[1:] if number is not None])
 
     def parts() -> Iterator[Part]:
         nonlocal size
@@ -89,11 +92,13 @@ def masked_figures(
             positions = masks.positions[first : first + _ROWS]
             ids = torch.from_numpy(stream.read(first * length, len(positions) * length)).view(-1, length)
             hidden, answers = hide(ids, positions, mask)
+            hidden = torch.where(torch.isin(ids, special), ids, hidden)
+            row, which = (~torch.isin(answers, special)).nonzero(as_tuple=True)  # (N,) each
+            answers, place = answers[row, which], positions[row, which].long() + 1
             size += int(token_bytes[answers.numpy()].sum())
             rows, original = (torch.stack([wrapped(row, wrap) for row in each]).to(device) for each in (hidden, ids))
             states = encoder.states(rows, segments_of(original, eos))
-            asked = torch.arange(len(rows), device=device)[:, None], positions.to(device).long() + 1
-            yield _losses(encoder.logits(states[asked].flatten(0, 1)), answers.flatten().to(device))
+            yield _losses(encoder.logits(states[row.to(device), place.to(device)]), answers.to(device))
 
     with torch.inference_mode():
         found = list(parts())

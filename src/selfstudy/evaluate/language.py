@@ -111,7 +111,7 @@ class MaskSet(NamedTuple):
         rows, hidden = self.positions.shape
         return (
             f"masked: {hidden} of every {self.row_length} tokens hidden, always by [MASK], "
-            f"stored set (seed {self.seed}), {rows:,} rows, {rows * hidden:,} tokens foretold"
+            f"stored set (seed {self.seed}), {rows:,} rows"
         )
 
 

@@ -189,7 +189,7 @@ class Method(nn.Module):
                 f"{type(self).__name__} learns from text, {type(encoder).__name__} encodes something else\n"
                 "use a text encoder, such as --encoder modernbert-mini"
             )
-        if self.language_head and encoder.causal != (self.language_head == "causal"):
+        if encoder.causal != (self.language_head == "causal"):
             sees = "what came before" if encoder.causal else "both sides"
             fitting = "modernbert-mini" if encoder.causal else "llama-mini"
             raise UsageError(

@@ -20,7 +20,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.text import build_text_encoder, segments_of
-from selfstudy.errors import UsageError
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, ordinary_tokens
@@ -66,10 +65,6 @@ class ELECTRA(Method):
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
-        if self.encoder.causal:
-            raise UsageError(
-                "ELECTRA cannot train an encoder that sees what came before\nuse --encoder modernbert-mini"
-            )
         size, *special = self.encoder.vocabulary
         ordinary = ordinary_tokens(size, special)
         self.register_buffer("special", torch.ones(size, dtype=torch.bool).scatter(0, ordinary, False), False)

@@ -41,8 +41,10 @@ def fold(*counters: int | Tensor) -> Tensor:
     """
     key = torch.zeros((), dtype=torch.int64)
     for counter in counters:
-        value = torch.tensor(_signed(counter)) if isinstance(counter, int) else counter.to(torch.int64)
-        key = _mix(key.to(value.device) ^ value)
+        if isinstance(counter, int):
+            key = _mix(key ^ _signed(counter))
+        else:
+            key = _mix(key.to(counter.device) ^ counter.to(torch.int64))
     return key
 
 

@@ -95,11 +95,12 @@ class Trainer:
         self.unreadable: dict[int, str] = {}
         self._optimizer, self._make_clock, self._elapsed = optimizer, clock, 0.0
         self._saved_step: int | None = None
+        self._optimizer_state: dict[str, Any] | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint: weights, optimizer, step and time used."""
         self.method.load_state_dict(checkpoint.model, strict=True)
-        self._optimizer.load_state_dict(checkpoint.optimizer)
+        self._optimizer_state = checkpoint.optimizer
         self.steps_done = self._saved_step = checkpoint.step
         self._elapsed = float(checkpoint.state["elapsed_seconds"])
 
@@ -133,6 +134,9 @@ class Trainer:
     def begin(self) -> None:
         """Place model and optimizer, start the data and the clock."""
         self._model, self._stepper = self.fabric.setup(self.method, self._optimizer)
+        if self._optimizer_state is not None:  # only now are the weights on the device that it has to be on too
+            self._optimizer.load_state_dict(self._optimizer_state)
+            self._optimizer_state = None
         self.method.train()
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]
         self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers)
