@@ -35,6 +35,7 @@ from selfstudy import config as cfg
 from selfstudy.data.loader import TrainingData, micro_batches, render
 from selfstudy.data.memory import keep_freed_memory
 from selfstudy.data.order import EpochOrder
+from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
@@ -77,12 +78,13 @@ def tasks(options: argparse.Namespace) -> list[Task]:
 
 def _task(options: argparse.Namespace, method: str, side: str, seed: int) -> Task:
     """One run; our own side has our views whatever is asked for lightly."""
-    ours = methods.task("cifar10", str(options.data), method, None, seed, methods.duration(options))
+    ours = methods.task("cifar10", str(options.data), method, seed, options)
     views = OURS if side == OURS else options.views
     facts = {**ours.facts, "side": side, "views": views}
     if side != OURS:
         amount, unit = facts["duration"].split()
         what = f"--only {method} --sides {side} --views {views} --{unit} {amount} --seeds {seed}"
+        what += f" --precision {options.precision}" if options.precision != "auto" else ""
         facts["commands"] = [f"benchmarks/against_lightly.py --data {methods.DATA['cifar10']} {what} --out RESULTS"]
     who = OURS if side == OURS else f"lightly-{side}-{views}_views"
     return Task(f"{method}-{who}-seed{seed}", facts, ours.folder)
@@ -119,7 +121,11 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
     else:
         folder = Path(task.folder) / "train"
         batches = peers.batches(folder, recipe, resolved.config.data.size[0], workers=_WORKERS)
-    trained = train(peer, batches, facts["duration"], images=len(opened.scan.good), batch_size=recipe.batch_size)
+    images, half = len(opened.scan.good), facts["precision"] == "bf16"
+    record["precision"] = "bf16" if half else "fp32"
+    if half:
+        spell_out_attention(peer)  # as our own runs do: bfloat16 would make it slower otherwise
+    trained = train(peer, batches, facts["duration"], images=images, batch_size=recipe.batch_size, half=half)
     record |= {"steps": trained.steps, "images": trained.images, "loss": trained.loss}
     record["train_seconds"] = round(trained.seconds, 1)
     try:
@@ -138,7 +144,7 @@ def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
     settings = {
         "data": {"path": task.folder, **held},
         "method": {"name": facts["method"]},
-        "encoder": {"name": facts["encoder"]},
+        "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
     }
     config = cfg.build(settings)
@@ -171,7 +177,9 @@ def our_batches(
         yield render(crops, specs, normalization, torch.device("cpu"))
 
 
-def train(peer: Any, batches: Iterator[list[Tensor]], lasting: str, *, images: int, batch_size: int) -> Trained:
+def train(
+    peer: Any, batches: Iterator[list[Tensor]], lasting: str, *, images: int, batch_size: int, half: bool = False
+) -> Trained:
     """Train a peer for the budget, by the clock that our own loop uses.
 
     Args:
@@ -180,6 +188,7 @@ def train(peer: Any, batches: Iterator[list[Tensor]], lasting: str, *, images: i
         lasting: ``"3 minutes"`` or ``"20 steps"``.
         images: in the data set.
         batch_size: of the batches.
+        half: autocast to bfloat16, loss and all, as Lightning's ``bf16-mixed`` does.
 
     Raises:
         TrainingError: a loss that is not finite.
@@ -192,7 +201,9 @@ def train(peer: Any, batches: Iterator[list[Tensor]], lasting: str, *, images: i
     clock = Clock.of(budget, steps_per_epoch=max(1, images // batch_size), batch_size=batch_size)
     while not clock.is_over(progress := clock.progress(steps)):
         optimizer.param_groups[0]["lr"] = first_rate * peer.learning_rate(progress.fraction)
-        result = peer([view.to(device) for view in next(batches)], progress.fraction)
+        views = [view.to(device) for view in next(batches)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            result = peer(views, progress.fraction)
         loss = float(result.detach())
         if not math.isfinite(loss):
             raise TrainingError(f"the loss became {loss} at step {steps + 1}")
@@ -236,6 +247,7 @@ def _row(group: list[Record]) -> dict[str, str]:
         "encoder": first["encoder"],
         "by": OURS if ours else f"lightly {group[-1].get('lightly', '')}, {first['side']}",
         "views": first["views"],
+        "precision": ", ".join(dict.fromkeys(methods.precision(record) for record in group)),
         "budget": first["duration"],
         "seeds": ", ".join(str(seed) for seed in sorted(record["seed"] for record in group)),
         "k-NN %": "; ".join(part for part in (knn, note) if part),

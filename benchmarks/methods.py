@@ -51,7 +51,7 @@ def tasks(options: argparse.Namespace) -> list[Task]:
     """All runs, the first seed of everything before the second seed of anything."""
     folders = {"cifar10": options.cifar, "eurosat": options.eurosat}
     return [
-        task(data, str(folder), method, options.encoder, seed, duration(options))
+        task(data, str(folder), method, seed, options)
         for turn, seed in enumerate(options.seeds)
         for data, folder in folders.items()
         for method in options.only
@@ -65,13 +65,14 @@ def _is_due(data: str, method: str, turn: int) -> bool:
     return turn == 0 or repeated if data == "cifar10" else turn == 0 and repeated
 
 
-def task(data: str, folder: str, method: str, encoder: str | None, seed: int, lasting: str) -> Task:
+def task(data: str, folder: str, method: str, seed: int, options: argparse.Namespace) -> Task:
     """One run of a method, with the command line that does the same."""
-    cls = method_class(method)
+    cls, lasting, encoder = method_class(method), duration(options), getattr(options, "encoder", None)
     patch = PATCH if cls.needs_tokens and encoder is None else None
     encoder = encoder or encoder_for(cls)
     amount, unit = lasting.split()
     arguments = f"--method {method} --encoder {encoder} --{unit} {amount} --seed {seed}"
+    arguments += f" --precision {options.precision}" if options.precision != "auto" else ""
     arguments += f" --set encoder.patch_size={patch}" if patch else ""
     facts = {
         "data": data,
@@ -80,6 +81,7 @@ def task(data: str, folder: str, method: str, encoder: str | None, seed: int, la
         "uses_labels": cls.uses_labels,
         "encoder": encoder,
         "patch_size": patch or "auto",
+        "precision": options.precision,
         "seed": seed,
         "duration": lasting,
         "commands": [
@@ -117,7 +119,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
         "data": {"path": task.folder},
         "method": {"name": facts["method"]},
         "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
-        "train": {"duration": facts["duration"], "seed": facts["seed"]},
+        "train": {"duration": facts["duration"], "seed": facts["seed"], "precision": facts["precision"]},
     }
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
@@ -184,10 +186,16 @@ def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
         "linear %": records.mean_sd(records.accuracies(group, PRETRAINED, "linear")),
         "untrained k-NN %": records.mean_sd(records.accuracies(group, UNTRAINED, "knn")),
         "untrained linear %": records.mean_sd(records.accuracies(group, UNTRAINED, "linear")),
+        "precision": ", ".join(dict.fromkeys(precision(record) for record in group)),
         "steps": records.middle(group, "steps"),
         "images/s": records.middle(group, "images_per_second"),
         "health": records.counts(health),
     }
+
+
+def precision(record: Record) -> str:
+    """What the run computed in."""
+    return str(record.get("settings", {}).get("train", {}).get("precision", record.get("precision", records.NONE)))
 
 
 def _encoder(record: Record) -> str:
@@ -240,6 +248,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the records")
     parser.add_argument("--minutes", type=float, default=3, help="of training, for every run")
     parser.add_argument("--steps", type=int, help="instead of minutes, to try the program out")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of every run")
     parser.add_argument("--only", type=names, help="METHOD,METHOD,...; all when left out")
     parser.add_argument("--runs", type=Path, help="scratch folder for run folders; a temporary one when left out")
     parser.add_argument("--keep", action="store_true", help="keep the run folders in --runs")

@@ -15,6 +15,7 @@ def record(method="simclr", seed=0, knn=50.0, **changes):
         "uses_labels": False,
         "encoder": "resnet10t",
         "seed": seed,
+        "precision": "bf16",
         "duration": "3 minutes",
         "steps": 300 + seed,
         "images_per_second": 1500.0,

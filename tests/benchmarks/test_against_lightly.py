@@ -93,12 +93,25 @@ def test_our_views_reach_a_peer_as_our_own_loop_renders_them(against, data):
 
 def test_our_side_is_measured_and_stands_in_the_table(against, data, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["--data", str(data), "--out", str(out), "--only", "simclr", "--sides", "selfstudy", "--steps", "1"]
+    arguments = [
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--only",
+        "simclr",
+        "--sides",
+        "selfstudy",
+        "--steps",
+        "1",
+        "--precision",
+        "fp32",
+    ]
     against.main(arguments)
     found = json.loads((out / "simclr-selfstudy-seed0.json").read_text())
     assert found["steps"] == 1 and found["set_up_seconds"] > 0 and len(found["scores"]) == 6
     against.main(["--out", str(out), "--table"])
-    assert "| simclr | resnet10t | selfstudy | selfstudy | 1 steps | 0 |" in capsys.readouterr().out
+    assert "| simclr | resnet10t | selfstudy | selfstudy | fp32 | 1 steps | 0 |" in capsys.readouterr().out
 
 
 def test_the_table_puts_sides_together_and_averages_seeds(against):
@@ -109,6 +122,6 @@ def test_the_table_puts_sides_together_and_averages_seeds(against):
         record(side="selfstudy", views="selfstudy", set_up_seconds=9.0),
     ]
     ours, theirs = (line for line in against.table(found).splitlines() if "simclr" in line)
-    assert "| selfstudy | selfstudy | 3 minutes | 0 | 50.0 |" in ours and ours.endswith("| 9 |")
-    assert "| lightly 1.6.0, example | lightly | 3 minutes | 0, 1 | 41.0 ± 1.4 |" in theirs
+    assert "| selfstudy | selfstudy | bf16 | 3 minutes | 0 | 50.0 |" in ours and ours.endswith("| 9 |")
+    assert "| lightly 1.6.0, example | lightly | bf16 | 3 minutes | 0, 1 | 41.0 ± 1.4 |" in theirs
     assert theirs.endswith("| 1,000 | – |")

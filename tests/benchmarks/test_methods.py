@@ -140,7 +140,7 @@ def test_the_table_has_mean_and_sample_sd_over_seeds_by_hand(methods):
     row = next(line for line in text.splitlines() if "simclr" in line)
     assert row == (
         "| contrastive | simclr | resnet10t | 0, 1, 2 | 50.0 ± 1.0 | 55.0 ± 1.0 | 40.0 ± 1.0 | 45.0 ± 1.0 "
-        "| 301 | 1,500 | healthy ×3 |"
+        "| bf16 | 301 | 1,500 | healthy ×3 |"
     ).replace("healthy ×3", "healthy")
     assert "### CIFAR-10, 3 minutes of training each" in text
     assert "2 cores of AMD EPYC, torch 2.14.1, commit 0123456789ab, 2026-11-24" in text

@@ -22,14 +22,14 @@ def _method(**settings):
 
 def test_the_loss_is_equation_4_sentence_by_sentence():
     """Without dropout both embeddings of a sentence are one."""
-    method, (ids,) = _method().eval(), views_for(SimCSE)
+    method, (ids, draws) = _method().eval(), views_for(SimCSE)
     with torch.no_grad():
         h = [row / row.norm() for row in method.projector(method.encoder(ids)).double()]
     losses = []
     for i in range(6):
         scores = [math.exp(float(h[i] @ h[j]) / 0.2) for j in range(6)]
         losses.append(-math.log(scores[i] / sum(scores)))
-    assert float(method([ids], NOW).loss.detach()) == pytest.approx(sum(losses) / 6, rel=1e-5)
+    assert float(method([ids, draws], NOW).loss.detach()) == pytest.approx(sum(losses) / 6, rel=1e-5)
 
 
 def test_an_encoder_that_sees_what_came_before_is_refused():
@@ -50,6 +50,22 @@ def test_dropout_makes_the_two_differ():
     method(views_for(SimCSE), NOW)
     first, second = seen[0].chunk(2)
     assert not torch.allclose(first, second)
+
+
+def test_cutoff_takes_other_tokens_from_either_view_but_no_special_ones():
+    from tests.methods.small_encoders import VOCABULARY
+
+    method, views = _method(cutoff=0.5), views_for(SimCSE)
+    seen = []
+    method.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    method(views, NOW)
+    ids = views[0]
+    for view, draws in zip(seen[0].chunk(2), views[1].chunk(2, dim=1), strict=True):
+        special = torch.isin(ids, torch.tensor([number for number in VOCABULARY[1:] if number is not None]))
+        gone = view != ids
+        assert gone.any() and not (gone & special).any() and (view[gone] == VOCABULARY.pad).all()
+        assert torch.equal(gone, (draws < 0.5) & ~special)
+    assert not torch.equal(*seen[0].chunk(2))
 
 
 def test_equal_embeddings_cost_the_chance_loss():

@@ -2,15 +2,16 @@
 
 import torch
 
-from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, noised, ordinary_tokens
+from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, noised, special_tokens
 
 
 def _draws(rows, length, seed=0):
     return torch.rand(rows, length, generator=torch.Generator().manual_seed(seed))
 
 
-def test_ordinary_tokens_are_all_but_the_special_ones():
-    assert ordinary_tokens(8, [0, None, 3, 5]).tolist() == [1, 2, 4, 6, 7]
+def test_special_tokens_are_those_that_there_are():
+    assert special_tokens(6, [0, None, 3]).tolist() == [True, False, False, True, False, False]
+    assert not special_tokens(6, [None]).any()
 
 
 def test_the_smallest_draws_choose_by_hand():

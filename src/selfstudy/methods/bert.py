@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.ops.masked_tokens import hidden_positions, noised, ordinary_tokens
+from selfstudy.ops.masked_tokens import hidden_positions, noised, special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Draws, Spec, Tokens
@@ -50,8 +50,8 @@ class BERT(Method):
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         size, *special = self.encoder.vocabulary
-        self.register_buffer("ordinary", ordinary_tokens(size, special), persistent=False)  # (N,)
-        self.register_buffer("special", torch.ones(size, dtype=torch.bool).scatter(0, self.ordinary, False), False)
+        self.register_buffer("special", special_tokens(size, special), persistent=False)  # (V,)
+        self.register_buffer("ordinary", (~self.special).nonzero().flatten(), persistent=False)  # (N,)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:

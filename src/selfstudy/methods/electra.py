@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from selfstudy.encoders.text import build_text_encoder, segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.ops.classification import accuracy, cross_entropy
-from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, ordinary_tokens
+from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, special_tokens
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, Tokens
@@ -66,8 +66,7 @@ class ELECTRA(Method):
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         size, *special = self.encoder.vocabulary
-        ordinary = ordinary_tokens(size, special)
-        self.register_buffer("special", torch.ones(size, dtype=torch.bool).scatter(0, ordinary, False), False)
+        self.register_buffer("special", special_tokens(size, special), persistent=False)  # (V,)
         width = max(16, self.embed_dim // self.config.generator_share // 16 * 16)
         changes = {"width": width, "depth": self.encoder.depth, "heads": max(1, width // 64)}
         name, context = f"{self.encoder.layout}-tiny", self.encoder.context

@@ -105,7 +105,7 @@ class WMSE(Method):
             "projection_dim": Setting(dims, f"at most half of the batch size {facts.batch_size}"),
             "slice_size": Setting(2 * dims, "2 x projection_dim"),
         }
-        return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
+        return Recipe.of("adamw", facts.square_root_rate(1e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Views at right angles: whitened vectors are spread evenly, whatever the encoder does."""

@@ -6,13 +6,11 @@ import torch
 from torch import Tensor
 
 
-def ordinary_tokens(size: int, special: Iterable[int | None]) -> Tensor:
-    """The ids (N,) int64 of a vocabulary of ``size`` that are not ``special``."""
-    ordinary = torch.ones(size, dtype=torch.bool)
-    for number in special:
-        if number is not None:
-            ordinary[number] = False
-    return ordinary.nonzero().flatten()
+def special_tokens(size: int, special: Iterable[int | None]) -> Tensor:
+    """Which ids of a vocabulary of ``size`` are ``special``: (V,) bool."""
+    found = torch.zeros(size, dtype=torch.bool)
+    found[[number for number in special if number is not None]] = True
+    return found
 
 
 def hidden_positions(draws: Tensor, never: Tensor, count: int, begins: Tensor | None = None) -> Tensor:
