@@ -62,6 +62,12 @@ def test_workers_give_the_same_batches_as_none(folder):
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
+def test_workers_draw_nothing_from_torchs_random_numbers(folder):
+    before = torch.get_rng_state()
+    _views(_data(folder, in_memory=False), 0, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_memory_and_disk_show_the_same_crops_but_for_rounding(folder):
     kept, read = _views(_data(folder), 2), _views(_data(folder, in_memory=False), 2)
     for one, other in zip(kept, read, strict=True):

@@ -173,6 +173,7 @@ def micro_batches(data: Batches, *, first_step: int, workers: int) -> Iterator[A
         num_workers=workers,
         timeout=TIMEOUT_SECONDS,
         worker_init_fn=one_thread,
+        generator=torch.Generator(),  # else the loader would draw from torch's own, inside the first step
     )
     with deaths_explained("try --workers 1, then continue with --resume"):
         yield from loader
