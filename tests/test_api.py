@@ -164,9 +164,19 @@ def test_a_used_folder_is_refused_and_overwriting_keeps_the_old_run(run, tmp_pat
 
 
 def test_resuming_a_finished_run_changes_nothing(run):
-    before = (run.folder / "encoder" / "model.safetensors").read_bytes()
+    files = [run.folder / "encoder" / "model.safetensors", run.folder / "config.yaml"]
+    before = [file.read_bytes() for file in files]
     selfstudy.pretrain("sample:digits", out=run.folder, resume=True)
-    assert (run.folder / "encoder" / "model.safetensors").read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_a_run_that_was_extended_stays_extended(tmp_path):
+    run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", **QUICK)
+    before = (run.folder / "config.yaml").read_text()
+    selfstudy.pretrain("sample:digits", out=run.folder, resume=True, steps=4)
+    assert (run.folder / "config.yaml").read_text() == before.replace("duration: 3 steps", "duration: 4 steps")
+    selfstudy.pretrain("sample:digits", out=run.folder, resume=True)
+    assert json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 4
 
 
 @pytest.mark.parametrize(

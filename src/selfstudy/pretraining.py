@@ -18,7 +18,7 @@ from selfstudy.image_work import ImageWork
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.schedules import Cosine
-from selfstudy.records import print_plan, write_beginning
+from selfstudy.records import print_plan, write_beginning, write_changes
 from selfstudy.resolve import Resolved, best_device, configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
@@ -81,6 +81,7 @@ def pretrain(
                 write_beginning(folder, resolved, work)
             else:
                 folder.truncate_logs(checkpoint.step)
+                write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)

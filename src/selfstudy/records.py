@@ -38,6 +38,15 @@ def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
     folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons))
 
 
+def write_changes(folder: RunFolder, resolved: Resolved) -> None:
+    """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
+    before = cfg.flatten(cfg.read_yaml(folder.config))
+    now = cfg.flatten(resolved.config.model_dump(mode="json"))
+    known = cfg.reasons_in(folder.config.read_text(encoding="utf-8"))
+    kept = {key: reason for key, reason in known.items() if before.get(key) == now.get(key)}
+    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons | kept))
+
+
 def _git_commit() -> str | None:
     """The commit of the working directory, if it is a git checkout."""
     try:
