@@ -154,6 +154,17 @@ def test_train_and_test_with_different_classes_are_refused(run, tmp_path):
         run.evaluate(tmp_path / "a", test=tmp_path / "b")
 
 
+def test_classes_are_matched_by_name_whatever_their_numbers(run, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
+    for number, image in enumerate(images):
+        (tmp_path / "folder" / str(number)).mkdir(parents=True)  # sorted as 0, 1, 10, 11, 2, ...
+        for copy in range(2):
+            Image.fromarray(image).save(tmp_path / "folder" / str(number) / f"{copy}.png")
+    np.savez(tmp_path / "test.npz", images=images, labels=np.arange(12))
+    scores = run.evaluate(tmp_path / "folder", test=tmp_path / "test.npz", probe=["knn"])
+    assert next(iter(scores)).accuracy == 100  # raw pixels
+
+
 def test_a_used_folder_is_refused_and_overwriting_keeps_the_old_run(run, tmp_path):
     first = selfstudy.pretrain("sample:digits", out=tmp_path / "r", **QUICK)
     with pytest.raises(RunFolderError, match="already holds files"):

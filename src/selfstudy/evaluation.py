@@ -113,7 +113,15 @@ def _open(data: Any, test: Any, channels: int) -> tuple[Labelled, Labelled, str]
         train_set, test_set = _labelled(data, "train", channels), _scan_labels(test_source, channels)
         how = "the data's own test split"
     require_same_classes(train_set.classes, test_set.classes)
-    return train_set, test_set, how
+    return train_set, _numbered_like(train_set, test_set), how
+
+
+def _numbered_like(train: Labelled, test: Labelled) -> Labelled:
+    """The test images with the class numbers of train: folders sort classes as text, arrays count them."""
+    if test.classes == train.classes:
+        return test
+    numbers = torch.tensor([*(train.classes.index(name) for name in test.classes), -1])  # the last for no class
+    return test._replace(labels=numbers[test.labels.clamp(min=-1)], classes=train.classes)
 
 
 def _test_split(data: Any) -> Source | None:
