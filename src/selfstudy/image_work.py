@@ -106,7 +106,8 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
 
 def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
     """What the method receives of every image, at the run's image size, with the changes the run asks for."""
-    return changed(method.default_views(config.data.size, cfg.settled(config.data.channels)), config.data.views)
+    specs = method.default_views(config.data.size, cfg.settled(config.data.channels))
+    return changed(specs, config.data.views, any_count=method.any_count)
 
 
 class ImageWork:

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.schedules import Progress
+from selfstudy.views.presets import changed
 from selfstudy.views.spec import Draws, Labels, Tokens, one_each
 
 START, TOTAL, BATCH = 50, 100, 6
 Make = Callable[[], Method]
 
 
-def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, seed=0) -> list[Tensor]:
+def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, seed=0, views="auto") -> list[Tensor]:
     """Random views, tokens, draws and labels, as the method asks for them."""
     size, channels = ((1, 12), 1) if method.modality == "text" else (size, channels)
     generator = torch.Generator().manual_seed(seed)
@@ -29,7 +30,8 @@ def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, s
             return torch.randint(5, 30, (batch, spec.length), generator=generator)  # 5 ends a document
         return torch.randn(batch, channels, *spec.size, generator=generator)
 
-    return [tensor(spec) for spec in one_each(method.default_views(size, channels))]
+    specs = changed(method.default_views(size, channels), views, any_count=method.any_count)
+    return [tensor(spec) for spec in one_each(specs)]
 
 
 def forward(method: Method, views: list[Tensor]) -> StepOutput:

@@ -7,7 +7,7 @@ from selfstudy.encoders.timm import EncoderSpec, build_encoder
 from selfstudy.errors import UsageError
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.nn.ema import EMA
-from selfstudy.views.spec import Labels
+from selfstudy.views.spec import Labels, View
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
 from tests.methods.small_encoders import (
     ENCODERS,
@@ -44,6 +44,23 @@ def test_other_numbers_of_channels_work(name, channels):
     method = _make(name, channels=channels)()
     output = forward(method, views_for(type(method), channels=channels))
     assert torch.isfinite(output.loss)
+
+
+@pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if method_class(name).any_count])
+def test_methods_that_say_so_take_any_number_of_views(name):
+    method = _make(name)()
+    losses = [forward(method, views_for(type(method), views={"count": count})).loss for count in (2, 3)]
+    assert torch.isfinite(torch.stack(losses)).all() and losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("name", ["dino", "dinov2", "ibot", "lejepa", "msn", "swav"])
+def test_small_views_may_be_of_any_number(name):
+    cls = method_class(name)
+    torch.manual_seed(0)
+    method = cls(build_encoder(EncoderSpec("test_vit", (72, 72), patch_size=12)), cls.Config(**small_config(name)))
+    kinds = sum(isinstance(spec, View) for spec in cls.default_views((72, 72)))
+    views = views_for(cls, size=(72, 72), batch=4, views=[*[{}] * (kinds - 1), {"count": 1}])
+    assert sum(view.shape[-1] == 36 for view in views) == 1 and torch.isfinite(forward(method, views).loss)
 
 
 @pytest.mark.parametrize("size", [(36, 44), (33, 47)])

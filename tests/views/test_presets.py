@@ -19,6 +19,16 @@ def test_none_shows_the_image_as_it_is():
     torch.testing.assert_close(augment(image, view, torch.arange(5)), image)
 
 
+@pytest.mark.parametrize("size", [(12, 8), (9, 16)])
+def test_none_stretches_no_image(size):
+    view = changed([View(size)], "none")[0]
+    image = torch.rand(5, 3, *size)
+    torch.testing.assert_close(augment(image, view, torch.arange(5)), image)
+    square = torch.arange(48.0).expand(1, 3, 48, 48) / 48  # a gradient from left to right
+    slope = augment(square, view, torch.arange(1))[0, 0].diff(dim=1)[:, 1:-1]  # per pixel of the view
+    torch.testing.assert_close(slope, torch.full_like(slope, 1 / max(size)))
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_keep_sizes_counts_and_draws(name):
     for new, old in zip(changed(SPECS, name), SPECS, strict=True):
@@ -37,6 +47,12 @@ def test_fields_are_set_in_every_view_or_in_each():
     assert each[0].scale == (0.5, 1.0) and each[2].size == (6, 6) and each[2].count == 4 and each[1] == SPECS[1]
 
 
+def test_methods_that_take_any_number_of_views_take_two_or_more():
+    assert changed(SPECS[:1], {"count": 5}, any_count=True)[0].count == 5
+    with pytest.raises(UsageError, match="count 1, and the method takes 2 or more of these"):
+        changed(SPECS[:1], {"count": 1}, any_count=True)
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -44,6 +60,7 @@ def test_fields_are_set_in_every_view_or_in_each():
         ({"jiter": 1}, "unknown field 'jiter' of a view; did you mean 'jitter'"),
         ({"scale": 0.2}, "scale needs 2 numbers of at least 0, got 0.2"),
         ({"count": 0}, "count needs 1 whole number of at least 1, got 0"),
+        ({"count": 3}, "count 3, and the method takes 2 of these\nleave count out"),
         ({"flip": "often"}, "flip needs 1 number of at least 0, got 'often'"),
         ([{}], "1 views were given, the method has 2"),
     ],

@@ -143,6 +143,7 @@ class Method(nn.Module):
         dropout: that an encoder of text is to have.
         largest_batch: images of a step where nothing else is asked for and there are enough of them.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
+        any_count: whether its forward pass takes any number of its views, from two on, and not only those it asks for.
 
     Args:
         encoder: images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``.
@@ -163,6 +164,7 @@ class Method(nn.Module):
     dropout: ClassVar[float] = 0.0
     pooling: ClassVar[str] = "auto"
     largest_batch: ClassVar[int] = 256
+    any_count: ClassVar[bool] = False
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class FastSiam(Method):
     """FastSiam around any encoder."""
 
     family = "positives only"
+    any_count = True
 
     class Config(MethodConfig):
         """Settings of FastSiam."""

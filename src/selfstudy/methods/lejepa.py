@@ -52,6 +52,7 @@ class LeJEPA(Method):
     """LeJEPA around any encoder."""
 
     family = "redundancy reduction"
+    any_count = True
 
     class Config(MethodConfig):
         """Settings of LeJEPA."""

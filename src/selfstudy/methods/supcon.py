@@ -29,6 +29,7 @@ class SupCon(Method):
 
     family = "contrastive"
     uses_labels = True
+    any_count = True
 
     class Config(MethodConfig):
         """Settings of SupCon."""

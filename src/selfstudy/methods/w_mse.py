@@ -73,6 +73,7 @@ class WMSE(Method):
     """W-MSE around any encoder."""
 
     family = "redundancy reduction"
+    any_count = True
 
     class Config(MethodConfig):
         """Settings of W-MSE."""

@@ -10,8 +10,9 @@ _NO_COLOUR: dict[str, Any] = {"jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, 
 
 
 def _none(view: View) -> View:
-    """The whole image, or its central square, at the view's size."""
-    return view._replace(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, vertical_flip=0.0, **_NO_COLOUR)
+    """The whole image, or its centre in the view's proportions, at the view's size."""
+    ratio = view.size[1] / view.size[0]
+    return view._replace(scale=(1.0, 1.0), ratio=(ratio, ratio), flip=0.0, vertical_flip=0.0, **_NO_COLOUR)
 
 
 def _weak(view: View) -> View:
@@ -44,13 +45,17 @@ PRESETS: dict[str, Callable[[View], View]] = {
 }
 
 
-def changed(specs: Sequence[Spec], choice: str | Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Spec]:
+def changed(
+    specs: Sequence[Spec], choice: str | Mapping[str, Any] | Sequence[Mapping[str, Any]], *, any_count: bool = False
+) -> list[Spec]:
     """A method's specs with their views changed; draws and labels stay.
 
     Args:
         specs: the method's own.
         choice: ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in every view, or one such
             mapping per view.
+        any_count: whether the method takes any number of its views, from two on. Small views, smaller than the first,
+            may be of any number in any case: they are more of the same to all methods that have them.
 
     Raises:
         UsageError: an unknown preset or field, a value that does not fit, or the wrong number of mappings.
@@ -65,6 +70,8 @@ def changed(specs: Sequence[Spec], choice: str | Mapping[str, Any] | Sequence[Ma
                 f"{len(mappings)} views were given, the method has {len(views)}\ngive one for each, in order"
             )
         new = [_with_fields(view, fields) for view, fields in zip(views, mappings, strict=True)]
+        for old, view in zip(views, new, strict=True):
+            _require_count(old, view.count, small=old.size < views[0].size, any_count=any_count)
     remaining = iter(new)
     return [next(remaining) if isinstance(spec, View) else spec for spec in specs]
 
@@ -85,6 +92,13 @@ def _with_fields(view: View, fields: Mapping[str, Any]) -> View:
             )
         values[name] = _like(name, value, getattr(view, name))
     return view._replace(**values)
+
+
+def _require_count(view: View, count: int, *, small: bool, any_count: bool) -> None:
+    """Refuse another number of views than the method's own where its loss would pair different images."""
+    allowed = "2 or more" if any_count else str(view.count)
+    if not (count == view.count or small or (any_count and count >= 2)):
+        raise UsageError(f"views: count {count}, and the method takes {allowed} of these\nleave count out")
 
 
 def _like(name: str, value: Any, old: Any) -> Any:
