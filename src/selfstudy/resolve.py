@@ -11,6 +11,7 @@ import torch
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
+from selfstudy.encoders.timm import is_vision_transformer
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
@@ -109,7 +110,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("data.std", [round(value, 6) for value in scan.std], "measured")
     tokens = method.needs_tokens
     decide("encoder.name", *(("vit_small_patch16_224", "the method needs tokens") if tokens else ("resnet18", "usual")))
-    if method.pooling != "auto":
+    if method.pooling != "auto" and is_vision_transformer(settings["encoder"]["name"]):
         decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
     images = len(scan.good)
     decide("train.batch_size", _batch_size(images, method.largest_batch), f"for {images:,} images")

@@ -101,6 +101,30 @@ def test_a_small_stem_is_for_resnets():
         build_encoder(EncoderSpec("convnext_atto", (32, 32), stem="small"))
 
 
+@pytest.mark.parametrize("name", ["resnetv2_50", "resnet50_clip", "resnext26ts"])
+def test_a_name_does_not_make_a_resnet(name):
+    assert build_encoder(EncoderSpec(name, (32, 32), long_run=True)).description["stem"] == "stock"
+    with pytest.raises(UsageError, match=f"--stem no_pool is for ResNets; {name} has another stem"):
+        build_encoder(EncoderSpec(name, (32, 32), stem="no_pool"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (EncoderSpec("test_vit", (32, 32), stem="small"), "--stem small is for ResNets; test_vit has another stem"),
+        (
+            EncoderSpec("resnet10t", (32, 32), patch_size=4),
+            "encoder.patch_size=4 is for vision transformers; resnet10t",
+        ),
+        (EncoderSpec("resnet10t", (32, 32), pool="avg"), "encoder.pool=avg is for vision transformers; resnet10t"),
+        (EncoderSpec("deit_tiny_distilled_patch16_224", (32, 32), pool="avg"), "cannot pool by 'avg'\nuse another"),
+    ],
+)
+def test_settings_that_a_network_has_no_use_for_are_refused(spec, message):
+    with pytest.raises(UsageError, match=message):
+        build_encoder(spec)
+
+
 def test_weights_that_cannot_be_fetched_are_one_line(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError("no route to host\nmore")

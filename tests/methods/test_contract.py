@@ -73,7 +73,9 @@ def test_real_encoders_and_odd_sizes_work(name, encoder, size):
     if cls.needs_tokens > is_vit or (is_vit and size == (33, 47)):
         pytest.skip("refused with a message, tested elsewhere")
     torch.manual_seed(0)
-    method = cls(build_encoder(EncoderSpec(encoder, size, patch_size=4)), cls.Config(**small_config(name)))
+    method = cls(
+        build_encoder(EncoderSpec(encoder, size, patch_size=4 if is_vit else "auto")), cls.Config(**small_config(name))
+    )
     output = forward(method, views_for(cls, size=size, batch=4))
     output.loss.backward()
     assert torch.isfinite(output.loss)

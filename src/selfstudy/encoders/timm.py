@@ -106,23 +106,25 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
     """A fresh encoder; ``description`` holds what rebuilds it, ``reason`` says why it has its stem.
 
     Raises:
-        UsageError: an unknown name, a stem or patch size the network cannot have, images too small for it.
+        UsageError: an unknown name, a stem, patch size or pooling the network cannot have, images too small for it.
         EnvironmentFault: pretrained weights that cannot be fetched.
     """
     _require_known(spec.name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
-    is_vit = timm.models.is_model_in_modules(spec.name.partition(".")[0], ["vision_transformer", "deit"])
+    is_vit = is_vision_transformer(spec.name)
     stem, reason, patch = "stock", "the network's own", None
     if is_vit:
         patch, reason = _patch_size(spec)
         # Small views of multi-crop have fewer patches: their position embeddings are interpolated, their edges padded.
         options |= {"img_size": tuple(spec.image_size), "patch_size": patch}
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
-    elif _is_resnet(spec.name):
+    else:
+        _refuse_settings_of_transformers(spec)
+    network = _create(spec, options)
+    if isinstance(network, timm.models.ResNet):  # names do not tell: resnetv2_50 and resnet50_clip are none
         stem, reason = _stem(spec)
     elif spec.stem not in ("auto", "stock"):
         raise UsageError(f"--stem {spec.stem} is for ResNets; {spec.name} has another stem\nuse --stem stock")
-    network = _create(spec, options)
     if stem != "stock":
         use_stem(network, stem)
     if not isinstance(getattr(network, "num_features", None), int):
@@ -135,6 +137,11 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
 
 
 _DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool")
+
+
+def is_vision_transformer(name: str) -> bool:
+    """Whether timm's network of this name has patches, and a pooling to choose."""
+    return bool(timm.models.is_model_in_modules(name.partition(".")[0], ["vision_transformer", "deit"]))
 
 
 def pooling_options(pool: str | None) -> dict[str, Any]:
@@ -184,8 +191,13 @@ def _require_size(network: nn.Module, spec: EncoderSpec) -> None:
     network.train()
 
 
-def _is_resnet(name: str) -> bool:
-    return name.startswith(("resnet", "resnext", "wide_resnet", "seresnet"))
+def _refuse_settings_of_transformers(spec: EncoderSpec) -> None:
+    """Refuse what any other network would ignore."""
+    for name in ("patch_size", "pool"):
+        if (value := getattr(spec, name)) not in ("auto", None):
+            raise UsageError(
+                f"encoder.{name}={value} is for vision transformers; {spec.name} has none\nleave it out, or use one"
+            )
 
 
 def _stem(spec: EncoderSpec) -> tuple[str, str]:
@@ -221,9 +233,16 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
 
 
 def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
-    """Timm's network; a failed download becomes one line."""
+    """Timm's network; a failed download, or a pooling that it does not have, becomes one line."""
     try:
         return timm.create_model(spec.name, pretrained=spec.pretrained, **options)  # type: ignore[no-any-return]
+    except AssertionError:
+        if "global_pool" not in options:
+            raise
+        raise UsageError(
+            f"{spec.name} cannot pool by {spec.pool!r}\n"
+            "use another vision transformer, such as vit_tiny_patch16_224, or leave encoder.pool out"
+        ) from None
     except (OSError, RuntimeError) as error:
         if not spec.pretrained:
             raise
