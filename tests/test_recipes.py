@@ -18,5 +18,6 @@ def test_a_recipe_is_valid_and_names_its_source(path):
     config = cfg.build(settings)
     own = {key: value for key, value in config.method.items() if key != "name"}
     method_class(config.method["name"]).Config(**own)
+    assert config.optimizer.name != "auto" and config.optimizer.lr != "auto"
     header = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert ("Source:" in header and "Published:" in header) or ("Command:" in header and "Result:" in header)

@@ -54,11 +54,22 @@ def test_workers_are_for_images_that_do_not_fit_in_memory():
     assert _resolve(memory=0).config.train.workers >= 1
 
 
+@pytest.mark.parametrize("given", [{"name": "adamw"}, {"name": "sgd", "lr": 0.1}])
+def test_the_recipes_optimizer_may_be_named_and_any_other_comes_with_its_rate(given):
+    optimizer = _resolve(optimizer=given).config.optimizer
+    assert optimizer.name == given["name"] and optimizer.lr == given.get("lr", _resolve().config.optimizer.lr)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "text"),
     [
         ({"train__batch_size": 1}, UsageError, "batch size 1: a method needs at least 2"),
         ({"train__batch_size": 64}, DataError, "found 40 usable images, batch size 64\nuse --batch-size 32 or add"),
+        (
+            {"optimizer__name": "lars"},
+            UsageError,
+            "lars without optimizer.lr: the method's recipe is for adamw",
+        ),
         ({"method__momentum": 3}, UsageError, "unknown setting 'method.momentum'"),
     ],
 )

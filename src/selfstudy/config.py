@@ -142,8 +142,10 @@ class OptimizerConfig(Closed):
     name: Literal["auto", "adamw", "sgd", "lars"] = "auto"
     lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
     weight_decay: Auto | float = "auto"
-    momentum: Auto | float = "auto"
-    beta2: Annotated[Auto | float, Field(description="of adamw: what is kept of squared gradients per step")] = "auto"
+    momentum: Annotated[Auto | float, Field(description="of sgd and lars; adamw has no use for it")] = "auto"
+    beta2: Annotated[Auto | float, Field(description="of adamw alone: what is kept of squared gradients per step")] = (
+        "auto"
+    )
     warmup: Auto | float = "auto"
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[Auto | float, Field(description="largest gradient norm; 0 for none")] = "auto"

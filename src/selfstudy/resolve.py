@@ -70,6 +70,12 @@ class _Draft:
     def decide_recipe(self, method: type[Method], facts: DataFacts) -> None:
         """What the method's recipe says for these facts."""
         recipe = method.recipe(facts)
+        given, usual = self.settings["optimizer"], recipe.optimizer["name"]
+        if given["name"] not in ("auto", usual) and given["lr"] == "auto":
+            raise UsageError(
+                f"optimizer.name={given['name']} without optimizer.lr: the method's recipe is for {usual} alone\n"
+                "set optimizer.lr too, or leave optimizer.name out"
+            )
         for key, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
             self.decide(f"optimizer.{key}", value, recipe.reasons.get(f"optimizer.{key}", "the method's recipe"))
         self.settings["method"], derived = _method_settings(method, self.settings["method"], recipe.method)

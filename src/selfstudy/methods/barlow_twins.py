@@ -8,7 +8,8 @@ Differences from the authors' code:
 - The loss is divided by the number of dimensions, so that its size, and the learning rate it wants, do not depend on
   the projector's width (the authors' README leaves the scale open; others multiply by 0.1 or 1/48).
 - The projector is 2,048 wide instead of 8,192: on small encoders the paper's would hold most of the parameters.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
+  rate, or the recipe in ``recipes/published``).
 """
 
 from pydantic import Field

@@ -12,7 +12,8 @@ Differences from the authors' code:
 - The teacher begins as a copy of the student; theirs begins from weights of its own, and they saw no difference.
 - Momentum and the width of the heads follow the length of the run: with the paper's 0.996 the teacher of a run of 300
   steps would stay the untrained network.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
+  rate, or the recipe in ``recipes/published``).
 - BatchNorm is not synchronised over processes unless the training loop converts it.
 """
 

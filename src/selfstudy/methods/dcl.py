@@ -6,7 +6,7 @@ Paper: Decoupled Contrastive Learning, arXiv:2110.06848; the loss is eq. 6 and, 
 Differences from the paper:
 
 - The weights of DCLW carry no gradient: with one, they would reward pairs for agreeing less than the others.
-- The default optimizer is AdamW (``optimizer.name=sgd`` for the paper's).
+- The default optimizer is AdamW (``optimizer.name=sgd`` with a rate for the paper's).
 """
 
 import math

@@ -8,7 +8,7 @@ Differences from the paper:
 
 - The queue is about 24 batches, as the paper's is, and at most an eighth of the images: when it held them all, an
   image's nearest neighbour would mostly be itself.
-- The default optimizer is AdamW; LARS is meant for batches of thousands (``optimizer.name=lars``).
+- The default optimizer is AdamW; LARS is meant for batches of thousands (``optimizer.name=lars`` with a rate).
 - The BatchNorm at the projector's end has no scale and shift, which the predictor's first layer could undo.
 """
 

@@ -6,7 +6,8 @@ Paper: A Simple Framework for Contrastive Learning of Visual Representations, ar
 Differences from the authors' code:
 
 - Both views go through the encoder in one call, as in the authors' code, so BatchNorm statistics span both.
-- The default optimizer is AdamW; the authors' LARS is meant for batches of thousands (``optimizer.name=lars``).
+- The default optimizer is AdamW; the authors' LARS is meant for batches of thousands (``optimizer.name=lars`` with a
+  rate, or the recipe in ``recipes/published``).
 """
 
 import torch

@@ -7,7 +7,7 @@ Differences from the authors' code:
 
 - The loss is not multiplied by T / 0.07, so that it stays a cross entropy; the learning rate is chosen for that.
 - Views are those of their PyTorch code; the paper's best results come from AutoAugment.
-- The default optimizer is AdamW; theirs is SGD (``optimizer.name=sgd``), and LARS for batches of thousands.
+- The default optimizer is AdamW; theirs is SGD (``optimizer.name=sgd`` with a rate), and LARS for large batches.
 """
 
 import math

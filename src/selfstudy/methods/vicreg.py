@@ -9,7 +9,8 @@ to it: the squared distance is averaged over dimensions as over images, and the 
 Differences from the authors' code:
 
 - The projector's width follows the data: 8,192 is for a million images and an encoder of 2,048 dimensions.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars``).
+- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
+  rate, or the recipe in ``recipes/published``).
 """
 
 import torch.nn.functional as F
