@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -125,6 +126,21 @@ def test_evaluation_prints_baselines_beside_the_encoder(run):
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
     lines = file.read_text().splitlines()[before:]
     assert len(lines) == 3 and json.loads(lines[0])["protocol"]
+
+
+def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, monkeypatch):
+    create, asked = timm.create_model, []
+
+    def download(name, *, pretrained, **options):
+        asked.append(pretrained)
+        return create(name, **options)
+
+    monkeypatch.setattr(timm, "create_model", download)
+    run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", set={"encoder.pretrained": True}, **QUICK)
+    assert asked == [True]
+    results = run.evaluate("sample:digits", probe=["knn"])
+    assert asked == [True, False, True]  # the encoder that was trained comes from its folder
+    assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
 
 
 def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run, tmp_path, monkeypatch):

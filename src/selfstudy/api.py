@@ -122,6 +122,8 @@ def evaluate(
 ) -> Results:
     """Accuracies of frozen features under simple probes, beside raw pixels or TF-IDF and the untrained encoder.
 
+    A run that began with timm's weights is measured beside those instead of the untrained encoder.
+
     Args:
         run: the run folder.
         data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or

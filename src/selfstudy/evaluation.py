@@ -57,9 +57,10 @@ def evaluate_image_run(
     def pixels(images: Sequence[Tensor]) -> Tensor:
         return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
 
+    before = "timm's weights" if embedder.description["pretrained"] else "untrained encoder"
     extractors = [
         (raw_pixels_name((preprocessing.channels, *preprocessing.size)), pixels),
-        ("untrained encoder", _untrained(embedder).of_images),
+        (before, _untrained(embedder).of_images),
         ("pretrained encoder", embedder.of_images),
     ]
     scores: list[Score] = []
@@ -96,7 +97,7 @@ def _batches(part: Labelled) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
 
 
 def _untrained(embedder: Embedder) -> Embedder:
-    """The same encoder as it was before the first step."""
+    """The same encoder as it was before the first step: with timm's weights, if it began with those."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
     return Embedder(build_encoder(spec_of(embedder.description)), embedder.preprocessing, embedder.description)
 

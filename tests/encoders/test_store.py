@@ -34,6 +34,12 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path, name):
     assert config["method"] == "simclr" and config["mean"] == [0.5, 0.5]
 
 
+def test_a_folder_that_does_not_say_how_it_began_still_loads(saved):
+    file = saved[1] / "config.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "pretrained"}))
+    assert load_encoder(saved[1])[1]["pretrained"] is False
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class EncoderConfig(BaseModel):
     stem: str = Field(pattern="^(stock|no_pool|small)$")
     patch_size: int | None
     pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
+    pretrained: bool = False
     embed_dim: int
     mean: list[float]
     std: list[float]
@@ -102,7 +104,7 @@ def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
         raise FileRefusedError(f"{weights}: its digest is not the one in {_CONFIG}; the file is damaged or another's")
     settings = config.model_dump()
     try:
-        encoder = build_encoder(spec_of(settings))
+        encoder = build_encoder(replace(spec_of(settings), pretrained=False))  # its weights are in the folder
         encoder.network.load_state_dict(load(packed), strict=True)
     except (SelfstudyError, SafetensorError, RuntimeError, TypeError) as error:
         raise FileRefusedError(f"{folder}: does not fit its own description: {str(error).splitlines()[0]}") from None

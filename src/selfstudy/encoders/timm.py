@@ -136,7 +136,7 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
     return cls(network, {key: description[key] for key in _DESCRIBES}, reason)
 
 
-_DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool")
+_DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool", "pretrained")
 
 
 def is_vision_transformer(name: str) -> bool:
@@ -150,7 +150,7 @@ def pooling_options(pool: str | None) -> dict[str, Any]:
 
 
 def spec_of(description: dict[str, Any]) -> EncoderSpec:
-    """The spec that rebuilds an encoder from its description, with fresh weights."""
+    """The spec that rebuilds an encoder from its description, as it was before the first step."""
     known = {key: description[key] for key in _DESCRIBES}
     height, width = known["image_size"]
     return EncoderSpec(**(known | {"image_size": (height, width), "patch_size": known["patch_size"] or "auto"}))
