@@ -25,7 +25,13 @@ def test_a_method_without_a_name_is_simclr():
 
 @pytest.mark.parametrize(
     ("text", "amount", "unit"),
-    [("10 epochs", 10, "epochs"), ("1 step", 1, "steps"), ("2.5 minutes", 2.5, "minutes"), ("5%", 5, "%")],
+    [
+        ("1234567 steps", 1234567, "steps"),
+        ("10 epochs", 10, "epochs"),
+        ("1 step", 1, "steps"),
+        ("2.5 minutes", 2.5, "minutes"),
+        ("5%", 5, "%"),
+    ],
 )
 def test_durations_are_a_number_and_a_unit(text, amount, unit):
     assert cfg.Duration.parse(text) == (amount, unit)
@@ -36,6 +42,32 @@ def test_durations_are_a_number_and_a_unit(text, amount, unit):
 def test_anything_else_is_not_a_duration(text):
     with pytest.raises(UsageError, match="is not a positive number and a unit"):
         cfg.Duration.parse(text)
+
+
+def test_a_run_does_not_last_a_share_of_itself():
+    with pytest.raises(UsageError, match=r"train.duration='5 %' is a share of itself\nwrite '10 epochs'"):
+        cfg.build(_base(train={"duration": "5 %"}))
+    assert cfg.build(_base(train={"checkpoint_every": "5 %"})).train.checkpoint_every == "5 %"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lr", 0, "optimizer.lr=0 would train nothing\nset a number above 0"),
+        ("lr", float("nan"), "optimizer.lr=nan"),
+        (
+            "warmup",
+            500,
+            "optimizer.warmup=500\nset a fraction, at least 0 and below 1; for a number of steps divide it",
+        ),
+        ("warmup", -0.1, "optimizer.warmup=-0.1"),
+        ("momentum", 1, "optimizer.momentum=1\nset a fraction, at least 0 and below 1$"),
+        ("beta2", 1.5, "optimizer.beta2=1.5"),
+    ],
+)
+def test_settings_of_the_optimizer_have_their_ranges(name, value, message):
+    with pytest.raises(UsageError, match=message):
+        cfg.build(_base(optimizer={name: value}))
 
 
 def test_durations_become_steps_by_hand():

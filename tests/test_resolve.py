@@ -70,6 +70,8 @@ def test_the_recipes_optimizer_may_be_named_and_any_other_comes_with_its_rate(gi
             UsageError,
             "lars without optimizer.lr: the method's recipe is for adamw",
         ),
+        ({"data__mean": [0.5] * 3}, UsageError, "data.mean holds 3 numbers, images have 1 channels\ngive one"),
+        ({"data__std": [0.2] * 2}, UsageError, "data.std holds 2 numbers"),
         ({"method__momentum": 3}, UsageError, "unknown setting 'method.momentum'"),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 
@@ -51,7 +51,7 @@ class Duration(NamedTuple):
 
     def __str__(self) -> str:
         """The text that :meth:`parse` reads."""
-        return f"{self.amount:g} {self.unit}"
+        return f"{int(self.amount) if self.amount.is_integer() else self.amount} {self.unit}"
 
     def steps(self, *, steps_per_epoch: int, batch_size: int, total: int | None = None) -> int | None:
         """Optimizer steps, at least 1; None for minutes, whose number of steps is known only afterwards."""
@@ -150,6 +150,21 @@ class OptimizerConfig(Closed):
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
     clip: Annotated[Auto | float, Field(description="largest gradient norm; 0 for none")] = "auto"
 
+    @field_validator("lr")
+    @classmethod
+    def _is_positive(cls, value: Auto | float) -> Auto | float:
+        if value != "auto" and not 0 < value < math.inf:
+            raise UsageError(f"optimizer.lr={value:g} would train nothing\nset a number above 0")
+        return value
+
+    @field_validator("momentum", "beta2", "warmup")
+    @classmethod
+    def _is_fraction(cls, value: Auto | float, info: ValidationInfo) -> Auto | float:
+        if value != "auto" and not 0 <= value < 1:
+            hint = "; for a number of steps divide it by those of the run" if info.field_name == "warmup" else ""
+            raise UsageError(f"optimizer.{info.field_name}={value:g}\nset a fraction, at least 0 and below 1{hint}")
+        return value
+
 
 class TrainConfig(Closed):
     """How long, how large, on what."""
@@ -165,6 +180,15 @@ class TrainConfig(Closed):
     checkpoint_every: str = "2 minutes"
     keep: Annotated[int, Field(ge=2, description="checkpoints kept")] = 2
     log_every: Annotated[int, Field(ge=1, description="steps")] = 10
+
+    @field_validator("duration")
+    @classmethod
+    def _is_no_share(cls, text: str) -> str:
+        if text != "auto" and Duration.parse(text).unit == "%":
+            raise UsageError(
+                f"train.duration={text!r} is a share of itself\nwrite '10 epochs', '500 steps' or the like"
+            )
+        return text
 
     @field_validator("duration", "checkpoint_every")
     @classmethod

@@ -114,6 +114,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("data.channels", scan.channels, "what the images have")
     decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     decide("data.std", [round(value, 6) for value in scan.std], "measured")
+    _require_one_per_channel(settings["data"])
     tokens = method.needs_tokens
     decide("encoder.name", *(("vit_small_patch16_224", "the method needs tokens") if tokens else ("resnet18", "usual")))
     if method.pooling != "auto" and is_vision_transformer(settings["encoder"]["name"]):
@@ -256,6 +257,15 @@ def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:
     short = min(height, width)
     side = next((s for s in (224, 128, 96, 64, 32) if s <= short), max(8, short))
     return (side, side), f"the median image is {height}x{width}"
+
+
+def _require_one_per_channel(data: Mapping[str, Any]) -> None:
+    for name in ("mean", "std"):
+        if len(data[name]) != data["channels"]:
+            raise UsageError(
+                f"data.{name} holds {len(data[name])} numbers, images have {data['channels']} channels\n"
+                "give one number for each channel, or leave it out to have it measured"
+            )
 
 
 def _median(values: Any) -> float:
