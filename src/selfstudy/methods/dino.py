@@ -8,6 +8,8 @@ Differences from the authors' code:
 - The centre moves once per optimizer step, by the mean over its micro-batches and processes; theirs moves per forward.
 - Momentum, output dimension and head follow the length of the run and the number of images: the paper's are for a
   million images and 100,000 steps. In a few hundred steps they end in one output for all images (docs/log.md).
+- Small views are six of half the size (112 of 224), theirs eight of 96 px.
+- Weight decay stays at 0.04, theirs rises to 0.4; gradients are clipped by their common norm, theirs one by one.
 """
 
 import math

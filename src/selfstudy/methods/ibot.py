@@ -10,6 +10,7 @@ Differences from the authors' code:
 - The head sees the hidden patches alone, in student and teacher, and the patches' centre is their mean (as in DINOv2):
   without BatchNorm the loss is the same, and a head on all patches would cost more than a small encoder.
 - The centres move once per optimizer step; the prototypes have unit length; weight decay is constant.
+- Gradients are clipped by their common norm, theirs one by one; small views are half the size (112 of 224; theirs 96).
 - Outputs, momentum and head follow the length of the run as in DINO; short runs need BatchNorm and sharper targets.
 """
 

@@ -8,6 +8,7 @@ Differences from the authors' code:
 - The key encoder moves after the optimizer step, theirs before the next forward pass: the same but for the first.
 - Every encoder has the heads that they give to vision transformers: three layers, then two, BatchNorm after each.
   Their ResNets have a projector of two layers, and no BatchNorm at the predictor's end.
+- The positions of a vision transformer are learnt; theirs are fixed sines and cosines.
 - The patch embedding of a vision transformer is frozen as the encoder's library made it, theirs by its own rule.
 - Momentum and width follow the length of the run: with 0.99 the keys of 300 steps would stay near their random start.
 """

@@ -54,7 +54,9 @@ def build_optimizer(
 def parameter_groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Trainable parameters with and without weight decay, an empty group left out.
 
-    Biases, the scales of norms and every other vector do not decay: they are few, and their size is their meaning.
+    Biases, the scales of norms and every other vector do not decay: they are few, and their size is their meaning. So
+    it is in the authors' code of SimCLR, BYOL, DINO and MAE; that of MoCo, SimSiam, SwAV and SupCon lets all parameters
+    decay. Class tokens and learnt positions decay, as in DINO's.
     """
     # Norms over several axes have scales with several, which their shape does not give away.
     norms = {id(p) for m in method.modules() if isinstance(m, nn.LayerNorm | nn.RMSNorm) for p in m.parameters()}
