@@ -40,6 +40,7 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.evaluate.probes import PROBES
+from selfstudy.evaluate.results import Score
 from selfstudy.evaluation import evaluate_image_run
 from selfstudy.image_work import Data, encoder_spec, open_data, specs_of
 from selfstudy.methods import available, method_class
@@ -97,11 +98,11 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     if task.facts["side"] == OURS:
         methods.measure(task, record, out=out, runs=runs, keep=keep, console=console)
     else:
-        _measure_peer(task, record, runs=runs, keep=keep, console=console)
+        _measure_peer(task, record, out=out, runs=runs, keep=keep, console=console)
     record["seconds"] = round(time.perf_counter() - began, 1)
 
 
-def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console: Console) -> None:
+def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
     """Train lightly's side, save its encoder as ours are saved, and evaluate that."""
     import lightly_methods as peers
 
@@ -109,6 +110,7 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
     recipe = peers.RECIPES[facts["method"], facts["side"]]
     record |= {"batch_size": recipe.batch_size, "lightly": version("lightly")}
     opened, resolved = _prepare(task, console)
+    known: list[Score] = []
     torch.manual_seed(initial_seed(facts["seed"]))  # the first weights of our own run with this seed
     encoder = build_encoder(encoder_spec(resolved))
     _seed_everything(facts["seed"])
@@ -118,6 +120,10 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
         normalization = cfg.settled(resolved.config.data.mean), cfg.settled(resolved.config.data.std)
         batches = our_batches(opened, resolved, recipe.batch_size, normalization)
         peer.to(memory_format=torch.channels_last)  # as our own loop does
+        # the same inputs, and the same encoder before the first step, as on our side
+        settings = resolved.config.model_dump(mode="json")
+        settings["encoder"]["stem"] = encoder.description["stem"]
+        known = methods.known_scores(records.load(out), "cifar10", settings)
     else:
         folder = Path(task.folder) / "train"
         batches = peers.batches(folder, recipe, resolved.config.data.size[0], workers=_WORKERS)
@@ -130,7 +136,7 @@ def _measure_peer(task: Task, record: Record, *, runs: Path, keep: bool, console
     record["train_seconds"] = round(trained.seconds, 1)
     try:
         _save(encoder, run, normalization, facts)
-        results = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console)
+        results = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console, known=known)
         record["scores"] = [score._asdict() for score in results]
     finally:
         if not keep:
