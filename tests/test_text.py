@@ -1,5 +1,6 @@
 """Text from end to end: pretrain, evaluate, embed, fill in, complete, export, resume, and what is refused."""
 
+import io
 import json
 import shutil
 import threading
@@ -8,10 +9,12 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import selfstudy
 from selfstudy.cli import app
+from selfstudy.encoders.text import TextEncoder
 from selfstudy.errors import FileRefusedError, UsageError
 from selfstudy.text_work import patient_lock
 
@@ -75,6 +78,17 @@ def test_the_held_out_text_is_measured(runs, method):
     (line,) = [json.loads(line) for line in (runs[method].folder / "evaluations.jsonl").read_text().splitlines()]
     assert line["probe"] == "held-out text" and 0 < line["bits_per_byte"] < 8 and line["tokens"] > 100
     assert line["perplexity"] == pytest.approx(np.exp(line["nats_per_token"]))
+
+
+@pytest.mark.parametrize("method", ["bert", "gpt"])
+def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_so(
+    method, corpus, cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(TextEncoder, "cpu", lambda encoder: pytest.fail("taken off the device of the run"))
+    console = Console(record=True, file=io.StringIO())
+    selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", console=console, **_settings(cache))
+    first, then = (line for line in console.export_text().splitlines() if line.startswith("held out"))
+    assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
 
 
 def test_all_runs_on_a_corpus_share_its_tokens(runs):

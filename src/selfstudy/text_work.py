@@ -109,9 +109,7 @@ class TextWork:
             "name": config.encoder.name,
             "head": bool(self.cls.language_head),
         }
-        save_text_encoder(
-            encoder.cpu().eval(), self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra
-        )
+        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra)
         if self.cls.language_head:
             measure_held_out(folder, encoder, self.corpus, config, console)
 
