@@ -145,6 +145,14 @@ def test_masks_are_filled_with_tokens_and_their_probabilities(runs):
         selfstudy.fill(runs["gpt"].folder, "red [MASK]")
 
 
+def test_a_text_is_filled_in_whole_or_refused(runs):
+    fits = "x" * 21 + "[MASK]"  # 22 tokens: rows have 24, two of them the class token and the separator
+    assert len(selfstudy.fill(runs["bert"].folder, fits, top=1)) == 1
+    for length in (22, 23, 24):
+        with pytest.raises(UsageError, match=f"the text has {length + 1} tokens, the encoder's rows have room for 22"):
+            selfstudy.fill(runs["bert"].folder, "[MASK]" + "x" * length)
+
+
 def test_completions_begin_with_the_prompt_and_follow_the_seed(runs):
     folder = runs["gpt"].folder
     one, again, other = (selfstudy.complete(folder, "red ball", tokens=30, seed=seed) for seed in (1, 1, 2))

@@ -89,8 +89,7 @@ class TextEmbedder:
     def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
         """A text's ids as rows that the encoder was trained on, none longer than its context."""
         rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
-        room = self.context - len(before) - len(after)
-        for piece in torch.split(rest, room) if len(rest) else [rest]:
+        for piece in torch.split(rest, self._room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
 
     @property
@@ -100,6 +99,12 @@ class TextEmbedder:
         first = special.eos if self.encoder.causal else special.cls
         last = None if self.encoder.causal else special.sep
         return [] if first is None else [first], [] if last is None else [last]
+
+    @property
+    def _room(self) -> int:
+        """The most tokens of a text that a row holds beside those."""
+        before, after = self.frame
+        return self.context - len(before) - len(after)
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
         """Embeddings (n, D) of rows, in one pass where they can be padded."""
@@ -132,9 +137,11 @@ class TextEmbedder:
             # A space before a mask belongs to the token in its place where tokens begin with one.
             given = part.removesuffix(" ") if number < len(parts) - 1 and self._tokens_begin_with_spaces() else part
             ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
+        if len(ids) > self._room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the encoder's rows have room for {self._room}\ngive a shorter one"
+            )
         row = next(self._pieces(ids))
-        if len(row) < len(ids):
-            raise UsageError(f"the text has {len(ids)} tokens, the encoder's rows {self.context}\ngive a shorter one")
         with torch.inference_mode():
             states = self.encoder.states(row[None].to(self.device))[0]
             chances = self.encoder.logits(states[row == mask]).float().softmax(dim=1).cpu()  # (M, V)
