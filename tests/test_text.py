@@ -181,13 +181,24 @@ def test_exports_open_in_transformers_with_nothing_missing(runs, tmp_path):
             np.testing.assert_allclose(states.detach().numpy(), encoder.embed("red ball"), atol=1e-5)
 
 
-def test_pipelines_of_transformers_run_on_exports(runs, tmp_path):
+@pytest.mark.parametrize("tokenizer", ["char", "bpe", "wordpiece"])
+def test_the_pipeline_of_transformers_fills_in_as_we_do(tokenizer, corpus, cache, tmp_path):
     import transformers as hf
 
-    runs["bert"].export("transformers", tmp_path / "bert")
-    guesses = hf.pipeline("fill-mask", str(tmp_path / "bert"))("red [MASK]all", top_k=3)
-    ours = selfstudy.fill(runs["bert"].folder, "red [MASK]all", top=3)[0]
-    assert [round(guess["score"], 4) for guess in guesses] != [] and len(ours) == 3
+    settings = _settings(cache, **{"data.tokenizer": tokenizer, "optimizer.lr": 0.1}) | {"steps": 20}
+    run = selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **settings)
+    run.export("transformers", tmp_path / "bert")
+    pipeline = hf.pipeline("fill-mask", str(tmp_path / "bert"))
+    for text in ("red [MASK] ball", "red [MASK]all", "[MASK] ball", "red round [MASK]"):
+        theirs, ours = pipeline(text, top_k=3), selfstudy.fill(run.folder, text, top=3)[0]
+        found = [guess["token_str"] for guess in theirs]
+        assert [token.strip() or token for token in found] == [guess.token for guess in ours]
+        np.testing.assert_allclose([g["score"] for g in theirs], [g.probability for g in ours], rtol=1e-5)
+
+
+def test_the_pipeline_of_transformers_continues_texts(runs, tmp_path):
+    import transformers as hf
+
     runs["gpt"].export("transformers", tmp_path / "gpt")
     text = hf.pipeline("text-generation", str(tmp_path / "gpt"))("red ball", max_new_tokens=5, do_sample=False)
     assert text[0]["generated_text"].startswith("red ball")

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfstudy.data.token_rows import padded
 from selfstudy.data.tokenizer import SPELLINGS, plain
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.encoders.text_store import FACTS, load_text_encoder
+from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import UsageError
 from selfstudy.evaluate.language import sample_token
 
@@ -133,9 +133,10 @@ class TextEmbedder:
         if len(parts) < 2:
             raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
         ids: list[int] = []
+        spaced = tokens_begin_with_spaces(self.tokenizer)
         for number, part in enumerate(parts):
             # A space before a mask belongs to the token in its place where tokens begin with one.
-            given = part.removesuffix(" ") if number < len(parts) - 1 and self._tokens_begin_with_spaces() else part
+            given = part.removesuffix(" ") if number < len(parts) - 1 and spaced else part
             ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
         if len(ids) > self._room:
             raise UsageError(
@@ -155,11 +156,6 @@ class TextEmbedder:
             before = before.removesuffix(" ") if token.startswith(" ") else before
             found.append(Guess(token.strip() or token, probability, f"{before}{token}{after}"))
         return found
-
-    def _tokens_begin_with_spaces(self) -> bool:
-        return any(
-            token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in self.tokenizer.get_vocab()
-        )
 
     def complete(
         self,
