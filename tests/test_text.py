@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import selfstudy
 from selfstudy.cli import app
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.errors import FileRefusedError, UsageError
+from selfstudy.errors import DataError, FileRefusedError, UsageError
 from selfstudy.text_work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
@@ -123,6 +123,41 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
     assert rows == len(table) == 12 and table["id"][0].as_py() == "00.txt"
     whole = encoder.embed((corpus / "00.txt").read_text())
     np.testing.assert_allclose(table["embedding"][0].as_py(), whole[0], atol=1e-5)
+
+
+def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs, tmp_path):
+    out, console = tmp_path / "e.parquet", Console(record=True, file=io.StringIO(), width=500)
+    assert selfstudy.embed(runs["bert"].folder, ["red", " ", "\ud800", "blue", ""], out, console=console) == 2
+    assert pq.read_table(out)["id"].to_pylist() == ["0", "3"]
+    listed = [json.loads(line) for line in (tmp_path / "e.parquet.unreadable.jsonl").read_text().splitlines()]
+    half = {"id": "2", "reason": "at byte 0: half of a surrogate pair"}
+    assert listed == [half, {"id": "1", "reason": "blank"}, {"id": "4", "reason": "blank"}]
+    assert f"left out 3; the reasons are in {out}.unreadable.jsonl" in console.export_text()
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="could be read; the reasons are in .*a.parquet.unreadable.jsonl"):
+        selfstudy.embed(runs["bert"].folder, tmp_path / "a.txt", tmp_path / "a.parquet")
+    selfstudy.embed(runs["bert"].folder, ["red"], out)
+    assert not (tmp_path / "e.parquet.unreadable.jsonl").exists()
+
+
+def test_documents_are_embedded_as_they_were_learnt_where_that_fits(runs, cache, tmp_path):
+    rows = [f"much longer than the words beside it\t{word} ball" for word in WORDS]
+    (tmp_path / "a.tsv").write_text("\n".join(["title\twords", *rows]))
+    (tmp_path / "b.txt").write_text("red ball\nblue box\n")
+    (tmp_path / "c.tsv").write_text("text\nred ball\n")
+    settings = _settings(cache, **{"data.column": "words"}) | {"batch_size": 2}
+    run = selfstudy.pretrain(tmp_path / "a.tsv", method="simcse", out=tmp_path / "run", **settings)
+    assert run.embed(tmp_path / "a.tsv", tmp_path / "e.parquet") == len(WORDS)
+    found = pq.read_table(tmp_path / "e.parquet")["embedding"][0].as_py()
+    np.testing.assert_allclose(found, run.encoder.embed("red ball")[0], atol=1e-5)
+    for data in (tmp_path / "b.txt", tmp_path / "c.tsv", ["red"]):
+        console = Console(record=True, file=io.StringIO(), width=500)
+        assert selfstudy.embed(run.folder, data, tmp_path / "e.parquet", console=console) == 1
+        assert "not read as for the run" in console.export_text()
+    (tmp_path / "d.txt").write_text("\n".join(f"{word} ball" for word in WORDS))
+    settings = _settings(cache, **{"data.documents": "line"}) | {"batch_size": 2, "steps": 1}
+    run = selfstudy.pretrain(tmp_path / "d.txt", method="simcse", out=tmp_path / "lines", **settings)
+    assert run.embed(tmp_path / "b.txt", tmp_path / "e.parquet") == 2
 
 
 def test_a_long_text_is_the_mean_of_its_pieces_by_their_length(runs):
