@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import selfstudy
 from selfstudy.cli import app
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.errors import DataError, FileRefusedError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
 from selfstudy.text_work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
@@ -176,6 +176,10 @@ def test_masks_are_filled_with_tokens_and_their_probabilities(runs):
     assert first[0].probability >= first[1].probability and first[0].text == f"red {first[0].token}all and [MASK]"
     with pytest.raises(UsageError, match="has no \\[MASK\\]"):
         selfstudy.fill(runs["bert"].folder, "red ball")
+    everything = selfstudy.fill(runs["bert"].folder, "red [MASK]", top=10_000)[0]
+    assert sum(guess.probability for guess in everything) == pytest.approx(1)
+    with pytest.raises(UsageError, match="top 0: no guesses are asked for"):
+        selfstudy.fill(runs["bert"].folder, "red [MASK]", top=0)
     with pytest.raises(UsageError, match="filling in needs a run of bert"):
         selfstudy.fill(runs["gpt"].folder, "red [MASK]")
 
@@ -214,6 +218,15 @@ def test_exports_open_in_transformers_with_nothing_missing(runs, tmp_path):
         if method == "simcse":
             states = network(input_ids=ids).last_hidden_state.mean(dim=1)
             np.testing.assert_allclose(states.detach().numpy(), encoder.embed("red ball"), atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["transformers", "sentence-transformers"])
+def test_an_export_does_not_overwrite_the_encoder_of_a_run(target, runs):
+    files = {file: file.read_bytes() for file in (runs["bert"].folder / "encoder").iterdir()}
+    for out in (runs["bert"].folder / "encoder", runs["bert"].folder):
+        with pytest.raises(RunFolderError, match="holds the encoder of a run"):
+            runs["bert"].export(target, out)
+    assert {file: file.read_bytes() for file in (runs["bert"].folder / "encoder").iterdir()} == files
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "bpe", "wordpiece"])
@@ -275,6 +288,20 @@ def test_what_does_not_fit_is_refused_in_a_line(corpus, runs, tmp_path):
         runs["bert"].export("timm", tmp_path / "c")
     with pytest.raises(UsageError, match="is a run on text"):
         runs["bert"].inspect(corpus)
+
+
+def test_a_cache_that_cannot_be_made_is_the_fault_of_the_machine(corpus, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match=r"cannot make .* for tokens: Not a directory\nname another folder"):
+        selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **_settings(tmp_path / "file"))
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.raises(EnvironmentFault, match="no home folder to keep tokens in"):
+        selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **_settings("auto"))
 
 
 def test_the_command_line_says_the_same(runs):

@@ -12,7 +12,7 @@ from selfstudy import config as cfg
 from selfstudy.data.documents import Document, Documents, open_documents
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
-from selfstudy.errors import DataError, UsageError, did_you_mean
+from selfstudy.errors import DataError, RunFolderError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Results
 from selfstudy.evaluate.similarity import PROBE as STS
@@ -137,10 +137,8 @@ def evaluate(
     folder = RunFolder.existing(run)
     text, out = is_text(folder.path), console or _QUIET
     if text:
-        from selfstudy.text_evaluation import (
-            evaluate_pairs,
-            evaluate_text_run,
-        )  # scikit-learn's text half is slow to load
+        # scikit-learn's text half is slow to load
+        from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
         results = evaluate_pairs(folder, data, console=out)
     else:
@@ -251,6 +249,7 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
     Raises:
         UsageError: an unknown target, or an encoder the target does not have.
         FileRefusedError: the reloaded network does not compute the same.
+        RunFolderError: ``out`` holds the encoder of a run.
     """
     folder = RunFolder.existing(run)
     known = _TEXT_EXPORTS if is_text(folder.path) else _EXPORTS
@@ -259,6 +258,8 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
         raise UsageError(
             f"unknown export target {to!r} of a run on {what}{did_you_mean(to, known)}\nknown: {', '.join(known)}"
         )
+    if is_text(out) or Path(out).resolve() == folder.encoder.resolve():
+        raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
     return known[to](folder.encoder, Path(out))
 
 

@@ -121,11 +121,13 @@ class TextEmbedder:
 
         Args:
             text: holds ``[MASK]`` once or several times.
-            top: how many guesses for each.
+            top: how many guesses for each, at most; a vocabulary may have fewer entries.
 
         Raises:
-            UsageError: no mask, too long a text, or an encoder that fills in none.
+            UsageError: no mask, too long a text, no guess asked for, or an encoder that fills in none.
         """
+        if top < 1:
+            raise UsageError(f"top {top}: no guesses are asked for\ngive 1 or more")
         mask = self.encoder.vocabulary.mask
         if self.encoder.causal or mask is None or not self.description["head"]:
             raise UsageError("filling in needs a run of bert\n'selfstudy complete' continues a text with a run of gpt")
@@ -150,7 +152,8 @@ class TextEmbedder:
 
     def _guesses(self, parts: list[str], place: int, chances: Tensor, top: int) -> list[Guess]:
         found = []
-        for probability, number in zip(*(values.tolist() for values in chances.topk(top)), strict=True):
+        best = chances.topk(min(top, len(chances)))
+        for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             token = self.tokenizer.decode([number], skip_special_tokens=False)
             before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
             before = before.removesuffix(" ") if token.startswith(" ") else before

@@ -18,7 +18,7 @@ from selfstudy.data.tokenizer import require, starts_word
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import RunFolderError
+from selfstudy.errors import EnvironmentFault, RunFolderError
 from selfstudy.held_out import measure_held_out
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -136,7 +136,10 @@ def cache_folder(config: cfg.TextDataConfig) -> Path:
     """Where tokenised corpora lie: the folder asked for, or the user's cache."""
     if config.cache != "auto":
         return Path(config.cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
+    except RuntimeError:
+        raise EnvironmentFault("no home folder to keep tokens in\nname a folder: --set data.cache=FOLDER") from None
 
 
 def wrap_of(corpus: Corpus) -> Wrap:
