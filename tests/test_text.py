@@ -110,6 +110,8 @@ def test_pairs_are_ranked_beside_tf_idf_and_the_untrained_encoder(runs, tmp_path
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     results = runs["simcse"].evaluate(tmp_path / "pairs.tsv", probe=["sts"])
     assert [score.features for score in results] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
+    with pytest.raises(UsageError, match="probe sts learns nothing, so it has no use for test 'other.tsv'"):
+        runs["simcse"].evaluate(tmp_path / "pairs.tsv", test="other.tsv", probe=["sts"])
     assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
 
 

@@ -140,6 +140,8 @@ def evaluate(
         # scikit-learn's text half is slow to load
         from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
+        if test is not None:
+            raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
         results = evaluate_pairs(folder, data, console=out)
     else:
         for name in probe:  # before the minutes that embedding takes
