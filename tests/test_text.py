@@ -281,11 +281,15 @@ def test_a_changed_encoder_is_refused(runs, tmp_path):
         selfstudy.load(tmp_path / "encoder")
 
 
-def test_what_does_not_fit_is_refused_in_a_line(corpus, runs, tmp_path):
+def test_what_does_not_fit_is_refused_in_a_line(corpus, cache, runs, tmp_path):
     with pytest.raises(UsageError, match="unknown text encoder 'resnet18'"):
         selfstudy.pretrain(corpus, method="bert", encoder="resnet18", out=tmp_path / "a", **QUICK)
     with pytest.raises(UsageError, match="BERT cannot train an encoder that sees what came before"):
         selfstudy.pretrain(corpus, method="bert", encoder="llama-tiny", out=tmp_path / "b", **QUICK)
+    first = _settings(cache, **{"encoder.pool": "cls"})
+    for number, (method, name) in enumerate([("gpt", "gpt2-tiny"), ("simcse", "llama-tiny")]):
+        with pytest.raises(UsageError, match=f"encoder.pool cls: the first token in '{name}' sees no other\nuse mean"):
+            selfstudy.pretrain(corpus, method=method, encoder=name, out=tmp_path / f"d{number}", **first)
     with pytest.raises(UsageError, match="unknown export target 'timm' of a run on text"):
         runs["bert"].export("timm", tmp_path / "c")
     with pytest.raises(UsageError, match="is a run on text"):

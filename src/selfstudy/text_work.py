@@ -18,7 +18,7 @@ from selfstudy.data.tokenizer import require, starts_word
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import EnvironmentFault, RunFolderError
+from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 from selfstudy.held_out import measure_held_out
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -163,5 +163,7 @@ def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
         changes={name: value for name, value in changes.items() if value != "auto"},
         pool=settings.pool,
     )
+    if encoder.causal and encoder.pool == "cls":  # it sees nothing but itself, and is the same of every text
+        raise UsageError(f"encoder.pool cls: the first token in {settings.name!r} sees no other\nuse mean or last")
     encoder.starts_word = torch.from_numpy(starts_word(corpus.tokenizer))
     return encoder
