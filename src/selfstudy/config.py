@@ -108,7 +108,9 @@ class TextDataConfig(Closed):
     tokenizer: Annotated[str, Field(description="auto, bpe, wordpiece, char, byte, or a tokenizer.json")] = "auto"
     vocab_size: Auto | int = "auto"
     context: Annotated[Auto | Annotated[int, Field(ge=8)], Field(description="tokens of the longest row")] = "auto"
-    cache: Annotated[str, Field(description="folder of the tokenised corpora; auto: .tokens beside the run")] = "auto"
+    cache: Annotated[
+        str, Field(description="folder of the tokenised corpora; auto: selfstudy/tokens in XDG_CACHE_HOME or ~/.cache")
+    ] = "auto"
 
     @property
     def size(self) -> tuple[int, int]:
