@@ -47,6 +47,11 @@ def test_the_resolved_configuration_has_no_auto_and_says_why(run):
     assert read_yaml(run.folder / "config.yaml")["train"]["duration"] == "3 steps"
 
 
+def test_an_export_does_not_overwrite_the_encoder(run):
+    with pytest.raises(RunFolderError, match="holds the encoder of a run"):
+        run.export("timm", run.folder / "encoder")
+
+
 def test_a_recipe_is_what_the_run_then_takes(run):
     text = selfstudy.recipe("sample:digits", **QUICK)
     assert text == (run.folder / "config.yaml").read_text()

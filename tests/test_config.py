@@ -19,6 +19,25 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_key_and_itself():
         cfg.build(_base(train={"batch_size": "big"}))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("data.context", 0, "greater than or equal to 8"),
+        ("data.context", 2, "greater than or equal to 8"),
+        ("encoder.width", 0, "greater than or equal to 1"),
+        ("encoder.depth", 0, "greater than or equal to 1"),
+        ("encoder.heads", 0, "greater than or equal to 1"),
+        ("encoder.dropout", 1.5, "less than 1"),
+        ("encoder.dropout", -0.1, "greater than or equal to 0"),
+    ],
+)
+def test_a_number_that_no_text_encoder_can_have_is_refused(key, value, why):
+    settings = _base()
+    cfg.set_key(settings, key, value)
+    with pytest.raises(UsageError, match=rf"(?m)^setting '{key}': got {value}; input should be {why}$"):
+        cfg.build(settings, cfg.TextRunConfig)
+
+
 def test_a_method_without_a_name_is_simclr():
     assert cfg.build(_base(method={"temperature": 0.1})).method == {"name": "simclr", "temperature": 0.1}
 

@@ -1,5 +1,6 @@
 """Text from end to end: pretrain, evaluate, embed, fill in, complete, export, resume, and what is refused."""
 
+import io
 import json
 import shutil
 import threading
@@ -8,12 +9,14 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import selfstudy
 from selfstudy.cli import app
 from selfstudy.data.tokenizer import digest, train_tokenizer
-from selfstudy.errors import FileRefusedError, UsageError
+from selfstudy.encoders.text import TextEncoder
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
 from selfstudy.text_work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
@@ -78,6 +81,17 @@ def test_the_held_out_text_is_measured(runs, method):
     assert line["perplexity"] == pytest.approx(np.exp(line["nats_per_token"]))
 
 
+@pytest.mark.parametrize("method", ["bert", "gpt"])
+def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_so(
+    method, corpus, cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(TextEncoder, "cpu", lambda encoder: pytest.fail("taken off the device of the run"))
+    console = Console(record=True, file=io.StringIO())
+    selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", console=console, **_settings(cache))
+    first, then = (line for line in console.export_text().splitlines() if line.startswith("held out"))
+    assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
+
+
 def test_all_runs_on_a_corpus_share_its_tokens(runs):
     prints = {json.loads((run.folder / "environment.json").read_text())["data_fingerprint"] for run in runs.values()}
     assert len(prints) == 1
@@ -97,6 +111,8 @@ def test_pairs_are_ranked_beside_tf_idf_and_the_untrained_encoder(runs, tmp_path
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     results = runs["simcse"].evaluate(tmp_path / "pairs.tsv", probe=["sts"])
     assert [score.features for score in results] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
+    with pytest.raises(UsageError, match="probe sts learns nothing, so it has no use for test 'other.tsv'"):
+        runs["simcse"].evaluate(tmp_path / "pairs.tsv", test="other.tsv", probe=["sts"])
     assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
 
 
@@ -110,6 +126,41 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
     assert rows == len(table) == 12 and table["id"][0].as_py() == "00.txt"
     whole = encoder.embed((corpus / "00.txt").read_text())
     np.testing.assert_allclose(table["embedding"][0].as_py(), whole[0], atol=1e-5)
+
+
+def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs, tmp_path):
+    out, console = tmp_path / "e.parquet", Console(record=True, file=io.StringIO(), width=500)
+    assert selfstudy.embed(runs["bert"].folder, ["red", " ", "\ud800", "blue", ""], out, console=console) == 2
+    assert pq.read_table(out)["id"].to_pylist() == ["0", "3"]
+    listed = [json.loads(line) for line in (tmp_path / "e.parquet.unreadable.jsonl").read_text().splitlines()]
+    half = {"id": "2", "reason": "at byte 0: half of a surrogate pair"}
+    assert listed == [half, {"id": "1", "reason": "blank"}, {"id": "4", "reason": "blank"}]
+    assert f"left out 3; the reasons are in {out}.unreadable.jsonl" in console.export_text()
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="could be read; the reasons are in .*a.parquet.unreadable.jsonl"):
+        selfstudy.embed(runs["bert"].folder, tmp_path / "a.txt", tmp_path / "a.parquet")
+    selfstudy.embed(runs["bert"].folder, ["red"], out)
+    assert not (tmp_path / "e.parquet.unreadable.jsonl").exists()
+
+
+def test_documents_are_embedded_as_they_were_learnt_where_that_fits(runs, cache, tmp_path):
+    rows = [f"much longer than the words beside it\t{word} ball" for word in WORDS]
+    (tmp_path / "a.tsv").write_text("\n".join(["title\twords", *rows]))
+    (tmp_path / "b.txt").write_text("red ball\nblue box\n")
+    (tmp_path / "c.tsv").write_text("text\nred ball\n")
+    settings = _settings(cache, **{"data.column": "words"}) | {"batch_size": 2}
+    run = selfstudy.pretrain(tmp_path / "a.tsv", method="simcse", out=tmp_path / "run", **settings)
+    assert run.embed(tmp_path / "a.tsv", tmp_path / "e.parquet") == len(WORDS)
+    found = pq.read_table(tmp_path / "e.parquet")["embedding"][0].as_py()
+    np.testing.assert_allclose(found, run.encoder.embed("red ball")[0], atol=1e-5)
+    for data in (tmp_path / "b.txt", tmp_path / "c.tsv", ["red"]):
+        console = Console(record=True, file=io.StringIO(), width=500)
+        assert selfstudy.embed(run.folder, data, tmp_path / "e.parquet", console=console) == 1
+        assert "not read as for the run" in console.export_text()
+    (tmp_path / "d.txt").write_text("\n".join(f"{word} ball" for word in WORDS))
+    settings = _settings(cache, **{"data.documents": "line"}) | {"batch_size": 2, "steps": 1}
+    run = selfstudy.pretrain(tmp_path / "d.txt", method="simcse", out=tmp_path / "lines", **settings)
+    assert run.embed(tmp_path / "b.txt", tmp_path / "e.parquet") == 2
 
 
 def test_a_long_text_is_the_mean_of_its_pieces_by_their_length(runs):
@@ -128,8 +179,20 @@ def test_masks_are_filled_with_tokens_and_their_probabilities(runs):
     assert first[0].probability >= first[1].probability and first[0].text == f"red {first[0].token}all and [MASK]"
     with pytest.raises(UsageError, match="has no \\[MASK\\]"):
         selfstudy.fill(runs["bert"].folder, "red ball")
+    everything = selfstudy.fill(runs["bert"].folder, "red [MASK]", top=10_000)[0]
+    assert sum(guess.probability for guess in everything) == pytest.approx(1)
+    with pytest.raises(UsageError, match="top 0: no guesses are asked for"):
+        selfstudy.fill(runs["bert"].folder, "red [MASK]", top=0)
     with pytest.raises(UsageError, match="filling in needs a run of bert"):
         selfstudy.fill(runs["gpt"].folder, "red [MASK]")
+
+
+def test_a_text_is_filled_in_whole_or_refused(runs):
+    fits = "x" * 21 + "[MASK]"  # 22 tokens: rows have 24, two of them the class token and the separator
+    assert len(selfstudy.fill(runs["bert"].folder, fits, top=1)) == 1
+    for length in (22, 23, 24):
+        with pytest.raises(UsageError, match=f"the text has {length + 1} tokens, the encoder's rows have room for 22"):
+            selfstudy.fill(runs["bert"].folder, "[MASK]" + "x" * length)
 
 
 def test_completions_begin_with_the_prompt_and_follow_the_seed(runs):
@@ -160,13 +223,33 @@ def test_exports_open_in_transformers_with_nothing_missing(runs, tmp_path):
             np.testing.assert_allclose(states.detach().numpy(), encoder.embed("red ball"), atol=1e-5)
 
 
-def test_pipelines_of_transformers_run_on_exports(runs, tmp_path):
+@pytest.mark.parametrize("target", ["transformers", "sentence-transformers"])
+def test_an_export_does_not_overwrite_the_encoder_of_a_run(target, runs):
+    files = {file: file.read_bytes() for file in (runs["bert"].folder / "encoder").iterdir()}
+    for out in (runs["bert"].folder / "encoder", runs["bert"].folder):
+        with pytest.raises(RunFolderError, match="holds the encoder of a run"):
+            runs["bert"].export(target, out)
+    assert {file: file.read_bytes() for file in (runs["bert"].folder / "encoder").iterdir()} == files
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "bpe", "wordpiece"])
+def test_the_pipeline_of_transformers_fills_in_as_we_do(tokenizer, corpus, cache, tmp_path):
     import transformers as hf
 
-    runs["bert"].export("transformers", tmp_path / "bert")
-    guesses = hf.pipeline("fill-mask", str(tmp_path / "bert"))("red [MASK]all", top_k=3)
-    ours = selfstudy.fill(runs["bert"].folder, "red [MASK]all", top=3)[0]
-    assert [round(guess["score"], 4) for guess in guesses] != [] and len(ours) == 3
+    settings = _settings(cache, **{"data.tokenizer": tokenizer, "optimizer.lr": 0.1}) | {"steps": 20}
+    run = selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **settings)
+    run.export("transformers", tmp_path / "bert")
+    pipeline = hf.pipeline("fill-mask", str(tmp_path / "bert"))
+    for text in ("red [MASK] ball", "red [MASK]all", "[MASK] ball", "red round [MASK]"):
+        theirs, ours = pipeline(text, top_k=3), selfstudy.fill(run.folder, text, top=3)[0]
+        found = [guess["token_str"] for guess in theirs]
+        assert [token.strip() or token for token in found] == [guess.token for guess in ours]
+        np.testing.assert_allclose([g["score"] for g in theirs], [g.probability for g in ours], rtol=1e-5)
+
+
+def test_the_pipeline_of_transformers_continues_texts(runs, tmp_path):
+    import transformers as hf
+
     runs["gpt"].export("transformers", tmp_path / "gpt")
     text = hf.pipeline("text-generation", str(tmp_path / "gpt"))("red ball", max_new_tokens=5, do_sample=False)
     assert text[0]["generated_text"].startswith("red ball")
@@ -221,15 +304,33 @@ def test_a_changed_encoder_is_refused(runs, tmp_path):
         selfstudy.load(tmp_path / "encoder")
 
 
-def test_what_does_not_fit_is_refused_in_a_line(corpus, runs, tmp_path):
+def test_what_does_not_fit_is_refused_in_a_line(corpus, cache, runs, tmp_path):
     with pytest.raises(UsageError, match="unknown text encoder 'resnet18'"):
         selfstudy.pretrain(corpus, method="bert", encoder="resnet18", out=tmp_path / "a", **QUICK)
     with pytest.raises(UsageError, match="BERT cannot train an encoder that sees what came before"):
         selfstudy.pretrain(corpus, method="bert", encoder="llama-tiny", out=tmp_path / "b", **QUICK)
+    first = _settings(cache, **{"encoder.pool": "cls"})
+    for number, (method, name) in enumerate([("gpt", "gpt2-tiny"), ("simcse", "llama-tiny")]):
+        with pytest.raises(UsageError, match=f"encoder.pool cls: the first token in '{name}' sees no other\nuse mean"):
+            selfstudy.pretrain(corpus, method=method, encoder=name, out=tmp_path / f"d{number}", **first)
     with pytest.raises(UsageError, match="unknown export target 'timm' of a run on text"):
         runs["bert"].export("timm", tmp_path / "c")
     with pytest.raises(UsageError, match="is a run on text"):
         runs["bert"].inspect(corpus)
+
+
+def test_a_cache_that_cannot_be_made_is_the_fault_of_the_machine(corpus, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match=r"cannot make .* for tokens: Not a directory\nname another folder"):
+        selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **_settings(tmp_path / "file"))
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.raises(EnvironmentFault, match="no home folder to keep tokens in"):
+        selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **_settings("auto"))
 
 
 def test_the_command_line_says_the_same(runs):

@@ -1,6 +1,6 @@
 """The public functions, from pretrain to complete; the command line says the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,15 +9,15 @@ from typing import Any
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.data.documents import open_documents
+from selfstudy.data.documents import Document, Documents, open_documents
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
-from selfstudy.errors import DataError, UsageError, did_you_mean
+from selfstudy.errors import DataError, RunFolderError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Results
 from selfstudy.evaluate.similarity import PROBE as STS
 from selfstudy.evaluation import evaluate_image_run
-from selfstudy.export.parquet import write_embeddings
+from selfstudy.export.parquet import list_left_out, write_embeddings
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.timm import export_timm
@@ -139,11 +139,11 @@ def evaluate(
     folder = RunFolder.existing(run)
     text, out = is_text(folder.path), console or _QUIET
     if text:
-        from selfstudy.text_evaluation import (
-            evaluate_pairs,
-            evaluate_text_run,
-        )  # scikit-learn's text half is slow to load
+        # scikit-learn's text half is slow to load
+        from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
+        if test is not None:
+            raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
         results = evaluate_pairs(folder, data, console=out)
     else:
         for name in probe:  # before the minutes that embedding takes
@@ -155,18 +155,25 @@ def evaluate(
     return results
 
 
-def embed(run: str | Path, data: Any, out: str | Path) -> int:
+def embed(run: str | Path, data: Any, out: str | Path, *, console: Console | None = None) -> int:
     """The number of rows written: one embedding per readable input, as Parquet, streamed.
 
     Columns: ``id``, ``path``, ``embedding`` (fixed-size list of float32) and ``label`` where the data has one; the
-    file's metadata says which encoder made it and how images were prepared.
+    file's metadata says which encoder made it and how images were prepared. What could not be read, and text that is
+    blank, is listed with the reason in ``<out>.unreadable.jsonl``.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        data: as in :func:`pretrain`; what a document is, and where in a table, is as it was for the run.
+        out: the file.
+        console: where it is said how many were left out; nowhere when left out.
 
     Raises:
         DataError: nothing could be read.
     """
     embedder = load(run)
     if isinstance(embedder, TextEmbedder):
-        return _embed_texts(embedder, data, Path(out))
+        return _embed_texts(embedder, _documents(run, data, console or _QUIET), Path(out), console or _QUIET)
     source = open_source(data)
     skipped: dict[int, str] = {}
 
@@ -184,20 +191,39 @@ def embed(run: str | Path, data: Any, out: str | Path) -> int:
         "source": source.describe(),
     }
     written = write_embeddings(Path(out), rows(), metadata=metadata)
-    errors = Path(f"{out}.unreadable.jsonl")
-    if skipped:
-        RunFolder(errors.parent).append(errors, ({"id": source.ids[i], "reason": why} for i, why in skipped.items()))
+    errors = list_left_out(out, [(source.ids[i], why) for i, why in skipped.items()], console=console or _QUIET)
     if written == 0:
         raise DataError(f"no input of {source.describe()} could be read; the reasons are in {errors}")
     return written
 
 
-def _embed_texts(embedder: TextEmbedder, data: Any, out: Path) -> int:
-    """The rows written: one embedding per document."""
-    documents = open_documents(data)
+def _documents(run: str | Path, data: Any, console: Console) -> Documents:
+    """The documents of data, by the rule and from the column of the run where they fit."""
+    file = RunFolder(run).config
+    if not file.is_file():  # an encoder/ folder by itself
+        return open_documents(data)
+    config = cfg.validate(cfg.TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
+    try:
+        return open_documents(data, rule=config.documents, column=config.column)
+    except UsageError as error:
+        found = open_documents(data)
+        console.print(f"data     not read as for the run: {str(error).splitlines()[0]}", highlight=False)
+        return found
+
+
+def _embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console: Console) -> int:
+    """The rows written: one embedding per document that is not blank."""
+    blank: list[tuple[str, str]] = []
+
+    def texts() -> Iterator[Document]:
+        for document in documents.with_blank():
+            if document.text.strip():
+                yield document
+            else:
+                blank.append((document.id, "blank"))
 
     def rows() -> Iterable[tuple[list[str], list[str], Any, None]]:
-        rest = iter(documents)
+        rest = texts()
         while chunk := list(islice(rest, _TEXTS)):
             names = [document.id for document in chunk]
             yield names, names, embedder.of_texts([document.text for document in chunk]), None
@@ -208,8 +234,11 @@ def _embed_texts(embedder: TextEmbedder, data: Any, out: Path) -> int:
         "source": documents.describe(),
     }
     written = write_embeddings(out, rows(), metadata=metadata)
+    listed = [(problem.path, f"at byte {problem.offset:,}: {problem.reason}") for problem in documents.problems]
+    unlisted = documents.problem_count - len(listed)
+    errors = list_left_out(out, listed + blank, unlisted=unlisted, console=console)
     if written == 0:
-        raise DataError(f"no text of {documents.describe()} could be read")
+        raise DataError(f"no text of {documents.describe()} could be read; the reasons are in {errors}")
     return written
 
 
@@ -224,6 +253,7 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
     Raises:
         UsageError: an unknown target, or an encoder the target does not have.
         FileRefusedError: the reloaded network does not compute the same.
+        RunFolderError: ``out`` holds the encoder of a run.
     """
     folder = RunFolder.existing(run)
     known = _TEXT_EXPORTS if is_text(folder.path) else _EXPORTS
@@ -232,6 +262,8 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
         raise UsageError(
             f"unknown export target {to!r} of a run on {what}{did_you_mean(to, known)}\nknown: {', '.join(known)}"
         )
+    if is_text(out) or Path(out).resolve() == folder.encoder.resolve():
+        raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
     return known[to](folder.encoder, Path(out))
 
 

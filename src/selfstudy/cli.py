@@ -173,7 +173,7 @@ def embed(
     """Write one embedding per image or document as Parquet."""
     from selfstudy import api
 
-    rows = api.embed(run, data, out)
+    rows = api.embed(run, data, out, console=_console())
     print(f"{rows:,} embeddings in {out}")
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 
 Auto = Literal["auto"]
+Count = Annotated[int, Field(ge=1)]
 T = TypeVar("T")
 _MAX_YAML_BYTES = 1_000_000
 _UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
@@ -106,8 +107,10 @@ class TextDataConfig(Closed):
     ] = 0.05
     tokenizer: Annotated[str, Field(description="auto, bpe, wordpiece, char, byte, or a tokenizer.json")] = "auto"
     vocab_size: Auto | int = "auto"
-    context: Annotated[Auto | int, Field(description="tokens of the longest row")] = "auto"
-    cache: Annotated[str, Field(description="folder of the tokenised corpora; auto: .tokens beside the run")] = "auto"
+    context: Annotated[Auto | Annotated[int, Field(ge=8)], Field(description="tokens of the longest row")] = "auto"
+    cache: Annotated[
+        str, Field(description="folder of the tokenised corpora; auto: selfstudy/tokens in XDG_CACHE_HOME or ~/.cache")
+    ] = "auto"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -129,10 +132,10 @@ class TextEncoderConfig(Closed):
     """The network that is trained on text."""
 
     name: Annotated[str, Field(description="layout and size, bert-mini, or a directory of transformers")] = "auto"
-    width: Annotated[Auto | int, Field(description="other than the size's own, as are depth and heads")] = "auto"
-    depth: Auto | int = "auto"
-    heads: Auto | int = "auto"
-    dropout: Annotated[Auto | float, Field(description="of every layer")] = "auto"
+    width: Annotated[Auto | Count, Field(description="other than the size's own, as are depth and heads")] = "auto"
+    depth: Auto | Count = "auto"
+    heads: Auto | Count = "auto"
+    dropout: Annotated[Auto | Annotated[float, Field(ge=0, lt=1)], Field(description="of every layer")] = "auto"
     pool: Annotated[Literal["mean", "cls", "last"], Field(description="how a text's tokens become one vector")] = "mean"
 
 
@@ -266,7 +269,7 @@ def _complaint(model: type[BaseModel], item: Any, prefix: str) -> str:
     return f"setting {key!r}: got {item['input']!r}; {item['msg'][:1].lower()}{item['msg'][1:]}"
 
 
-_TYPE_TAGS = {"int", "float", "str", "bool", "literal"}
+_TYPE_TAGS = {"int", "float", "str", "bool", "literal", "constrained-int", "constrained-float"}
 
 
 def _fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:

@@ -27,6 +27,7 @@ def measure_held_out(
     encoder.eval()
     device = next(encoder.parameters()).device
     context, stream = config.data.size[1], corpus.store.held_out
+    console.print(f"held out {len(stream):,} tokens to foretell on {device.type}", highlight=False)  # can take minutes
     if encoder.causal:
         across = bool(config.method.get("across_documents", False))
         figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfstudy.data.token_rows import padded
 from selfstudy.data.tokenizer import SPELLINGS, plain
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.encoders.text_store import FACTS, load_text_encoder
+from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import UsageError
 from selfstudy.evaluate.language import sample_token
 
@@ -89,8 +89,7 @@ class TextEmbedder:
     def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
         """A text's ids as rows that the encoder was trained on, none longer than its context."""
         rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
-        room = self.context - len(before) - len(after)
-        for piece in torch.split(rest, room) if len(rest) else [rest]:
+        for piece in torch.split(rest, self._room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
 
     @property
@@ -100,6 +99,12 @@ class TextEmbedder:
         first = special.eos if self.encoder.causal else special.cls
         last = None if self.encoder.causal else special.sep
         return [] if first is None else [first], [] if last is None else [last]
+
+    @property
+    def _room(self) -> int:
+        """The most tokens of a text that a row holds beside those."""
+        before, after = self.frame
+        return self.context - len(before) - len(after)
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
         """Embeddings (n, D) of rows, in one pass where they can be padded."""
@@ -116,11 +121,13 @@ class TextEmbedder:
 
         Args:
             text: holds ``[MASK]`` once or several times.
-            top: how many guesses for each.
+            top: how many guesses for each, at most; a vocabulary may have fewer entries.
 
         Raises:
-            UsageError: no mask, too long a text, or an encoder that fills in none.
+            UsageError: no mask, too long a text, no guess asked for, or an encoder that fills in none.
         """
+        if top < 1:
+            raise UsageError(f"top {top}: no guesses are asked for\ngive 1 or more")
         mask = self.encoder.vocabulary.mask
         if self.encoder.causal or mask is None or not self.description["head"]:
             raise UsageError("filling in needs a run of bert\n'selfstudy complete' continues a text with a run of gpt")
@@ -128,13 +135,16 @@ class TextEmbedder:
         if len(parts) < 2:
             raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
         ids: list[int] = []
+        spaced = tokens_begin_with_spaces(self.tokenizer)
         for number, part in enumerate(parts):
             # A space before a mask belongs to the token in its place where tokens begin with one.
-            given = part.removesuffix(" ") if number < len(parts) - 1 and self._tokens_begin_with_spaces() else part
+            given = part.removesuffix(" ") if number < len(parts) - 1 and spaced else part
             ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
+        if len(ids) > self._room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the encoder's rows have room for {self._room}\ngive a shorter one"
+            )
         row = next(self._pieces(ids))
-        if len(row) < len(ids):
-            raise UsageError(f"the text has {len(ids)} tokens, the encoder's rows {self.context}\ngive a shorter one")
         with torch.inference_mode():
             states = self.encoder.states(row[None].to(self.device))[0]
             chances = self.encoder.logits(states[row == mask]).float().softmax(dim=1).cpu()  # (M, V)
@@ -142,17 +152,13 @@ class TextEmbedder:
 
     def _guesses(self, parts: list[str], place: int, chances: Tensor, top: int) -> list[Guess]:
         found = []
-        for probability, number in zip(*(values.tolist() for values in chances.topk(top)), strict=True):
+        best = chances.topk(min(top, len(chances)))
+        for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True):
             token = self.tokenizer.decode([number], skip_special_tokens=False)
             before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
             before = before.removesuffix(" ") if token.startswith(" ") else before
             found.append(Guess(token.strip() or token, probability, f"{before}{token}{after}"))
         return found
-
-    def _tokens_begin_with_spaces(self) -> bool:
-        return any(
-            token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in self.tokenizer.get_vocab()
-        )
 
     def complete(
         self,

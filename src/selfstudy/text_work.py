@@ -15,11 +15,11 @@ from selfstudy import config as cfg
 from selfstudy.data.corpus import Corpus, open_corpus
 from selfstudy.data.loader import Shard
 from selfstudy.data.token_rows import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
-from selfstudy.data.tokenizer import digest, load_tokenizer, require, starts_word
+from selfstudy.data.tokenizer import load_tokenizer, require, starts_word
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import RunFolderError, UsageError
+from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 from selfstudy.held_out import measure_held_out
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -112,9 +112,7 @@ class TextWork:
             "name": config.encoder.name,
             "head": bool(self.cls.language_head),
         }
-        save_text_encoder(
-            encoder.cpu().eval(), self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra
-        )
+        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra)
         if self.cls.language_head:
             measure_held_out(folder, encoder, self.corpus, config, console)
 
@@ -149,7 +147,7 @@ def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
         raise UsageError(
             f"data.tokenizer {given}: the encoder in {folder} knows no ids but its own\ngive its tokenizer.json"
         )
-    if own.is_file() and digest(load_tokenizer(given)) != digest(load_tokenizer(own)):
+    if own.is_file() and load_tokenizer(given).get_vocab() != load_tokenizer(own).get_vocab():
         raise UsageError(f"data.tokenizer {given}: not that of the encoder in {folder}\nleave it out, and that is used")
     return config
 
@@ -163,7 +161,10 @@ def cache_folder(config: cfg.TextDataConfig) -> Path:
     """Where tokenised corpora lie: the folder asked for, or the user's cache."""
     if config.cache != "auto":
         return Path(config.cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
+    except RuntimeError:
+        raise EnvironmentFault("no home folder to keep tokens in\nname a folder: --set data.cache=FOLDER") from None
 
 
 def wrap_of(corpus: Corpus) -> Wrap:
@@ -187,5 +188,7 @@ def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
         changes={name: value for name, value in changes.items() if value != "auto"},
         pool=settings.pool,
     )
+    if encoder.causal and encoder.pool == "cls":  # it sees nothing but itself, and is the same of every text
+        raise UsageError(f"encoder.pool cls: the first token in {settings.name!r} sees no other\nuse mean or last")
     encoder.starts_word = torch.from_numpy(starts_word(corpus.tokenizer))
     return encoder

@@ -477,7 +477,19 @@ def test_texts_given_in_python_are_documents(tmp_path):
     found = open_documents(("One.", " \n", "Two.", "\ud800"))
     assert list(found) == [("0", "One."), ("2", "Two.")]
     assert found.problems == [Problem("3", 0, "half of a surrogate pair")]
+    assert [document.id for document in found.with_blank()] == ["0", "1", "2"]
     assert len({open_documents(texts).fingerprint() for texts in (["ab", "c"], ["a", "bc"], ["abc"], ["ab", "d"])}) == 4
+
+
+def test_blank_files_and_records_are_documents_only_for_those_who_ask(tmp_path):
+    for name, content in [("a.txt", "One."), ("b.txt", " \n"), ("c.txt", ""), ("d.txt", "\0"), ("e.csv", "text\n'\n ")]:
+        _write(tmp_path / name, content)
+    found = open_documents(tmp_path)
+    names = ["a.txt", "b.txt", "c.txt", "e.csv#0", "e.csv#1"]
+    assert [document.id for document in found.with_blank()] == names and len(found.problems) == 1
+    assert [document.id for document in found] == ["a.txt", "e.csv#0"]
+    lines = open_documents(_write(tmp_path / "f.txt", "One.\n\n \nTwo.\n"), rule="line")
+    assert list(lines) == list(lines.with_blank())
 
 
 def test_the_library_of_the_running_python_is_a_sample():

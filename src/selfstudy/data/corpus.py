@@ -23,7 +23,7 @@ from selfstudy.data.tokenizer import (
     train_tokenizer,
     vocabulary_size,
 )
-from selfstudy.errors import DataError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -114,6 +114,7 @@ def open_corpus(
     Raises:
         UsageError: nothing there, or settings that do not fit it.
         DataError: no text.
+        EnvironmentFault: the cache cannot be written.
     """
     documents = open_documents(data, rule=_rule(data, config, pieces=pieces), column=config.column)
     census = take_census(documents)
@@ -124,7 +125,7 @@ def open_corpus(
     given = census if split.held_out is None else (census, take_census(split.held_out))
     settings = [repr(given), _which_tokenizer(config), str(config.vocab_size), str(config.held_out)]
     folder = cache / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with lock(folder):
         tokenizer = _tokenizer(folder, split, census, config)
         store = build_store(
@@ -138,6 +139,15 @@ def open_corpus(
     corpus = Corpus(census, tokenizer, roles(tokenizer), store, landmarks(store), split.words)
     _say_what_it_became(corpus, console)
     return corpus
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot make {folder} for tokens: {error.strerror}\nname another folder: --set data.cache=FOLDER"
+        ) from None
 
 
 def _rule(data: Any, config: TextDataConfig, *, pieces: bool) -> str:

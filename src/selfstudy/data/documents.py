@@ -107,6 +107,10 @@ class Documents:
 
     def __iter__(self) -> Iterator[Document]:
         """Documents in the byte order of their paths, within a file in its own order."""
+        return (document for document in self.with_blank() if document.text.strip())
+
+    def with_blank(self) -> Iterator[Document]:
+        """The same, and files, records and texts given in Python that are empty or white space."""
         self._log = _Log()
         return self._origin.read(self._log)
 
@@ -129,8 +133,7 @@ def open_documents(data: str | Path | Sequence[str], *, rule: str = "auto", colu
     Args:
         data: a folder (searched for ``.txt .text .md .rst .jsonl .ndjson .json-lines .csv .tsv .parquet``, all but
             Parquet also with ``.gz``; links and hidden names are passed over); one such file, or one with any other
-            suffix, which is read as plain text; ``sample:python``, the sources of the running Python's standard
-            library; or texts, each of them a document.
+            suffix, which is read as plain text; ``sample:python``, the standard library; or texts, each one a document.
         rule: what a document is in plain text: ``file``, ``blank-line`` (a run of lines that are not blank) or
             ``line``; in tables it is a ``record``. ``auto`` takes ``file`` for several plain files, ``blank-line`` for
             one, so that a large file is never read as a whole.
@@ -221,7 +224,7 @@ class _Texts(NamedTuple):
         for number, text in enumerate(self.texts):
             if not is_valid_text(text):
                 log.add(str(number), 0, "half of a surrogate pair")
-            elif text and not text.isspace():
+            else:
                 yield Document(str(number), with_plain_newlines(text))
 
     def digest(self) -> str:
@@ -245,14 +248,15 @@ class _Files(NamedTuple):
             log.add(*problem)
         for file in self.files:
             report = partial(log.add, file.name)
-            plain = file.kind == "plain"
+            plain, known = file.kind == "plain", log.count
             texts = read_plain(file, self.rule, report) if plain else _texts_of(file, self.column, report)
-            name = file.name
             if plain and self.rule == "file":
-                yield from (Document(name, text) for _, text in texts)
+                text = next((text for _, text in texts), "")
+                if text or log.count == known:
+                    yield Document(file.name, text)
                 continue
             for number, text in texts:
-                yield Document(f"{name}#{number}", text)
+                yield Document(f"{file.name}#{number}", text)
 
     def digest(self) -> str:
         lines = [f"{self.rule}\0{self.column}\n", *(f"{file.name}\0{file.size}\n" for file in self.files)]
@@ -274,7 +278,7 @@ def _texts_of(file: TextFile, column: str, report: Report) -> Iterator[tuple[int
         reason, text = _text_in(record.value, name)
         if reason:
             report(record.offset, reason if file.kind != "parquet" else f"row {record.number}: {reason}")
-        elif text and not text.isspace():
+        else:
             yield record.number, with_plain_newlines(text)
 
 

@@ -64,7 +64,8 @@ def save_text_encoder(
     network: Any = encoder.network
     with quiet():
         network.save_pretrained(folder)
-    (folder / _TOKENIZER).write_text(_with_template(tokenizer, encoder).to_str(pretty=True), encoding="utf-8")
+    saved = _with_greedy_mask(_with_template(tokenizer, encoder), encoder.vocabulary.mask)
+    (folder / _TOKENIZER).write_text(saved.to_str(pretty=True), encoding="utf-8")
     names = json.dumps(tokenizer_config(tokenizer, encoder, context), indent=2)
     (folder / "tokenizer_config.json").write_text(names + "\n", encoding="utf-8")
     facts = TextEncoderFacts(
@@ -99,6 +100,23 @@ def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
     before = copy.post_processor
     copy.post_processor = template if before is None else Sequence([before, template])
     return copy
+
+
+def tokens_begin_with_spaces(tokenizer: "Tokenizer") -> bool:
+    """Whether the space before a word is part of the word's token, as byte-level tokenizers have it."""
+    return any(token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in tokenizer.get_vocab())
+
+
+def _with_greedy_mask(tokenizer: "Tokenizer", mask: int | None) -> "Tokenizer":
+    """A copy whose mask takes the space before it, as RoBERTa's does, where a space belongs to the token after it."""
+    from tokenizers import Tokenizer
+
+    if not tokens_begin_with_spaces(tokenizer):
+        return tokenizer
+    parts = json.loads(tokenizer.to_str())
+    for token in parts["added_tokens"]:
+        token["lstrip"] = token["lstrip"] or token["id"] == mask
+    return Tokenizer.from_str(json.dumps(parts))
 
 
 def _adds_specials(tokenizer: "Tokenizer") -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
 
 from selfstudy.errors import EnvironmentFault
 
@@ -48,6 +49,24 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
             writer.close()
         staged.unlink(missing_ok=True)
     return rows
+
+
+def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlisted: int = 0, console: Console) -> Path:
+    """Write which inputs have no row in ``out``, and say how many; the file, of which none is left if all have one.
+
+    Args:
+        out: what :func:`write_embeddings` wrote.
+        reasons: (id, why) of each.
+        unlisted: how many more there are.
+        console: where it is said.
+    """
+    file = Path(f"{out}.unreadable.jsonl")
+    file.unlink(missing_ok=True)
+    if reasons:
+        lines = (json.dumps({"id": name, "reason": why}) + "\n" for name, why in reasons)
+        file.write_text("".join(lines), encoding="utf-8")
+        console.print(f"left out {len(reasons) + unlisted:,}; the reasons are in {file}", highlight=False)
+    return file
 
 
 def _table(ids: Sequence[str], paths: Sequence[str], embeddings: np.ndarray, labels: Sequence[int] | None) -> pa.Table:
