@@ -120,9 +120,9 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
 def evaluate(
     run: str | Path, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, console: Console | None = None
 ) -> Results:
-    """Accuracies of frozen features under simple probes, beside raw pixels or TF-IDF and the untrained encoder.
+    """Accuracies of frozen features under simple probes, beside raw pixels or TF-IDF and the encoder untrained.
 
-    A run that began with timm's weights is measured beside those instead of the untrained encoder.
+    A run that began with timm's weights is measured beside those.
 
     Args:
         run: the run folder.
@@ -138,8 +138,7 @@ def evaluate(
     """
     folder = RunFolder.existing(run)
     text, out = is_text(folder.path), console or _QUIET
-    if text:
-        # scikit-learn's text half is slow to load
+    if text:  # slow to load
         from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
         if test is not None:
@@ -228,11 +227,8 @@ def _embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, consol
             names = [document.id for document in chunk]
             yield names, names, embedder.of_texts([document.text for document in chunk]), None
 
-    metadata = {
-        "encoder": embedder.description,
-        "pooling": f"{embedder.encoder.pool} over tokens, not normalised",
-        "source": documents.describe(),
-    }
+    pooling = f"{embedder.encoder.pool} over tokens, not normalised"
+    metadata = {"encoder": embedder.description, "pooling": pooling, "source": documents.describe()}
     written = write_embeddings(out, rows(), metadata=metadata)
     listed = [(problem.path, f"at byte {problem.offset:,}: {problem.reason}") for problem in documents.problems]
     unlisted = documents.problem_count - len(listed)

@@ -46,7 +46,7 @@ def vocabulary_loss(
         if learns:
             found = torch.autograd.grad(scores, [given, *learning], error.to(scores.dtype), allow_unused=True)
             of_some.copy_(found[0])
-            of_learning = [_sum(one, other) for one, other in zip(of_learning, found[1:], strict=True)]
+            of_learning = [_added(total, more) for total, more in zip(of_learning, found[1:], strict=True)]
     total = torch.stack(losses).sum()
     if learns:
         total = _WithGradient.apply(total, [of_states, *of_learning], states, *learning)
@@ -65,9 +65,11 @@ def _loss_and_error(scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     return (sums.log() - answered).sum(), work
 
 
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """What is known of two gradients together."""
-    return other if one is None else one if other is None else one + other
+def _added(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+    """The sum, in memory of its own from the first on: autograd may give one tensor out twice."""
+    if more is None:
+        return total
+    return more.clone() if total is None else total.add_(more)
 
 
 class _WithGradient(torch.autograd.Function):
