@@ -57,6 +57,13 @@ def test_a_recipe_is_what_the_run_then_takes(run):
     assert text == (run.folder / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize(("size", "precision"), [(16, "fp32"), (32, "bf16")])
+def test_very_small_images_are_trained_in_float32(size, precision, monkeypatch):
+    monkeypatch.setattr("selfstudy.image_work.faster_precision", lambda *args, **options: ("bf16", "tried"))
+    text = selfstudy.recipe("sample:digits", **QUICK | {"image_size": size, "precision": "auto"})
+    assert f"precision: {precision}" in text
+
+
 def test_views_are_changed_by_name_by_file_and_by_value(tmp_path):
     (tmp_path / "views.yaml").write_text("flip: 0.0\nscale: [0.5, 1.0]\n")
     assert "views: {flip: 0.0, scale: [0.5, 1.0]}" in selfstudy.recipe(

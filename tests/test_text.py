@@ -287,7 +287,7 @@ def test_an_encoder_keeps_its_tokenizer_and_its_shape(runs, corpus, cache, tmp_p
     assert "knows no ids but its own" in refused(data__tokenizer="bpe")
     assert "encoder.depth: the network in" in refused(encoder__depth=3)
     other = tmp_path / "tokenizer.json"
-    other.write_text(train_tokenizer(["another text"], kind="byte", corpus_bytes=12).to_str())
+    other.write_text(train_tokenizer(["another text"], kind="byte", vocab_size="auto", corpus_bytes=12).to_str())
     assert f"data.tokenizer {other}: not that of the encoder" in refused(data__tokenizer=str(other))
     bare = shutil.copytree(encoder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()

@@ -32,6 +32,9 @@ from selfstudy.views.spec import Spec
 from selfstudy.work import initial_seed
 
 _TRIAL_PIXELS = 64 * 224 * 224  # a batch of small images, part of one of large ones: few small ones would tell nothing
+# Images of 16 px become maps of one pixel in a ResNet. Of such, torch 2.14's convolutions in bfloat16 on processors now
+# and then give a gradient of NaN for the weights that see nothing but padding.
+_SMALLEST_IN_HALF = 24
 _SHOWN = 8  # images on the contact sheet
 
 
@@ -84,6 +87,8 @@ def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
 def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
     """What trains this encoder faster here, tried on noise."""
     height, width = config.data.size
+    if min(height, width) < _SMALLEST_IN_HALF:
+        return "fp32", "bfloat16 is not safe for images this small"
     count = min(max(1, _TRIAL_PIXELS // (height * width)), cfg.settled(config.train.batch_size))
     images = torch.rand(count, cfg.settled(config.data.channels), *config.data.size)
     return faster_precision(encoder, images, prepare=spell_out_attention)
