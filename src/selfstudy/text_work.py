@@ -40,13 +40,16 @@ class TextWork:
     """Text, as :class:`selfstudy.work.Work` asks for it."""
 
     def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
-        settings = with_its_tokenizer(cast(cfg.TextRunConfig, config))  # as resolve.configured makes it for text
+        asked = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
+        settings = with_its_tokenizer(asked)
         self.cls = method_class(config.method["name"])
         self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
         needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
         facts = TextFacts(len(self.corpus.store.train), lambda context: len(self._cuts(context, settings.train.seed)))
         self.resolved = resolve_text(settings, facts, self.cls)
+        if settings is not asked:
+            self.resolved.reasons["data.tokenizer"] = "the encoder's own"
         self.unit = Unit("tokens", self.resolved.config.data.size[1])
         predicts = self.cls.language_head
         self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
