@@ -12,6 +12,7 @@ from selfstudy.data.token_store import Stream
 from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
 from selfstudy.evaluate.language import LanguageFigures, MaskSet, accumulate, hide
+from selfstudy.ops.masked_tokens import special_tokens
 
 _ROWS = 64  # encoded at once
 _SCORES = 2**24  # of vocabulary entries held at once, 64 MiB in float32
@@ -84,7 +85,7 @@ def masked_figures(
     vocabulary, length = encoder.vocabulary, masks.row_length
     assert vocabulary.mask is not None and vocabulary.eos is not None
     size, mask, eos = 0, vocabulary.mask, vocabulary.eos
-    special = torch.tensor([number for number in vocabulary[1:] if number is not None])
+    special = special_tokens(vocabulary.size, vocabulary[1:])  # (V,)
 
     def parts() -> Iterator[Part]:
         nonlocal size
@@ -92,8 +93,8 @@ def masked_figures(
             positions = masks.positions[first : first + _ROWS]
             ids = torch.from_numpy(stream.read(first * length, len(positions) * length)).view(-1, length)
             hidden, answers = hide(ids, positions, mask)
-            hidden = torch.where(torch.isin(ids, special), ids, hidden)
-            row, which = (~torch.isin(answers, special)).nonzero(as_tuple=True)  # (N,) each
+            hidden = torch.where(special[ids], ids, hidden)
+            row, which = (~special[answers]).nonzero(as_tuple=True)  # (N,) each
             answers, place = answers[row, which], positions[row, which].long() + 1
             size += int(token_bytes[answers.numpy()].sum())
             rows, original = (torch.stack([wrapped(row, wrap) for row in each]).to(device) for each in (hidden, ids))
