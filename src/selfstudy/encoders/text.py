@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import Vocabulary
-from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, POOLED, TextShape, shape_of
+from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, POOLED, TextShape, first_position, shape_of
 from selfstudy.errors import FileRefusedError, UsageError
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
@@ -66,7 +66,7 @@ class TextEncoder(nn.Module):
         config: Any = network.config
         self.layout: str = config.model_type
         self.embed_dim = int(config.hidden_size)
-        self._first = _first_position(self.layout, config.pad_token_id)
+        self._first = first_position(self.layout, config.pad_token_id)
         self.context = int(config.max_position_embeddings) - self._first
         self.depth = int(config.num_hidden_layers)
         self.causal = self.layout in CAUSAL
@@ -142,11 +142,6 @@ class TextEncoder(nn.Module):
             return states[torch.arange(len(states), device=ids.device), last]
         weights = real.to(states.dtype)[..., None]  # (B, T, 1)
         return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-
-
-def _first_position(layout: str, pad: int | None) -> int:
-    """The number of a text's first position: RoBERTa's come after the number of its padding."""
-    return (pad or 0) + 1 if layout == "roberta" else 0
 
 
 def positions(segments: Tensor) -> Tensor:
@@ -258,7 +253,7 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
         "hidden_size": shape.width,
         "num_hidden_layers": shape.depth,
         "num_attention_heads": shape.heads,
-        "max_position_embeddings": context + _first_position(layout, vocabulary.pad),
+        "max_position_embeddings": context + first_position(layout, vocabulary.pad),
     }
     if layout == "llama":
         return usual | {"intermediate_size": _gated(shape.width, 8 / 3)}

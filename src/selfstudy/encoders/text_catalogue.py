@@ -58,12 +58,17 @@ def shape_in(folder: Path) -> TextShape | None:
     return TextShape(*numbers) if min(numbers) > 0 else None
 
 
+def first_position(layout: str, pad: int | None) -> int:
+    """The number of a text's first position: RoBERTa's come after the number of its padding."""
+    return (pad or 0) + 1 if layout == "roberta" else 0
+
+
 def longest_row(folder: Path) -> int | None:
     """How many tokens the network in a directory that transformers wrote has positions for; None if it says nothing."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        numbers = int(config.get("max_position_embeddings") or config["n_positions"])
-        return numbers - (int(config["pad_token_id"]) + 1 if config["model_type"] == "roberta" else 0)
+        positions = int(config.get("max_position_embeddings") or config["n_positions"])
+        return positions - first_position(config["model_type"], config.get("pad_token_id"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
