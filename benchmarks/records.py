@@ -101,7 +101,7 @@ def circumstances() -> Record:
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("selfstudy", "torch", "torchvision", "timm", "lightning")},
+        | {name: version(name) for name in ("selfstudy", "torch", "torchvision", "timm", "lightning-fabric")},
         "hardware": {"processors": _processors(), "model": _processor_model(), "threads": torch.get_num_threads()},
     }
 

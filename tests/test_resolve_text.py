@@ -45,6 +45,11 @@ def test_a_short_run_takes_small_batches(duration, rows):
     assert _resolve(duration).config.train.batch_size == rows
 
 
+@pytest.mark.parametrize("duration", ["1 minutes", "600 minutes", "9 steps"])
+def test_simcse_takes_enough_sentences_to_tell_one_from(duration):
+    assert _resolve(duration, "simcse").config.train.batch_size == 128
+
+
 def test_the_encoder_that_is_given_decides_how_many_steps_fit():
     """Momentum and the like follow the number of steps: of a larger network fewer fit into the same minutes."""
     size = {"encoder__name": "modernbert-base"}

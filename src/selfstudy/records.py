@@ -15,7 +15,7 @@ from selfstudy.resolve import Resolved
 from selfstudy.run_folder import RunFolder
 from selfstudy.work import Work
 
-_LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning")
+_LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
 
 
 def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:

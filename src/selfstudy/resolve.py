@@ -21,7 +21,7 @@ _LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
 _TOKENS_TO_SEE = 30_000_000
-_TEXT_BATCH, _SMALLEST_TEXT_BATCH, _TEXT_STEPS = 64, 8, 2000
+_TEXT_BATCH, _TEXT_STEPS = 64, 2000
 _OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
 _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
 # Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
@@ -166,7 +166,7 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
         )
     shape = _shape(settings["encoder"], SIZES[size])
     per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
-    decide("train.batch_size", *_text_batch(draft, rows, per_second))
+    decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
     batch = draft.train("batch_size")
     _require_one_batch(rows, batch, "rows of text")
     decide("train.workers", 0, "tokens are read from memory maps")
@@ -207,11 +207,11 @@ def _operations(draft: _Draft) -> float:
     return _OPERATIONS[device] * (_processors() if device == "cpu" else max(1, draft.train("devices")))
 
 
-def _text_batch(draft: _Draft, rows: int, per_second: float) -> tuple[int, str]:
+def _text_batch(draft: _Draft, rows: int, per_second: float, at_least: int) -> tuple[int, str]:
     """Rows of a step: as few as leave a run of two thousand steps, within bounds."""
     duration = Duration.parse(draft.train("duration"))
     wanted = math.inf if duration.unit == "steps" else _rows_to_see(duration, rows, per_second) / _TEXT_STEPS
-    at_most = 1 << math.floor(math.log2(min(max(wanted, _SMALLEST_TEXT_BATCH), _TEXT_BATCH)))
+    at_most = 1 << math.floor(math.log2(max(min(wanted, _TEXT_BATCH), at_least)))
     return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
 
 

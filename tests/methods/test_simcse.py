@@ -55,16 +55,23 @@ def test_dropout_makes_the_two_differ():
 def test_cutoff_takes_other_tokens_from_either_view_but_no_special_ones():
     from tests.methods.small_encoders import VOCABULARY
 
-    method, views = _method(cutoff=0.5), views_for(SimCSE)
+    method, (ids, draws) = _method(cutoff=0.5), views_for(SimCSE)
+    ids[2, 7:] = VOCABULARY.pad
+    ids[:, 0] = VOCABULARY.cls
     seen = []
     method.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    method(views, NOW)
-    ids = views[0]
-    for view, draws in zip(seen[0].chunk(2), views[1].chunk(2, dim=1), strict=True):
-        special = torch.isin(ids, torch.tensor([number for number in VOCABULARY[1:] if number is not None]))
-        gone = view != ids
-        assert gone.any() and not (gone & special).any() and (view[gone] == VOCABULARY.pad).all()
-        assert torch.equal(gone, (draws < 0.5) & ~special)
+    method([ids, draws], NOW)
+    special = torch.isin(ids, torch.tensor([number for number in VOCABULARY[1:] if number is not None]))
+    expected = [
+        row[(luck >= 0.5) | never]
+        for luck, (row, never) in zip(
+            torch.cat(draws.chunk(2, dim=1)), [*zip(ids, special, strict=True)] * 2, strict=True
+        )
+    ]
+    expected = [row[row != VOCABULARY.pad] for row in expected]
+    assert seen[0].shape == (12, max(map(len, expected)))
+    for row, rest in zip(seen[0], expected, strict=True):
+        assert torch.equal(row[row != VOCABULARY.pad], rest) and (row[len(rest) :] == VOCABULARY.pad).all()
     assert not torch.equal(*seen[0].chunk(2))
 
 

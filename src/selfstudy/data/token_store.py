@@ -17,16 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selfstudy.errors import FileRefusedError
-
-if TYPE_CHECKING:
-    pass
 
 MANIFEST, COUNTS = "manifest.json", "counts.bin"
 _MAX_MANIFEST_BYTES = 2**25
@@ -123,6 +120,7 @@ class Stream:
         end = len(self) if stop is None else min(stop, len(self))
         for start in range(0, end, length):
             yield self.read(start, min(length, end - start))
+        self._mapped.cache_clear()  # the pages read count as this process's memory while they are mapped
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ class Method(nn.Module):
         reads_pieces: whether a method for text learns from documents one by one and not from rows of several.
         dropout: that an encoder of text is to have.
         largest_batch: images of a step where nothing else is asked for and there are enough of them.
+        smallest_batch: rows of text of a step, likewise, however short the run is.
         pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
         any_count: whether its forward pass takes any number of its views, from two on, and not only those it asks for.
 
@@ -164,6 +165,7 @@ class Method(nn.Module):
     dropout: ClassVar[float] = 0.0
     pooling: ClassVar[str] = "auto"
     largest_batch: ClassVar[int] = 256
+    smallest_batch: ClassVar[int] = 8
     any_count: ClassVar[bool] = False
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:

@@ -9,9 +9,10 @@ Differences from the authors' code:
 - Sentences are pooled by the mean over their tokens, not by the class token, which needs a pre-trained encoder.
 - Negatives of all processes carry gradient; theirs do not, and their average over processes shrinks it.
 - ``cutoff`` takes tokens away from either view (token cutoff of ConSERT, Yan et al. 2021, arXiv:2105.11741, section
-  3.2). The paper, and this by default, has none. Short runs have it: a small encoder tells texts apart under dropout
-  alone within a few hundred steps and then learns nothing more; two halves of a text are matched by what their words
-  have to do with each other.
+  3.2, where they stay as zeros; here those that remain move together, which saves their share of the work). The paper,
+  and this by default, has none. Short runs have it: a small encoder tells texts apart under dropout alone within a few
+  hundred steps and then learns nothing more; two halves of a text are matched by what their words have to do with each
+  other.
 - From random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the paper does from BERT.
 """
 
@@ -36,6 +37,7 @@ class SimCSE(Method):
     family = "contrastive"
     reads_pieces = True
     dropout = 0.1
+    smallest_batch = 128  # the other sentences are what a sentence is told from
 
     class Config(MethodConfig):
         """Settings of SimCSE."""
@@ -72,9 +74,16 @@ class SimCSE(Method):
         """Encode every sentence twice, in one call, and contrast the two over all processes."""
         ids = torch.cat([views[0], views[0]])  # (2B, T)
         if self.config.cutoff > 0:
-            draws = torch.cat(views[1].chunk(2, dim=1))[:, : ids.shape[1]]  # (2B, T), a batch of short texts has less
-            ids = torch.where((draws < self.config.cutoff) & ~self.special[ids], self.encoder.vocabulary.pad, ids)
+            ids = self._cut(ids, torch.cat(views[1].chunk(2, dim=1)))
         embedding = self.encoder(ids)  # (2B, D)
         first, second = self.projector(embedding).chunk(2)  # (B, D) each
         loss = info_nce_in_batch(gather(first), gather(second), self.config.temperature)
         return StepOutput(loss, {}, embedding[: len(views[0])].detach())
+
+    def _cut(self, ids: Tensor, draws: Tensor) -> Tensor:
+        """The rows (2B, T) without the tokens that their draws (2B, at least T) take, cut to the longest of them."""
+        pad = self.encoder.vocabulary.pad
+        taken = (draws[:, : ids.shape[1]] < self.config.cutoff) & ~self.special[ids]
+        stays = ~taken & (ids != pad)  # (2B, T)
+        order = (~stays).int().argsort(dim=1, stable=True)[:, : int(stays.sum(dim=1).max())]
+        return torch.where(stays, ids, pad).gather(1, order)
