@@ -1,8 +1,7 @@
 """What in-domain pretraining from nothing gives to frozen probes: bert, then simcse from it, on texts without labels.
 
-The folder holds a sub-folder for each data set with ``train.tsv`` and ``test.tsv``, ``label TAB text``. bert learns
-from all train texts together and from whatever else is in ``--more``; simcse, which learns sentence by sentence, from
-the train texts alone. Labels are read by the probes alone::
+The folder holds a sub-folder for each data set with ``train.tsv`` and ``test.tsv``, ``label TAB text``; all train texts
+together, and whatever else is in ``--more``, are the corpus. Labels are read by the probes alone::
 
     python benchmarks/text_probes.py TEXTS --more REVIEWS --out benchmarks/results/text_probes
 
@@ -14,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import records
+import yaml
 from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
@@ -31,11 +31,12 @@ def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float]
     """Train one stage, and probe it on every data set."""
     method, begin, out = task.facts["method"], task.facts["begin"], work / task.name
     run = selfstudy.pretrain(
-        work / method,
+        work / "corpus",
         method=method,
-        encoder=str(work / begin / "encoder") if begin else task.facts["encoder"],
         minutes=minutes[method],
-        set={"data.cache": str(work / "cache"), "data.documents": "record"},
+        set={"data.cache": str(work / "cache"), "data.documents": "record"}
+        | task.facts["settings"]
+        | ({"encoder.name": str(work / begin / "encoder")} if begin else {}),
         out=out,
         overwrite=out.exists(),
         seed=task.facts["seed"],
@@ -75,26 +76,34 @@ def table(found: list[Record]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path)
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more tables of text for bert")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more tables of text to learn from")
     parser.add_argument("--work", type=Path, required=True, help="folder for corpus and runs, which is kept")
     parser.add_argument("--out", type=Path, required=True, help="folder of the records")
     parser.add_argument("--bert-minutes", type=float, default=14)
     parser.add_argument("--simcse-minutes", type=float, default=6)
-    parser.add_argument("--encoder", default="auto")
+    parser.add_argument("--bert", nargs="*", default=[], metavar="KEY=VALUE", help="settings of that stage")
+    parser.add_argument("--simcse", nargs="*", default=[], metavar="KEY=VALUE", help="likewise")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
     options = parser.parse_args(arguments)
     minutes = {"bert": options.bert_minutes, "simcse": options.simcse_minutes}
     first = f"bert-seed{options.seed}"
-    facts = {"seed": options.seed, "minutes": minutes, "encoder": options.encoder}
     tasks = [
-        Task(first, {"method": "bert", "begin": "", **facts}, str(options.texts)),
-        Task(f"simcse-seed{options.seed}", {"method": "simcse", "begin": first, **facts}, str(options.texts)),
+        Task(
+            f"{method}-seed{options.seed}",
+            {
+                "method": method,
+                "begin": begin,
+                "seed": options.seed,
+                "minutes": minutes,
+                "settings": {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in given)},
+            },
+            str(options.texts),
+        )
+        for method, begin, given in (("bert", "", options.bert), ("simcse", first, options.simcse))
     ]
     if not options.table:
-        sentences = sorted(options.texts.glob("*/train.tsv"))
-        gather([*sentences, *options.more], options.work / "bert")
-        gather(sentences, options.work / "simcse")
+        gather([*sorted(options.texts.glob("*/train.tsv")), *options.more], options.work / "corpus")
         console = Console(highlight=False)
         records.run_all(
             tasks,

@@ -171,7 +171,8 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     _require_one_batch(rows, batch, "rows of text")
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
-    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width))
+    trained = Path(settings["encoder"]["name"]).is_dir()
+    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
     return draft.resolved(TextRunConfig, steps * batch)
 
 

@@ -116,6 +116,8 @@ def test_few_shards_are_open_at_a_time_and_a_copied_stream_reads_the_same(tmp_pa
     stream = _build(tmp_path, shard_tokens=40).train
     whole = _all(stream)
     assert stream._mapped.cache_info().currsize == 4
+    assert [block.tolist() for block in stream.blocks(50)][-1][-1] == whole[-1]
+    assert stream._mapped.cache_info().currsize == 0  # mapped pages that were read count as this process's memory
     assert _all(copy.copy(stream)) == whole
 
 

@@ -9,7 +9,7 @@ from selfstudy.errors import UsageError
 from selfstudy.methods.simcse import SimCSE
 from selfstudy.ops.schedules import Progress
 from tests.methods.contract import views_for
-from tests.methods.small_encoders import text
+from tests.methods.small_encoders import VOCABULARY, text
 
 SMALL = {"temperature": 0.2}
 NOW = Progress(1, 10)
@@ -39,7 +39,6 @@ def test_an_encoder_that_sees_what_came_before_is_refused():
 
 def test_dropout_makes_the_two_differ():
     from selfstudy.encoders.text import build_text_encoder
-    from tests.methods.small_encoders import VOCABULARY
 
     changes = {"width": 16, "depth": 2, "heads": 2}
     torch.manual_seed(0)
@@ -52,27 +51,30 @@ def test_dropout_makes_the_two_differ():
     assert not torch.allclose(first, second)
 
 
-def test_cutoff_takes_other_tokens_from_either_view_but_no_special_ones():
-    from tests.methods.small_encoders import VOCABULARY
-
-    method, (ids, draws) = _method(cutoff=0.5), views_for(SimCSE)
+@pytest.mark.parametrize(("shared", "first", "second"), [(1.0, 1.0, 0.0), (0.2, 0.6, 0.4), (0.0, 0.5, 0.5)])
+def test_every_token_is_in_one_view_or_in_both_and_special_ones_always(shared, first, second):
+    method, (ids, draws) = _method(shared=shared), views_for(SimCSE)
     ids[2, 7:] = VOCABULARY.pad
     ids[:, 0] = VOCABULARY.cls
-    seen = []
-    method.encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    method([ids, draws], NOW)
+    views = method._views(ids, draws)
     special = torch.isin(ids, torch.tensor([number for number in VOCABULARY[1:] if number is not None]))
-    expected = [
-        row[(luck >= 0.5) | never]
-        for luck, (row, never) in zip(
-            torch.cat(draws.chunk(2, dim=1)), [*zip(ids, special, strict=True)] * 2, strict=True
-        )
-    ]
-    expected = [row[row != VOCABULARY.pad] for row in expected]
-    assert seen[0].shape == (12, max(map(len, expected)))
-    for row, rest in zip(seen[0], expected, strict=True):
-        assert torch.equal(row[row != VOCABULARY.pad], rest) and (row[len(rest) :] == VOCABULARY.pad).all()
-    assert not torch.equal(*seen[0].chunk(2))
+    chosen = [(draws < first) | special, (draws >= second) | special]
+    assert (chosen[0] | chosen[1]).all()
+    rows = [row[stays & (row != VOCABULARY.pad)] for part in chosen for row, stays in zip(ids, part, strict=True)]
+    assert views.shape == (12, max(map(len, rows)))
+    for view, row in zip(views, rows, strict=True):
+        assert torch.equal(view[: len(row)], row) and (view[len(row) :] == VOCABULARY.pad).all()
+
+
+def test_rows_of_like_length_together_give_what_all_rows_give():
+    method, (ids, _) = _method().eval(), views_for(SimCSE)
+    for row, length in enumerate((9, 3, 12, 5, 12, 1)):
+        ids[row, length:] = VOCABULARY.pad
+    widths = []
+    expected = method.encoder(ids)
+    method.encoder.register_forward_pre_hook(lambda module, args: widths.append(args[0].shape[1]))
+    assert torch.allclose(method._embeddings(ids), expected, atol=1e-6)
+    assert widths == [3, 9, 12]
 
 
 def test_equal_embeddings_cost_the_chance_loss():

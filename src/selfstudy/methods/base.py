@@ -49,6 +49,7 @@ class DataFacts(NamedTuple):
         batch_size: images or rows per step.
         total_steps: of the whole run, or a guess for a budget in minutes.
         width: D of a text encoder; 0 where the encoder is not known yet.
+        trained: whether a text encoder begins with weights that were learnt before.
     """
 
     num_images: int
@@ -57,6 +58,7 @@ class DataFacts(NamedTuple):
     batch_size: int
     total_steps: int
     width: int = 0
+    trained: bool = False
 
     @property
     def short(self) -> bool:

@@ -8,11 +8,11 @@ Differences from the authors' code:
 
 - Sentences are pooled by the mean over their tokens, not by the class token, which needs a pre-trained encoder.
 - Negatives of all processes carry gradient; theirs do not, and their average over processes shrinks it.
-- ``cutoff`` takes tokens away from either view (token cutoff of ConSERT, Yan et al. 2021, arXiv:2105.11741, section
-  3.2, where they stay as zeros; here those that remain move together, which saves their share of the work). The paper,
-  and this by default, has none. Short runs have it: a small encoder tells texts apart under dropout alone within a few
-  hundred steps and then learns nothing more; two halves of a text are matched by what their words have to do with each
-  other.
+- ``shared`` is the share of a text's tokens that both views have; each of the others is in one of them alone. In the
+  paper, and here by default, both have all. A small encoder tells texts apart under dropout alone within a few hundred
+  steps and then learns nothing more, so in short runs two views share a fifth: they are matched by what their words
+  have to do with each other, and now and then by a word itself, as a sentence and the text it was taken out of are in
+  the inverse cloze task (Lee et al. 2019, arXiv:1906.00300, section 3.2).
 - From random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the paper does from BERT.
 """
 
@@ -29,6 +29,8 @@ from selfstudy.ops.masked_tokens import special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, Tokens
 
+_PARTS = 4
+
 
 class SimCSE(Method):
     """SimCSE around a text encoder with dropout."""
@@ -43,7 +45,7 @@ class SimCSE(Method):
         """Settings of SimCSE."""
 
         temperature: float = Field(0.05, gt=0, description="0.05 throughout the paper")
-        cutoff: float = Field(0.0, ge=0, lt=1, description="share of the tokens that each view lacks")
+        shared: float = Field(1.0, ge=0, le=1, description="share of a text's tokens that both views have")
 
     config: Config
     encoder: Any  # a module and a LanguageEncoder
@@ -57,33 +59,40 @@ class SimCSE(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Documents, those too long in pieces, between the class token and the separator; draws of which tokens go."""
-        return [Tokens(size[1], pieces=True, wrapped=True), Draws(2 * size[1])]
+        """Documents, long ones in pieces, between the class token and the separator; draws of each token's view."""
+        return [Tokens(size[1], pieces=True, wrapped=True), Draws(size[1])]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW with a square-root rule."""
-        rate = facts.text_rate(3e-4, at=64)
-        return Recipe.of("adamw", rate, facts.if_short(cutoff=0.5), weight_decay=0.01, warmup=0.1, clip=1.0)
+        """AdamW with a square-root rule; an encoder that begins with random weights is to move further."""
+        rate = facts.text_rate(1.5e-3 if facts.short and not facts.trained else 3e-4, at=64)
+        return Recipe.of("adamw", rate, facts.if_short(shared=0.2), weight_decay=0.01, warmup=0.1, clip=1.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every sentence as close as the same one."""
         return float(torch.tensor(float(batch_size)).log()), "ln B"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode every sentence twice, in one call, and contrast the two over all processes."""
-        ids = torch.cat([views[0], views[0]])  # (2B, T)
-        if self.config.cutoff > 0:
-            ids = self._cut(ids, torch.cat(views[1].chunk(2, dim=1)))
-        embedding = self.encoder(ids)  # (2B, D)
+        """Encode both views of every sentence and contrast them over all processes."""
+        ids, draws = views
+        embedding = self._embeddings(self._views(ids, draws[:, : ids.shape[1]]))  # (2B, D)
         first, second = self.projector(embedding).chunk(2)  # (B, D) each
         loss = info_nce_in_batch(gather(first), gather(second), self.config.temperature)
-        return StepOutput(loss, {}, embedding[: len(views[0])].detach())
+        return StepOutput(loss, {}, embedding[: len(ids)].detach())
 
-    def _cut(self, ids: Tensor, draws: Tensor) -> Tensor:
-        """The rows (2B, T) without the tokens that their draws (2B, at least T) take, cut to the longest of them."""
-        pad = self.encoder.vocabulary.pad
-        taken = (draws[:, : ids.shape[1]] < self.config.cutoff) & ~self.special[ids]
-        stays = ~taken & (ids != pad)  # (2B, T)
+    def _views(self, ids: Tensor, draws: Tensor) -> Tensor:
+        """The first views of the rows (B, T) and then the second ones, (2B, T) or shorter; padding is at the end."""
+        pad, reach = self.encoder.vocabulary.pad, (1 + self.config.shared) / 2
+        special = self.special[ids]
+        chosen = torch.cat([(draws < reach) | special, (draws >= 1 - reach) | special])  # (2B, T)
+        ids = torch.cat([ids, ids])
+        stays = chosen & (ids != pad)
         order = (~stays).int().argsort(dim=1, stable=True)[:, : int(stays.sum(dim=1).max())]
         return torch.where(stays, ids, pad).gather(1, order)
+
+    def _embeddings(self, ids: Tensor) -> Tensor:
+        """(N, D) of rows (N, T), those of like length together, so that little is spent on padding."""
+        lengths = (ids != self.encoder.vocabulary.pad).sum(dim=1)
+        order = lengths.argsort(stable=True)
+        parts = [self.encoder(ids[rows, : int(lengths[rows[-1]])]) for rows in order.chunk(_PARTS)]
+        return torch.cat(parts)[order.argsort()]
