@@ -267,6 +267,13 @@ def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cach
     assert weights.read_bytes() == before
 
 
+def test_the_health_of_simcse_is_read_while_it_trains(corpus, cache, tmp_path):
+    """Its rows and the draws that belong to them have one shape where a row is as long as it may be."""
+    settings = QUICK | {"set": {"health.every": 1, "data.context": 8}}
+    run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", **settings)
+    assert len((run.path / "health.jsonl").read_text().splitlines()) == run_steps(run)
+
+
 def test_simcse_may_begin_from_a_run_of_bert(runs, corpus, cache, tmp_path):
     begin = {"encoder.name": str(runs["bert"].folder / "encoder"), "data.cache": str(cache), "data.context": 24}
     run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", set=begin, **QUICK)

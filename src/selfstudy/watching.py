@@ -48,7 +48,8 @@ class Health:
 
 def _pair(observation: Observation) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Embeddings of two views of up to 256 images, in eval mode so that no state changes."""
-    if len(observation.views) < 2 or observation.views[0].shape != observation.views[1].shape:
+    kinds = [(view.shape, view.dtype) for view in observation.views[:2]]  # text and its draws may have one shape
+    if len(kinds) < 2 or kinds[0] != kinds[1]:
         return None
     encoder, training = observation.encoder, observation.encoder.training
     encoder.eval()
