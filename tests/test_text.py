@@ -269,9 +269,9 @@ def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cach
 
 def test_the_health_of_simcse_is_read_while_it_trains(corpus, cache, tmp_path):
     """Its rows and the draws that belong to them have one shape where a row is as long as it may be."""
-    settings = QUICK | {"set": {"health.every": 1, "data.context": 8}}
+    settings = _settings(cache, **{"health.every": 1, "data.context": 8})
     run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", **settings)
-    assert len((run.path / "health.jsonl").read_text().splitlines()) == run_steps(run)
+    assert len((run.folder / "health.jsonl").read_text().splitlines()) == QUICK["steps"]
 
 
 def test_simcse_may_begin_from_a_run_of_bert(runs, corpus, cache, tmp_path):
