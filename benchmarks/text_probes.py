@@ -3,7 +3,7 @@
 The folder holds a sub-folder for each data set with ``train.tsv`` and ``test.tsv``, ``label TAB text``; all train texts
 together, and whatever else is in ``--more``, are the corpus. Labels are read by the probes alone::
 
-    python benchmarks/text_probes.py TEXTS --more REVIEWS --out benchmarks/results/text_probes
+    python benchmarks/text_probes.py TEXTS --more REVIEWS --work SCRATCH --out benchmarks/results/text_probes
 
 Every stage has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores.
 """
@@ -13,11 +13,11 @@ import shutil
 from pathlib import Path
 
 import records
-import yaml
 from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 import selfstudy
+from selfstudy.config import with_overrides
 
 
 def gather(files: list[Path], target: Path) -> None:
@@ -30,13 +30,14 @@ def gather(files: list[Path], target: Path) -> None:
 def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float], console: Console) -> None:
     """Train one stage, and probe it on every data set."""
     method, begin, out = task.facts["method"], task.facts["begin"], work / task.name
+    settings = [f"data.cache={work / 'cache'}", "data.documents=record", *task.facts["settings"]]
+    if begin:
+        settings.append(f"encoder.name={work / begin / 'encoder'}")
     run = selfstudy.pretrain(
         work / "corpus",
+        config=with_overrides({}, settings),
         method=method,
         minutes=minutes[method],
-        set={"data.cache": str(work / "cache"), "data.documents": "record"}
-        | task.facts["settings"]
-        | ({"encoder.name": str(work / begin / "encoder")} if begin else {}),
         out=out,
         overwrite=out.exists(),
         seed=task.facts["seed"],
@@ -88,19 +89,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     minutes = {"bert": options.bert_minutes, "simcse": options.simcse_minutes}
     first = f"bert-seed{options.seed}"
+    facts = {"seed": options.seed, "minutes": minutes}
+    bert = {"method": "bert", "begin": "", "settings": options.bert, **facts}
+    simcse = {"method": "simcse", "begin": first, "settings": options.simcse, **facts}
     tasks = [
-        Task(
-            f"{method}-seed{options.seed}",
-            {
-                "method": method,
-                "begin": begin,
-                "seed": options.seed,
-                "minutes": minutes,
-                "settings": {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in given)},
-            },
-            str(options.texts),
-        )
-        for method, begin, given in (("bert", "", options.bert), ("simcse", first, options.simcse))
+        Task(first, bert, str(options.texts)),
+        Task(f"simcse-seed{options.seed}", simcse, str(options.texts)),
     ]
     if not options.table:
         gather([*sorted(options.texts.glob("*/train.tsv")), *options.more], options.work / "corpus")

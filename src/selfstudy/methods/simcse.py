@@ -29,7 +29,7 @@ from selfstudy.ops.masked_tokens import special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, Tokens
 
-_PARTS = 4
+_PARTS = 4  # of a batch, by length
 
 
 class SimCSE(Method):
