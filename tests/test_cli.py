@@ -39,6 +39,11 @@ def test_help_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_opening_the_api_does_not_import_what_only_probes_of_text_need():
+    code = "import sys, selfstudy.api; assert 'sklearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(("command", "word"), [("methods", "simclr"), ("encoders", "resnet18"), ("samples", "fashion")])
 def test_the_lists_name_what_there_is(command, word):
     result = _run(command)

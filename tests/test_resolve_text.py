@@ -50,6 +50,15 @@ def test_simcse_takes_enough_sentences_to_tell_one_from(duration):
     assert _resolve(duration, "simcse").config.train.batch_size == 128
 
 
+@pytest.mark.parametrize(
+    ("method", "rows", "parts"), [("gpt", 64, 4), ("gpt", 16, 1), ("bert", 64, 2), ("gpt", 68, 17), ("simcse", 256, 1)]
+)
+def test_a_step_on_processors_takes_few_tokens_at_once_where_rows_are_apart(method, rows, parts):
+    train = _resolve("2000 steps", method, train__batch_size=rows).config.train
+    assert train.accumulate == parts
+    assert parts == 1 or rows // parts * {"gpt": 256, "bert": 128}[method] <= 4096
+
+
 def test_the_encoder_that_is_given_decides_how_many_steps_fit():
     """Momentum and the like follow the number of steps: of a larger network fewer fit into the same minutes."""
     size = {"encoder__name": "modernbert-base"}

@@ -13,9 +13,8 @@ from selfstudy.data.documents import Document, Documents, open_documents
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.errors import DataError, RunFolderError, UsageError, did_you_mean
-from selfstudy.evaluate.probes import PROBES
+from selfstudy.evaluate.probes import PROBES, STS
 from selfstudy.evaluate.results import Results
-from selfstudy.evaluate.similarity import PROBE as STS
 from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.parquet import list_left_out, write_embeddings
 from selfstudy.export.result import ExportResult

@@ -174,7 +174,7 @@ class TrainConfig(Closed):
 
     duration: str = "auto"
     batch_size: Annotated[Auto | int, Field(description="images per optimizer step, over all processes")] = "auto"
-    accumulate: Annotated[int, Field(ge=1, description="micro-batches per step")] = 1
+    accumulate: Annotated[Auto | Count, Field(description="micro-batches per step")] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1

@@ -63,14 +63,16 @@ def pretrain(
     fabric = launch(config.train)
     console = console if fabric.is_global_zero else Console(quiet=True)
     work = open_work(data, config, console)
-    if fabric.device.type == "cpu":
-        give_back_freed_memory()  # opening a large corpus needs much that training does not
+    on_cpu = fabric.device.type == "cpu"
+    if on_cpu:
         keep_freed_memory()
     with ExitStack() as stack:
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
         method, resolved = work.build_method()
+        if on_cpu:
+            give_back_freed_memory()  # opening a large corpus and trying precisions need much that training does not
         resolved = fabric.broadcast(resolved)  # what one process measured holds for all
         store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, resolved, work, console) if resume else None
@@ -134,7 +136,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
     config = resolved.config
     train, optimizer = config.train, config.optimizer
     batch_size, lr = cfg.settled(train.batch_size), cfg.settled(optimizer.lr)
-    data, render = work.batches(config, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
+    data, render = work.batches(config, Shard(fabric.global_rank, fabric.world_size, cfg.settled(train.accumulate)))
     duration = cfg.Duration.parse(train.duration)
     plan = Plan(
         learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),

@@ -22,6 +22,8 @@ _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
 _TOKENS_TO_SEE = 30_000_000
 _TEXT_BATCH, _TEXT_STEPS = 64, 2000
+# Tokens of a micro-batch on processors: no slower than more (docs/log.md, 2026-11-26), and memory is bounded by them.
+_MICRO_TOKENS = 4096
 _OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
 _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
 # Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
@@ -122,6 +124,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     images = len(scan.good)
     decide("train.batch_size", _batch_size(images, method.largest_batch), f"for {images:,} images")
     _require_one_batch(images, draft.train("batch_size"), "usable images")
+    decide("train.accumulate", 1, "methods compare the images of a whole batch")
     in_memory = scan.images is not None
     cpus = _processors()
     decide(
@@ -169,6 +172,7 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
     batch = draft.train("batch_size")
     _require_one_batch(rows, batch, "rows of text")
+    decide("train.accumulate", *_micro_batches(draft, context, apart=bool(method.language_head)))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
     trained = Path(settings["encoder"]["name"]).is_dir()
@@ -214,6 +218,15 @@ def _text_batch(draft: _Draft, rows: int, per_second: float, at_least: int) -> t
     wanted = math.inf if duration.unit == "steps" else _rows_to_see(duration, rows, per_second) / _TEXT_STEPS
     at_most = 1 << math.floor(math.log2(max(min(wanted, _TEXT_BATCH), at_least)))
     return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
+
+
+def _micro_batches(draft: _Draft, context: int, *, apart: bool) -> tuple[int, str]:
+    """Into how many equal parts a step divides, where its rows have nothing to do with each other."""
+    rows = draft.train("batch_size") // draft.train("devices")
+    if not apart or draft.train("device") != "cpu":
+        return 1, "the whole batch at once"
+    parts = next(n for n in range(1, rows + 1) if rows % n == 0 and (rows // n * context <= _MICRO_TOKENS or n == rows))
+    return parts, f"at most {_MICRO_TOKENS:,} tokens at once keep memory small"
 
 
 def _context(tokens: int, longest: int | None, *, causal: bool, pieces: bool) -> tuple[int, str]:

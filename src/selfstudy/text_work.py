@@ -32,7 +32,7 @@ from selfstudy.train.precision import faster_precision
 from selfstudy.views.spec import Spec
 from selfstudy.work import initial_seed
 
-_TRIAL_ROWS = 16
+_TRIAL_TOKENS = 1024
 _PATIENCE_SECONDS = 0.5
 
 
@@ -70,8 +70,9 @@ class TextWork:
         method = self.cls(encoder, cfg.validate(self.cls.Config, settings, "method"))
         train = config.train
         if train.precision == "auto":
-            count = min(_TRIAL_ROWS, cfg.settled(train.batch_size))
-            rows = torch.randint(encoder.vocabulary.size, (count, config.data.size[1]))
+            context = config.data.size[1]
+            count = min(max(2, _TRIAL_TOKENS // context), cfg.settled(train.batch_size))
+            rows = torch.randint(encoder.vocabulary.size, (count, context))
             precision, reasons["train.precision"] = faster_precision(encoder, rows)
             train = train.model_copy(update={"precision": precision})
         return method, self.resolved._replace(config=config.model_copy(update={"train": train}), reasons=reasons)

@@ -19,7 +19,8 @@ class Health:
         self, folder: RunFolder, config: cfg.RunConfig, method: Method, *, plateau: tuple[float, str] | None = None
     ) -> None:
         self._folder, self._stop = folder, config.health.on_collapse == "stop"
-        chance = method.chance_loss(cfg.settled(config.train.batch_size) // config.train.accumulate)
+        train = config.train
+        chance = method.chance_loss(cfg.settled(train.batch_size) // cfg.settled(train.accumulate))
         self._every = config.health.every
         self._monitor = HealthMonitor(every=config.health.every, chance=chance, plateau=plateau)
         self._note = ""

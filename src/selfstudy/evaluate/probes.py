@@ -12,6 +12,7 @@ from selfstudy.evaluate.linear import linear_probe
 from selfstudy.evaluate.results import Score
 
 PROBES = ("knn", "linear")
+STS = "sts"  # of pairs of texts alone, see evaluate/similarity.py
 _K, _TEMPERATURE = 20, 0.07
 
 

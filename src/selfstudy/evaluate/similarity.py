@@ -14,9 +14,9 @@ from torch import Tensor
 
 from selfstudy.errors import DataError
 from selfstudy.evaluate.bag_of_words import word_vectorizer
+from selfstudy.evaluate.probes import STS
 from selfstudy.evaluate.results import Score
 
-PROBE = "sts"
 ENCODER_COSINE = "the cosine of both embeddings, frozen, final model"
 TF_IDF_COSINE = "the cosine of both bags of words, TF-IDF of single words (lower case, sublinear tf) of these sentences"
 
@@ -93,7 +93,7 @@ def rank_score(name: str, similarities: np.ndarray, scores: np.ndarray, *, how: 
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     protocol = f"STS: Spearman correlation x 100 with human scores of {how}, {len(scores):,} pairs"
-    return Score(name, PROBE, 100 * correlation, protocol)
+    return Score(name, STS, 100 * correlation, protocol)
 
 
 def tf_idf_similarity(first_texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
