@@ -19,18 +19,19 @@ _ASSEMBLY = {"errors", "config", "ops", "encoders", "views", "methods", "data", 
     "image_work",
 }
 ALLOWED = {
+    "atomic": set(),
     "errors": set(),
     "config": {"errors"},
-    "run_folder": {"errors"},
+    "run_folder": {"atomic", "errors"},
     "ops": {"errors"},
     "nn": {"ops"},
-    "encoders": {"nn", "ops", "errors"},
+    "encoders": {"atomic", "nn", "ops", "errors"},
     "views": {"ops", "errors"},
     "methods": {"nn", "ops", "encoders", "views", "errors"},
     "data": {"views", "config", "ops", "errors"},
     "train": {"methods", "data", "ops", "config", "errors"},
     "evaluate": {"encoders", "data", "ops", "errors"},
-    "export": {"encoders", "data", "ops", "errors", "text_embedder"},
+    "export": {"atomic", "encoders", "data", "ops", "errors", "text_embedder"},
     "embedder": {"data", "encoders", "evaluate", "views", "errors"},
     "resolve": {"config", "data", "encoders", "errors", "methods"},
     "losses": {"methods", "ops"},
@@ -45,11 +46,12 @@ ALLOWED = {
     "inspection": _ASSEMBLY - {"evaluation"},
     "text_embedder": {"data", "encoders", "errors", "evaluate"},
     "text_evaluation": {"data", "encoders", "evaluate", "run_folder", "text_embedder", "work"},
-    "api": _ASSEMBLY | {"text_embedder", "text_evaluation"},
+    "embedding": {"config", "data", "embedder", "errors", "export", "run_folder", "text_embedder"},
+    "api": _ASSEMBLY | {"embedding", "text_embedder", "text_evaluation"},
     "demo": {"api"},
     "cli": {"api", "config", "errors", "methods", "encoders", "data", "demo"},
 }
-WITHOUT_TORCH = ["errors.py", "config.py", "run_folder.py", "cli.py", "__init__.py", "methods/__init__.py"]
+WITHOUT_TORCH = ["atomic.py", "errors.py", "config.py", "run_folder.py", "cli.py", "__init__.py", "methods/__init__.py"]
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:

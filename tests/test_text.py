@@ -139,7 +139,9 @@ def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs,
     (tmp_path / "a.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match="could be read; the reasons are in .*a.parquet.unreadable.jsonl"):
         selfstudy.embed(runs["bert"].folder, tmp_path / "a.txt", tmp_path / "a.parquet")
-    selfstudy.embed(runs["bert"].folder, ["red"], out)
+    with pytest.raises(RunFolderError, match="e.parquet exists already"):
+        selfstudy.embed(runs["bert"].folder, ["red"], out)
+    selfstudy.embed(runs["bert"].folder, ["red"], out, overwrite=True)
     assert not (tmp_path / "e.parquet.unreadable.jsonl").exists()
 
 
@@ -155,12 +157,12 @@ def test_documents_are_embedded_as_they_were_learnt_where_that_fits(runs, cache,
     np.testing.assert_allclose(found, run.encoder.embed("red ball")[0], atol=1e-5)
     for data in (tmp_path / "b.txt", tmp_path / "c.tsv", ["red"]):
         console = Console(record=True, file=io.StringIO(), width=500)
-        assert selfstudy.embed(run.folder, data, tmp_path / "e.parquet", console=console) == 1
+        assert selfstudy.embed(run.folder, data, tmp_path / "e.parquet", overwrite=True, console=console) == 1
         assert "not read as for the run" in console.export_text()
     (tmp_path / "d.txt").write_text("\n".join(f"{word} ball" for word in WORDS))
     settings = _settings(cache, **{"data.documents": "line"}) | {"batch_size": 2, "steps": 1}
     run = selfstudy.pretrain(tmp_path / "d.txt", method="simcse", out=tmp_path / "lines", **settings)
-    assert run.embed(tmp_path / "b.txt", tmp_path / "e.parquet") == 2
+    assert run.embed(tmp_path / "b.txt", tmp_path / "f.parquet") == 2
 
 
 def test_a_long_text_is_the_mean_of_its_pieces_by_their_length(runs):

@@ -1,22 +1,21 @@
 """The public functions, from pretrain to complete; the command line says the same."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.data.documents import Document, Documents, open_documents
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
-from selfstudy.errors import DataError, RunFolderError, UsageError, did_you_mean
+from selfstudy.embedding import documents_as_for, embed_images, embed_texts
+from selfstudy.encoders.store import holds_encoder
+from selfstudy.errors import RunFolderError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES, STS
 from selfstudy.evaluate.results import Results
 from selfstudy.evaluation import evaluate_image_run
-from selfstudy.export.parquet import list_left_out, write_embeddings
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.timm import export_timm
@@ -32,7 +31,6 @@ from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
 _TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
 _QUIET = Console(quiet=True)
-_TEXTS = 1024  # embedded at a time
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,13 @@ class Run:
         """See :func:`evaluate`."""
         return evaluate(self.folder, data, test=test, probe=probe)
 
-    def embed(self, data: Any, out: str | Path) -> int:
+    def embed(self, data: Any, out: str | Path, *, overwrite: bool = False) -> int:
         """See :func:`embed`."""
-        return embed(self.folder, data, out)
+        return embed(self.folder, data, out, overwrite=overwrite)
 
-    def export(self, to: str, out: str | Path) -> ExportResult:
+    def export(self, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
         """See :func:`export`."""
-        return export(self.folder, to, out)
+        return export(self.folder, to, out, overwrite=overwrite)
 
     def inspect(self, data: Any, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
@@ -95,7 +93,10 @@ def pretrain(
     if resume and folder is not None and folder.config.is_file():
         nested = _merge(cfg.read_yaml(folder.config), nested)
     built = _build(data, nested, settings)
-    folder = folder or RunFolder(default_out(data, built.method["name"]))
+    if folder is None:
+        folder = RunFolder(default_out(data, built.method["name"]))
+        if resume and folder.config.is_file():
+            built = _build(data, _merge(cfg.read_yaml(folder.config), nested), settings)
     source = data if data is not None else built.data.path
     _pretrain(source, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
     return Run(folder.path)
@@ -153,7 +154,9 @@ def evaluate(
     return results
 
 
-def embed(run: str | Path, data: Any, out: str | Path, *, console: Console | None = None) -> int:
+def embed(
+    run: str | Path, data: Any, out: str | Path, *, overwrite: bool = False, console: Console | None = None
+) -> int:
     """The number of rows written: one embedding per readable input, as Parquet, streamed.
 
     Columns: ``id``, ``path``, ``embedding`` (fixed-size list of float32) and ``label`` where the data has one; the
@@ -163,92 +166,43 @@ def embed(run: str | Path, data: Any, out: str | Path, *, console: Console | Non
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
         data: as in :func:`pretrain`; what a document is, and where in a table, is as it was for the run.
-        out: the file.
+        out: the file; its folder is made when missing.
+        overwrite: replace the file if it exists.
         console: where it is said how many were left out; nowhere when left out.
 
     Raises:
         DataError: nothing could be read.
+        RunFolderError: ``out`` exists.
     """
-    embedder = load(run)
+    _refuse_existing(Path(out), overwrite=overwrite)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    embedder, said = load(run), console or _QUIET
     if isinstance(embedder, TextEmbedder):
-        return _embed_texts(embedder, _documents(run, data, console or _QUIET), Path(out), console or _QUIET)
-    source = open_source(data)
-    skipped: dict[int, str] = {}
-
-    def rows() -> Iterable[tuple[list[str], list[str], Any, list[int] | None]]:
-        for chunk in embedder.of_source(source, range(len(source))):
-            skipped.update(chunk.unreadable)
-            if chunk.indices:
-                labels = None if source.labels is None else [int(source.labels[i]) for i in chunk.indices]
-                ids, paths = ([names[i] for i in chunk.indices] for names in (source.ids, source.paths))
-                yield ids, paths, chunk.embeddings, labels
-
-    metadata = {
-        "encoder": embedder.description,
-        "pooling": "encoder output, not normalised",
-        "source": source.describe(),
-    }
-    written = write_embeddings(Path(out), rows(), metadata=metadata)
-    errors = list_left_out(out, [(source.ids[i], why) for i, why in skipped.items()], console=console or _QUIET)
-    if written == 0:
-        raise DataError(f"no input of {source.describe()} could be read; the reasons are in {errors}")
-    return written
+        return embed_texts(embedder, documents_as_for(run, data, said), Path(out), said)
+    return embed_images(embedder, open_source(data), Path(out), said)
 
 
-def _documents(run: str | Path, data: Any, console: Console) -> Documents:
-    """The documents of data, by the rule and from the column of the run where they fit."""
-    file = RunFolder(run).config
-    if not file.is_file():  # an encoder/ folder by itself
-        return open_documents(data)
-    config = cfg.validate(cfg.TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
-    try:
-        return open_documents(data, rule=config.documents, column=config.column)
-    except UsageError as error:
-        found = open_documents(data)
-        console.print(f"data     not read as for the run: {str(error).splitlines()[0]}", highlight=False)
-        return found
+def _refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Protect a file, or what a folder holds."""
+    if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
+        return
+    what = "already holds files" if out.is_dir() else "exists already"
+    raise RunFolderError(f"{out} {what}\n--overwrite writes over them, --out names another place")
 
 
-def _embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console: Console) -> int:
-    """The rows written: one embedding per document that is not blank."""
-    blank: list[tuple[str, str]] = []
-
-    def texts() -> Iterator[Document]:
-        for document in documents.with_blank():
-            if document.text.strip():
-                yield document
-            else:
-                blank.append((document.id, "blank"))
-
-    def rows() -> Iterable[tuple[list[str], list[str], Any, None]]:
-        rest = texts()
-        while chunk := list(islice(rest, _TEXTS)):
-            names = [document.id for document in chunk]
-            yield names, names, embedder.of_texts([document.text for document in chunk]), None
-
-    pooling = f"{embedder.encoder.pool} over tokens, not normalised"
-    metadata = {"encoder": embedder.description, "pooling": pooling, "source": documents.describe()}
-    written = write_embeddings(out, rows(), metadata=metadata)
-    listed = [(problem.path, f"at byte {problem.offset:,}: {problem.reason}") for problem in documents.problems]
-    unlisted = documents.problem_count - len(listed)
-    errors = list_left_out(out, listed + blank, unlisted=unlisted, console=console)
-    if written == 0:
-        raise DataError(f"no text of {documents.describe()} could be read; the reasons are in {errors}")
-    return written
-
-
-def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
+def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
     """The encoder as files that another library opens, after reloading them there and comparing outputs.
 
     Args:
         run: the run folder.
         to: ``"timm"`` or ``"torchvision"``; ``"transformers"`` or ``"sentence-transformers"`` for text.
         out: folder to write into.
+        overwrite: write into a folder that holds files already; never into a run.
 
     Raises:
         UsageError: an unknown target, or an encoder the target does not have.
         FileRefusedError: the reloaded network does not compute the same.
-        RunFolderError: ``out`` holds the encoder of a run.
+        RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
     known = _TEXT_EXPORTS if is_text(folder.path) else _EXPORTS
@@ -257,8 +211,9 @@ def export(run: str | Path, to: str, out: str | Path) -> ExportResult:
         raise UsageError(
             f"unknown export target {to!r} of a run on {what}{did_you_mean(to, known)}\nknown: {', '.join(known)}"
         )
-    if is_text(out) or Path(out).resolve() == folder.encoder.resolve():
+    if is_text(out) or holds_encoder(Path(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
+    _refuse_existing(Path(out), overwrite=overwrite)
     return known[to](folder.encoder, Path(out))
 
 
@@ -354,7 +309,7 @@ def _build(data: Any, nested: dict[str, Any], settings: Mapping[str, Any]) -> cf
     _apply(nested, settings)
     if data is not None:
         cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
-    if "path" not in nested.get("data", {}):
+    if "path" not in (nested.get("data") or {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
     return configured(nested)
 

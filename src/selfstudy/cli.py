@@ -3,6 +3,7 @@
 ``selfstudy --help`` imports neither torch nor anything that does.
 """
 
+import errno
 import sys
 import traceback
 from enum import Enum
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from selfstudy import __version__
-from selfstudy.errors import SelfstudyError, UsageError
+from selfstudy.errors import EnvironmentFault, SelfstudyError, UsageError, first_line
 
 app = typer.Typer(
     help="Self-supervised learning on your own images or text: an encoder, and the evidence of how good it is.",
@@ -22,6 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _debug = False
+_AS_GIVEN = ["method", "encoder", "stem", "views", "tokenizer", "epochs", "steps", "minutes"]
+_AS_GIVEN += ["precision", "device", "seed"]
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
 class Target(str, Enum):
@@ -33,16 +37,21 @@ class Target(str, Enum):
     sentence_transformers = "sentence-transformers"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option(help="Show the full trace of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
 ) -> None:
     global _debug
     _debug = debug
-    if version:
-        print(__version__)
-        raise typer.Exit
 
 
 def _console() -> Console:
@@ -86,27 +95,7 @@ def pretrain(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
 ) -> None:
     """Learn an encoder from images or text without labels."""
-    from selfstudy.config import with_overrides
-
-    given: dict[str, Any] = {
-        "method": method,
-        "encoder": encoder,
-        "stem": stem,
-        "image_size": _size(image_size),
-        "views": views,
-        "tokenizer": tokenizer,
-        "context": _number(context, "--context"),
-        "held_out": _share(held_out),
-        "epochs": epochs,
-        "steps": steps,
-        "minutes": minutes,
-        "batch_size": _number(batch_size, "--batch-size"),
-        "precision": precision,
-        "device": device,
-        "workers": _number(workers, "--workers"),
-        "seed": seed,
-        "set": _flat(with_overrides({}, set_ or [])),
-    }
+    given = _given(locals())
     from selfstudy import api
 
     console = _console()
@@ -121,29 +110,25 @@ def recipe(
     data: Annotated[str, typer.Argument(help="As for pretrain.")],
     method: Annotated[str | None, typer.Option(help="As for pretrain, and so are the others.")] = None,
     encoder: Annotated[str | None, typer.Option()] = None,
+    stem: Annotated[str | None, typer.Option()] = None,
     image_size: Annotated[str | None, typer.Option()] = None,
     views: Annotated[str | None, typer.Option()] = None,
+    tokenizer: Annotated[str | None, typer.Option()] = None,
+    context: Annotated[str | None, typer.Option()] = None,
+    held_out: Annotated[str | None, typer.Option()] = None,
     epochs: Annotated[float | None, typer.Option()] = None,
     steps: Annotated[int | None, typer.Option()] = None,
     minutes: Annotated[float | None, typer.Option()] = None,
     batch_size: Annotated[str | None, typer.Option()] = None,
+    precision: Annotated[str | None, typer.Option()] = None,
+    device: Annotated[str | None, typer.Option()] = None,
+    workers: Annotated[str | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
     config: Annotated[Path | None, typer.Option()] = None,
     set_: Annotated[list[str] | None, typer.Option("--set")] = None,
 ) -> None:
     """Print the settings that pretrain would take, each with its reason, as YAML that --config reads; no training."""
-    from selfstudy.config import with_overrides
-
-    given: dict[str, Any] = {
-        "method": method,
-        "encoder": encoder,
-        "image_size": _size(image_size),
-        "views": views,
-        "epochs": epochs,
-        "steps": steps,
-        "minutes": minutes,
-        "batch_size": _number(batch_size, "--batch-size"),
-        "set": _flat(with_overrides({}, set_ or [])),
-    }
+    given = _given(locals())
     from selfstudy import api
 
     print(api.recipe(data, config=config, **given), end="")
@@ -169,11 +154,12 @@ def embed(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Images or texts.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("embeddings.parquet"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Write one embedding per image or document as Parquet."""
     from selfstudy import api
 
-    rows = api.embed(run, data, out, console=_console())
+    rows = api.embed(run, data, out, overwrite=overwrite, console=_console())
     print(f"{rows:,} embeddings in {out}")
 
 
@@ -182,11 +168,12 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     to: Annotated[Target, typer.Option(help="Library that is to open the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
 ) -> None:
     """Write the encoder for another library, reload it there and compare."""
     from selfstudy import api
 
-    result = api.export(run, to.value, out)
+    result = api.export(run, to.value, out, overwrite=overwrite)
     print(f"{result.path}: reloaded in {result.library}, max |difference| {result.max_abs_difference:.1e}")
     print(f"\n{result.usage}")
 
@@ -280,6 +267,21 @@ def inspect(
         print(file)
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings among the options of pretrain and recipe, as the API takes them."""
+    from selfstudy.config import with_overrides
+
+    read = {
+        "image_size": _size(options["image_size"]),
+        "context": _number(options["context"], "--context"),
+        "held_out": _share(options["held_out"]),
+        "batch_size": _number(options["batch_size"], "--batch-size"),
+        "workers": _number(options["workers"], "--workers"),
+        "set": _flat(with_overrides({}, options["set_"] or [])),
+    }
+    return {name: options[name] for name in _AS_GIVEN} | read
+
+
 def _table(rows: dict[str, str]) -> None:
     width = max(len(name) for name in rows)
     for name, text in rows.items():
@@ -325,7 +327,18 @@ def main() -> None:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        _fail(error, 1)
+        fault = _fault_of_the_machine(error)
+        _fail(fault or error, 1 if fault is None else fault.exit_code)
+
+
+def _fault_of_the_machine(error: Exception) -> EnvironmentFault | None:
+    """What an error of the operating system or of memory is to its reader, wherever it was raised; None of a bug."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
+        return EnvironmentFault(f"out of memory: {first_line(error)}\nuse a smaller --batch-size or encoder")
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        where = f"{error.filename}: " if error.filename else ""
+        return EnvironmentFault(f"{where}{error.strerror}\nfree space, or mend the permissions, and run it again")
+    return None
 
 
 def _fail(error: Exception, code: int) -> None:

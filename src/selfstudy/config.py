@@ -1,11 +1,12 @@
 """The configuration of a run: closed pydantic models, YAML in and out, dotted overrides, durations.
 
-Every field may be left at ``auto``; :mod:`selfstudy.resolve` replaces each ``auto`` by a value and keeps the reason.
+Most fields may be left at ``auto``; :mod:`selfstudy.resolve` replaces each ``auto`` by a value and keeps the reason.
 Does not import torch.
 """
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -16,7 +17,9 @@ from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 T = TypeVar("T")
+_VIEWS = ("none", "weak", "strong", "medical", "satellite")
 _MAX_YAML_BYTES = 1_000_000
 _UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
 
@@ -77,13 +80,22 @@ class DataConfig(Closed):
     mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
     std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
     views: Annotated[
-        Auto | Literal["none", "weak", "strong", "medical", "satellite"] | dict[str, Any] | list[dict[str, Any]],
+        str | dict[str, Any] | list[dict[str, Any]],
         Field(description="auto: the method's own, for photographs; else changes to them"),
     ] = "auto"
     cache_gigabytes: Annotated[
-        Auto | float, Field(description="memory for decoded images; 0 reads them every time")
+        Auto | NotNegative, Field(description="memory for decoded images; 0 reads them every time")
     ] = "auto"
     max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
+
+    @field_validator("views", mode="before")
+    @classmethod
+    def _is_known(cls, views: Any) -> Any:
+        if isinstance(views, str) and views not in ("auto", *_VIEWS):
+            raise UsageError(
+                f"unknown views {views!r}{did_you_mean(views, _VIEWS)}\nknown: {', '.join(_VIEWS)}, or a .yaml file"
+            )
+        return views
 
     @property
     def size(self) -> tuple[int, int]:
@@ -144,14 +156,14 @@ class OptimizerConfig(Closed):
 
     name: Literal["auto", "adamw", "sgd", "lars"] = "auto"
     lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
-    weight_decay: Auto | float = "auto"
+    weight_decay: Auto | NotNegative = "auto"
     momentum: Annotated[Auto | float, Field(description="of sgd and lars; adamw has no use for it")] = "auto"
     beta2: Annotated[Auto | float, Field(description="of adamw alone: what is kept of squared gradients per step")] = (
         "auto"
     )
     warmup: Auto | float = "auto"
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip: Annotated[Auto | float, Field(description="largest gradient norm; 0 for none")] = "auto"
+    clip: Annotated[Auto | NotNegative, Field(description="largest gradient norm; 0 for none")] = "auto"
 
     @field_validator("lr")
     @classmethod
@@ -178,7 +190,7 @@ class TrainConfig(Closed):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1
-    workers: Annotated[Auto | int, Field(description="decoding processes; unused when images fit in memory")] = "auto"
+    workers: Annotated[Auto | Annotated[int, Field(ge=0)], Field(description="decoding processes")] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     checkpoint_every: str = "2 minutes"
     keep: Annotated[int, Field(ge=2, description="checkpoints kept")] = 2
@@ -187,16 +199,19 @@ class TrainConfig(Closed):
     @field_validator("duration")
     @classmethod
     def _is_no_share(cls, text: str) -> str:
-        if text != "auto" and Duration.parse(text).unit == "%":
+        if text == "auto":
+            return text
+        duration = Duration.parse(text)
+        if duration.unit == "%":
             raise UsageError(
                 f"train.duration={text!r} is a share of itself\nwrite '10 epochs', '500 steps' or the like"
             )
-        return text
+        return str(duration)
 
-    @field_validator("duration", "checkpoint_every")
+    @field_validator("checkpoint_every")
     @classmethod
     def _is_duration(cls, text: str) -> str:
-        return text if text == "auto" else str(Duration.parse(text))
+        return str(Duration.parse(text))
 
 
 class HealthConfig(Closed):
@@ -330,11 +345,10 @@ def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _scalar(text: str, value: str) -> Any:
     """The value as YAML reads it, with 1e-4 understood as a number."""
+    if "e" in value.lower():
+        with suppress(ValueError):
+            return float(value)
     try:
-        return (
-            float(value) if "e" in value.lower() and value.lower() not in {"true", "false"} else yaml.safe_load(value)
-        )
-    except ValueError:
         return yaml.safe_load(value)
     except yaml.YAMLError:
         raise UsageError(f"--set {text!r}: the value is not readable as YAML") from None

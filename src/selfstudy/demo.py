@@ -21,8 +21,8 @@ def run_demo(out: Path, *, minutes: float, console: Console) -> None:
     given: dict[str, Any] = {"method": "simclr", "encoder": _ENCODER, "minutes": minutes, **_SETTINGS}
     run = api.pretrain(_DATA, out=run_folder, overwrite=True, console=console, **given)
     results = api.evaluate(run.folder, _DATA, console=console)
-    rows = run.embed(_DATA, table)
-    export = run.export("timm", exported)
+    rows = run.embed(_DATA, table, overwrite=True)
+    export = run.export("timm", exported, overwrite=True)
     console.print(f"\n{results}\n", highlight=False)
     console.print(f"run folder   {run.folder}  (views.png shows what the method saw)", highlight=False)
     console.print(f"embeddings   {table}  ({rows:,} rows)", highlight=False)
@@ -45,7 +45,7 @@ def run_text_demo(out: Path, *, minutes: float, console: Console) -> None:
     exported = out / "transformers"
     console.print(f"GPT on {_TEXT}, {minutes:g} minutes\n", highlight=False)
     run = api.pretrain(_TEXT, method="gpt", minutes=minutes, out=out / "text", overwrite=True, console=console)
-    export = run.export("transformers", exported)
+    export = run.export("transformers", exported, overwrite=True)
     console.print(f"\n{_BEGINNING!r} goes on, drawn at temperature 0.5:\n", highlight=False)
     console.print(api.complete(run.folder, _BEGINNING, tokens=60, temperature=0.5), highlight=False, markup=False)
     console.print(f"\nrun folder           {run.folder}", highlight=False)

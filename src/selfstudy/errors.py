@@ -68,6 +68,15 @@ class Interrupted(SelfstudyError):
         self.exit_code = exit_code
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind when it says nothing.
+
+    >>> first_line(ValueError("so")), first_line(ValueError())
+    ('so', 'ValueError')
+    """
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'simclr'?"`` for the nearest choice, or ``""`` when none is near.
 

@@ -18,7 +18,7 @@ from selfstudy.data.sources import Source, open_source
 from selfstudy.embedder import Embedder
 from selfstudy.encoders.attention import last_attention
 from selfstudy.encoders.timm import TimmTokenEncoder
-from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.evaluate.neighbours import most_used, nearest
 from selfstudy.image_work import build_method, specs_of
 from selfstudy.methods.base import Method
@@ -107,7 +107,7 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
     try:
         method.load_state_dict(checkpoint.model, strict=True)
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None
     return method.eval(), config, checkpoint.step
 

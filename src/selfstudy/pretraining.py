@@ -13,7 +13,7 @@ from timm.layers import convert_sync_batchnorm
 from selfstudy import config as cfg
 from selfstudy.data.loader import Shard
 from selfstudy.data.memory import give_back_freed_memory, keep_freed_memory
-from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError, first_line
 from selfstudy.image_work import ImageWork
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -30,7 +30,15 @@ from selfstudy.train.optimizer import build_optimizer
 from selfstudy.watching import Health
 from selfstudy.work import Work
 
-_FREE_ON_RESUME = {"train.workers", "train.checkpoint_every", "train.keep", "train.log_every", "train.device"}
+# Of the data their fingerprint says whether they are the same, wherever they lie now.
+_FREE_ON_RESUME = {
+    "data.path",
+    "train.workers",
+    "train.checkpoint_every",
+    "train.keep",
+    "train.log_every",
+    "train.device",
+}
 
 
 def derive(data: Any, config: cfg.RunConfig, *, console: Console) -> str:
@@ -53,7 +61,8 @@ def pretrain(
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
-    With several devices every process comes through here; only the first one writes and prints.
+    With several devices every process comes through here. Only the first one prints, and writes all but the inputs that
+    another could not read.
 
     Raises:
         SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
@@ -76,20 +85,20 @@ def pretrain(
         resolved = fabric.broadcast(resolved)  # what one process measured holds for all
         store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, resolved, work, console) if resume else None
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
+            method = convert_sync_batchnorm(method)
+        trainer = make_trainer(fabric, method, resolved, work, folder)  # before anything is written: it may refuse
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
         if fabric.is_global_zero:
             store.clean()
             store.require_space(method.state_dict())
+            folder.truncate_logs(checkpoint.step if checkpoint else 0)
             if checkpoint is None:
                 write_beginning(folder, resolved, work)
             else:
-                folder.truncate_logs(checkpoint.step)
                 write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
-        if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
-            method = convert_sync_batchnorm(method)
-        trainer = make_trainer(fabric, method, resolved, work, folder)
-        if checkpoint is not None:
-            trainer.restore(checkpoint)
         health = Health(folder, resolved.config, method, plateau=work.plateau)
         log = MetricsLog(folder.metrics, every=resolved.config.train.log_every, unit=work.unit)
         bar = ProgressBar(console, work.unit)
@@ -111,12 +120,11 @@ def launch(train: cfg.TrainConfig) -> Fabric:
     Raises:
         EnvironmentFault: fewer devices than asked for.
     """
-    device = best_device(train.device)[0] if train.device == "auto" else train.device
-    best_device(device)  # refuses one that is not here
+    device = best_device(train.device)[0]
     try:
         fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
     fabric.launch()
     return fabric

@@ -22,8 +22,9 @@ _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
 _TOKENS_TO_SEE = 30_000_000
 _TEXT_BATCH, _TEXT_STEPS = 64, 2000
-# Tokens of a micro-batch on processors: no slower than more (docs/log.md, 2026-11-26), and memory is bounded by them.
-_MICRO_TOKENS = 4096
+# Tokens of a micro-batch on processors, by the head: hardly slower than more (docs/log.md, 2026-11-26), and memory is
+# bounded by them. Where every token is predicted it holds several times as much.
+_MICRO_TOKENS = {"causal": 2048, "masked": 8192}
 _OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
 _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
 # Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
@@ -95,7 +96,14 @@ def configured(settings: Mapping[str, Any]) -> RunConfig:
     Raises:
         UsageError: an unknown method, key or value.
     """
+    for group, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(
+                f"setting {group!r}: got {values!r}, a group of settings is needed\nwrite {group}.KEY=VALUE"
+            )
     name = settings.get("method", {}).get("name", "simclr")
+    if not isinstance(name, str):
+        raise UsageError(f"setting 'method.name': got {name!r}, a name is needed\n'selfstudy methods' lists all")
     return build(settings, TextRunConfig if method_class(name).modality == "text" else RunConfig)
 
 
@@ -159,8 +167,6 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("train.duration", *_duration(rows, _TOKENS_TO_SEE // context, "rows"))
     size, why = _text_size(draft, rows)
     decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", why)
-    for name in ("width", "depth", "heads"):
-        settings["encoder"][name] = settings["encoder"].get(name, "auto")
     decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "usual today")
     if method.dropout and not settings["encoder"]["dropout"]:
         name = settings["method"]["name"]
@@ -172,7 +178,7 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
     batch = draft.train("batch_size")
     _require_one_batch(rows, batch, "rows of text")
-    decide("train.accumulate", *_micro_batches(draft, context, apart=bool(method.language_head)))
+    decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
     trained = Path(settings["encoder"]["name"]).is_dir()
@@ -220,13 +226,14 @@ def _text_batch(draft: _Draft, rows: int, per_second: float, at_least: int) -> t
     return _batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
 
 
-def _micro_batches(draft: _Draft, context: int, *, apart: bool) -> tuple[int, str]:
+def _micro_batches(draft: _Draft, context: int, head: str) -> tuple[int, str]:
     """Into how many equal parts a step divides, where its rows have nothing to do with each other."""
     rows = draft.train("batch_size") // draft.train("devices")
-    if not apart or draft.train("device") != "cpu":
+    if not head or draft.train("device") != "cpu":
         return 1, "the whole batch at once"
-    parts = next(n for n in range(1, rows + 1) if rows % n == 0 and (rows // n * context <= _MICRO_TOKENS or n == rows))
-    return parts, f"at most {_MICRO_TOKENS:,} tokens at once keep memory small"
+    most = _MICRO_TOKENS[head]
+    parts = next(n for n in range(1, rows + 1) if rows % n == 0 and (rows // n * context <= most or n == rows))
+    return parts, f"at most {most:,} tokens at once keep memory small"
 
 
 def _context(tokens: int, longest: int | None, *, causal: bool, pieces: bool) -> tuple[int, str]:
@@ -294,6 +301,8 @@ def _batch_size(images: int, at_most: int) -> int:
 def _require_one_batch(images: int, batch: int, what: str) -> None:
     if batch < 2:
         raise UsageError(f"batch size {batch}: a method needs at least 2 to tell apart")
+    if images < 2:
+        raise DataError(f"found {images} {what}, at least 2 are needed to learn from\nadd data; of text also --context")
     if images < batch:
         raise DataError(
             f"found {images} {what}, batch size {batch}\n"
@@ -302,12 +311,13 @@ def _require_one_batch(images: int, batch: int, what: str) -> None:
 
 
 def best_device(asked: str) -> tuple[str, str]:
-    """The best device here, after checking that one asked for by name exists."""
+    """The device asked for, or for ``auto`` the best one here, and why; one that is not here is refused."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not present.get(asked, True):
         raise EnvironmentFault(f"device {asked!r} is not available on this machine\nuse --device auto or --device cpu")
-    best = next(name for name, there in present.items() if there)
-    return best, "the best this machine has"
+    if asked != "auto":
+        return asked, "given"
+    return next(name for name, there in present.items() if there), "the best this machine has"
 
 
 def precision_of(device: str) -> tuple[str, str] | None:
@@ -320,7 +330,7 @@ def precision_of(device: str) -> tuple[str, str] | None:
 
 def _duration(images: int, to_see: int, what: str) -> tuple[str, str]:
     """Enough epochs to see so many images or rows, between 10 and 400."""
-    epochs = min(400, max(10, round(to_see / images)))
+    epochs = min(400, max(10, round(to_see / max(images, 1))))
     return f"{epochs} epochs", f"{epochs * images:,} {what} seen"
 
 

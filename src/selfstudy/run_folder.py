@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfstudy.atomic import replace_file
 from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 
 
@@ -83,9 +84,7 @@ class RunFolder:
 
     def replace(self, file: Path, text: str) -> None:
         """Write one of the folder's files whole: a kill leaves the old content, or none."""
-        staged = file.with_name(f".{file.name}.tmp")
-        staged.write_text(text, encoding="utf-8")
-        staged.replace(file)
+        replace_file(file, text.encode("utf-8"), sync=False)
 
     def truncate_logs(self, step: int) -> None:
         """Drop metrics and health of later steps, written after the checkpoint that a resumed run starts from."""

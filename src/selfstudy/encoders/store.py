@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from selfstudy import __version__
+from selfstudy.atomic import replace_file
 from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
-from selfstudy.errors import FileRefusedError, SelfstudyError
+from selfstudy.errors import FileRefusedError, SelfstudyError, first_line
 
 FORMAT_VERSION = 1
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
@@ -75,18 +75,8 @@ def save_encoder(
         **extra,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / _WEIGHTS, packed)
-    _replace(folder / _CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write beside the target, sync, rename."""
-    staged = file.with_name(f".{file.name}.tmp-{os.getpid()}")
-    with staged.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    staged.replace(file)
+    replace_file(folder / _WEIGHTS, packed)
+    replace_file(folder / _CONFIG, (config.model_dump_json(indent=1) + "\n").encode())
 
 
 def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
@@ -107,8 +97,16 @@ def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
         encoder = build_encoder(replace(spec_of(settings), pretrained=False))  # its weights are in the folder
         encoder.network.load_state_dict(load(packed), strict=True)
     except (SelfstudyError, SafetensorError, RuntimeError, TypeError) as error:
-        raise FileRefusedError(f"{folder}: does not fit its own description: {str(error).splitlines()[0]}") from None
+        raise FileRefusedError(f"{folder}: does not fit its own description: {first_line(error)}") from None
     return encoder.eval(), settings
+
+
+def holds_encoder(folder: Path) -> bool:
+    """Whether a folder is one that :func:`save_encoder` wrote, whole or damaged."""
+    try:
+        return "format_version" in json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _read_config(file: Path) -> EncoderConfig:
@@ -126,4 +124,4 @@ def _read_config(file: Path) -> EncoderConfig:
             )
         return EncoderConfig.model_validate(loaded)
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        raise FileRefusedError(f"{file}: not an encoder's configuration: {str(error).splitlines()[0]}") from None
+        raise FileRefusedError(f"{file}: not an encoder's configuration: {first_line(error)}") from None

@@ -5,7 +5,6 @@ Rows of several documents are told apart by ``segments``: no token attends to an
 anew in each.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, POOLED, TextShape, first_position, shape_of
-from selfstudy.errors import FileRefusedError, UsageError
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched
+from selfstudy.errors import FileRefusedError, UsageError, first_line
 
 _HEADS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "modernbert": lambda model, states: model.decoder(model.head(states)),
@@ -281,7 +278,7 @@ def _from_directory(folder: Path, *, head: bool, dropout: float | None) -> nn.Mo
     try:
         config = hf.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise FileRefusedError(f"{folder}: not a transformers directory: {str(error).splitlines()[0]}") from None
+        raise FileRefusedError(f"{folder}: not a transformers directory: {first_line(error)}") from None
     if config.model_type not in LAYOUTS:
         raise FileRefusedError(f"{folder}: holds {config.model_type!r}\nlayouts that can be used: {', '.join(LAYOUTS)}")
     if dropout is not None:
@@ -297,7 +294,7 @@ def _from_directory(folder: Path, *, head: bool, dropout: float | None) -> nn.Mo
         with quiet():
             network: nn.Module = auto.from_pretrained(folder, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise FileRefusedError(f"{folder}: its weights cannot be used: {str(error).splitlines()[0]}") from None
+        raise FileRefusedError(f"{folder}: its weights cannot be used: {first_line(error)}") from None
     return network
 
 

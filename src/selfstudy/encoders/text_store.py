@@ -9,9 +9,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selfstudy import __version__
+from selfstudy.atomic import staged_folder
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
-from selfstudy.errors import FileRefusedError
+from selfstudy.errors import FileRefusedError, first_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -60,7 +61,12 @@ def save_text_encoder(
     for name, tensor in encoder.network.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
-    folder.mkdir(parents=True, exist_ok=True)
+    with staged_folder(folder) as staged:  # a kill leaves the encoder that was there before
+        _write(encoder, tokenizer, staged, context=context, extra=extra)
+
+
+def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, context: int, extra: dict[str, Any]) -> None:
+    """All files, last the one that says what the others are."""
     network: Any = encoder.network
     with quiet():
         network.save_pretrained(folder)
@@ -185,4 +191,4 @@ def _read_facts(file: Path) -> TextEncoderFacts:
             )
         return TextEncoderFacts.model_validate(loaded)
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        raise FileRefusedError(f"{file}: not an encoder's description: {str(error).splitlines()[0]}") from None
+        raise FileRefusedError(f"{file}: not an encoder's description: {first_line(error)}") from None

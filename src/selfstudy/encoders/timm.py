@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean
+from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean, first_line
 
 _SMALL_SIDE = 64  # pixels up to which a stem or patch made for 224 px loses too much
 _TOKENS_PER_SIDE = 8  # patches per side wanted of a small image, 64 tokens in all
@@ -247,6 +247,6 @@ def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
         if not spec.pretrained:
             raise
         raise EnvironmentFault(
-            f"timm's weights for {spec.name} could not be fetched: {str(error).splitlines()[0][:150]}\n"
+            f"timm's weights for {spec.name} could not be fetched: {first_line(error)[:150]}\n"
             "check the connection, or train from scratch without encoder.pretrained"
         ) from error

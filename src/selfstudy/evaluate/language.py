@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.ops.random import fold, uniform
 
 FORMAT_VERSION = 1
@@ -216,7 +216,7 @@ def load_mask_set(path: Path, *, digest: str) -> MaskSet:
             )
         return _checked(about, positions)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FileRefusedError(f"{path}: not a stored mask set: {reason}") from None
 
 

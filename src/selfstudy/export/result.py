@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from selfstudy.atomic import staged_folder
 from selfstudy.errors import FileRefusedError
 
 _TOLERANCE = 1e-4
@@ -31,7 +32,7 @@ def write_and_compare(
     reload: Callable[[Path], nn.Module],
     shape: tuple[int, ...],
 ) -> float:
-    """The largest difference between our encoder and the reloaded one, on random images; the file stays if it is small.
+    """The largest difference between our encoder and the reloaded one, on random images; it has to be small.
 
     Args:
         ours: in eval mode.
@@ -41,18 +42,17 @@ def write_and_compare(
         shape: (C, H, W) of an image.
 
     Raises:
-        FileRefusedError: they differ by more than 1e-4; the file is removed.
+        FileRefusedError: they differ by more than 1e-4.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, file)
-    theirs = reload(file).eval()
-    images = torch.Generator().manual_seed(0)
-    with torch.inference_mode():
-        batches = [torch.randn(size, *shape, generator=images) for size in _BATCHES]
-        worst = float(torch.stack([(ours(x) - theirs(x)).abs().max() for x in batches]).max())  # NaN if any is
-    if not worst <= _TOLERANCE:
-        file.unlink()
-        raise FileRefusedError(
-            f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
-        )
+    with staged_folder(file.parent) as folder:
+        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, folder / file.name)
+        theirs = reload(folder / file.name).eval()
+        images = torch.Generator().manual_seed(0)
+        with torch.inference_mode():
+            batches = [torch.randn(size, *shape, generator=images) for size in _BATCHES]
+            worst = float(torch.stack([(ours(x) - theirs(x)).abs().max() for x in batches]).max())  # NaN if any is
+        if not worst <= _TOLERANCE:
+            raise FileRefusedError(
+                f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+            )
     return worst

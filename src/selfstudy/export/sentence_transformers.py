@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from selfstudy.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import POOLED
 from selfstudy.encoders.text_store import tokenizer_config
@@ -40,24 +41,22 @@ def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResul
         FileRefusedError: the encoder is damaged, or what is reopened gives other vectors; nothing is kept.
     """
     embedder = TextEmbedder.load(encoder_folder, device="cpu")
-    out.mkdir(parents=True, exist_ok=True)
-    written = _write(embedder, out)
     texts = _texts(embedder)
-    library, theirs = "sentence-transformers", _by_sentence_transformers(out, texts)
-    if theirs is None:
-        library, theirs = "transformers (sentence-transformers is not installed)", _by_transformers(out, texts)
-    worst = float((embedder.of_texts(texts) - theirs).abs().max())
-    if not worst <= _TOLERANCE:
-        for file in written:
-            file.unlink()
-        raise FileRefusedError(
-            f"vectors of the reopened encoder differ by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
-        )
+    with staged_folder(out) as folder:
+        _write(embedder, folder)
+        library, theirs = "sentence-transformers", _by_sentence_transformers(folder, texts)
+        if theirs is None:
+            library, theirs = "transformers (sentence-transformers is not installed)", _by_transformers(folder, texts)
+        worst = float((embedder.of_texts(texts) - theirs).abs().max())
+        if not worst <= _TOLERANCE:
+            raise FileRefusedError(
+                f"vectors of the reopened encoder differ by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+            )
     return ExportResult(out, worst, _usage(embedder, out), library)
 
 
-def _write(embedder: TextEmbedder, out: Path) -> list[Path]:
-    """Write everything; the files that were written."""
+def _write(embedder: TextEmbedder, out: Path) -> None:
+    """Write everything."""
     encoder, context = embedder.encoder, embedder.context
     tokenizer = _framing(embedder)
     trunk: Any = encoder.network.base_model
@@ -71,7 +70,6 @@ def _write(embedder: TextEmbedder, out: Path) -> list[Path]:
     (out / "1_Pooling").mkdir(exist_ok=True)
     for name, value in content.items():
         (out / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [out / name for name in ("config.json", "model.safetensors", *content)]
 
 
 def _framing(embedder: TextEmbedder) -> "Tokenizer":

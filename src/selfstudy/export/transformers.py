@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfstudy.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import CAUSAL, POOLED
 from selfstudy.encoders.text_store import FACTS, load_text_encoder
@@ -23,17 +24,15 @@ def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
         FileRefusedError: the encoder is damaged, or what is reloaded computes something else; nothing is kept.
     """
     encoder, _, facts = load_text_encoder(encoder_folder)
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / file.name for file in encoder_folder.iterdir() if file.is_file() and file.name != FACTS]
-    for file in written:
-        shutil.copyfile(encoder_folder / file.name, file)
-    worst = _difference(encoder, facts, out)
-    if not worst <= _TOLERANCE:
-        for file in written:
-            file.unlink()
-        raise FileRefusedError(
-            f"what transformers loads differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
-        )
+    with staged_folder(out) as folder:
+        for file in encoder_folder.iterdir():
+            if file.is_file() and file.name != FACTS:
+                shutil.copyfile(file, folder / file.name)
+        worst = _difference(encoder, facts, folder)
+        if not worst <= _TOLERANCE:
+            raise FileRefusedError(
+                f"what transformers loads differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+            )
     return ExportResult(out, worst, _usage(encoder, facts, out), "transformers")
 
 
@@ -54,7 +53,8 @@ def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> fl
     with quiet():
         theirs = getattr(hf, _auto(encoder, facts)).from_pretrained(folder, **options).eval()
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(encoder.vocabulary.size, (4, encoder.context), generator=generator)
+    length = min(encoder.context, facts["context"])  # a directory may have room for far more than was trained on
+    ids = torch.randint(encoder.vocabulary.size, (4, length), generator=generator)
     if encoder.vocabulary.pad is not None:
         ids = torch.where(ids == encoder.vocabulary.pad, (encoder.vocabulary.pad + 1) % encoder.vocabulary.size, ids)
     with torch.inference_mode():

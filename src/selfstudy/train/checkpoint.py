@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError
+from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
 from selfstudy.train.file_system import Bytes, FileSystem
 from selfstudy.train.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
 from selfstudy.train.optimizer_state import join_state, split_state
@@ -249,7 +249,7 @@ def _read(path: Path) -> Checkpoint:
         reading = path / _OPTIMIZER
         optimizer = join_state(content.get("optimizer"), read_tensors(reading))
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise FileRefusedError(f"{reading}: {str(error).splitlines()[0] or type(error).__name__}") from None
+        raise FileRefusedError(f"{reading}: {first_line(error)}") from None
     return Checkpoint(content["step"], model, optimizer, content["state"], path)
 
 
