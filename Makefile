@@ -24,7 +24,7 @@ format: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,data,onnx]'
 	touch $(STAMP)
 
 clean:

@@ -31,7 +31,7 @@ ALLOWED = {
     "data": {"views", "config", "ops", "errors"},
     "train": {"methods", "data", "ops", "config", "errors"},
     "evaluate": {"encoders", "data", "ops", "errors"},
-    "export": {"atomic", "encoders", "data", "ops", "errors", "text_embedder"},
+    "export": {"atomic", "encoders", "data", "ops", "views", "errors", "text_embedder"},
     "embedder": {"data", "encoders", "evaluate", "views", "errors"},
     "resolve": {"config", "data", "encoders", "errors", "methods"},
     "losses": {"methods", "ops"},

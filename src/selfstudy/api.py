@@ -16,6 +16,7 @@ from selfstudy.errors import RunFolderError, UsageError, did_you_mean
 from selfstudy.evaluate.probes import PROBES, STS
 from selfstudy.evaluate.results import Results
 from selfstudy.evaluation import evaluate_image_run
+from selfstudy.export.onnx import export_onnx
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.timm import export_timm
@@ -28,7 +29,7 @@ from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 
-_EXPORTS = {"timm": export_timm, "torchvision": export_torchvision}
+_EXPORTS = {"timm": export_timm, "torchvision": export_torchvision, "onnx": export_onnx}
 _TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
 _QUIET = Console(quiet=True)
 
@@ -195,7 +196,7 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
 
     Args:
         run: the run folder.
-        to: ``"timm"`` or ``"torchvision"``; ``"transformers"`` or ``"sentence-transformers"`` for text.
+        to: ``"timm"``, ``"torchvision"`` or ``"onnx"``; ``"transformers"`` or ``"sentence-transformers"`` for text.
         out: folder to write into.
         overwrite: write into a folder that holds files already; never into a run.
 

@@ -33,6 +33,7 @@ class Target(str, Enum):
 
     timm = "timm"
     torchvision = "torchvision"
+    onnx = "onnx"
     transformers = "transformers"
     sentence_transformers = "sentence-transformers"
 

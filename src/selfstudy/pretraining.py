@@ -12,7 +12,7 @@ from timm.layers import convert_sync_batchnorm
 
 from selfstudy import config as cfg
 from selfstudy.data.loader import Shard
-from selfstudy.data.memory import give_back_freed_memory, keep_freed_memory
+from selfstudy.data.memory import give_back_freed_memory, keep_freed_memory, return_large_blocks
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError, first_line
 from selfstudy.image_work import ImageWork
 from selfstudy.methods import method_class
@@ -71,8 +71,10 @@ def pretrain(
         folder.refuse_if_used()
     fabric = launch(config.train)
     console = console if fabric.is_global_zero else Console(quiet=True)
-    work = open_work(data, config, console)
     on_cpu = fabric.device.type == "cpu"
+    if on_cpu:
+        return_large_blocks()
+    work = open_work(data, config, console)
     if on_cpu:
         keep_freed_memory()
     with ExitStack() as stack:

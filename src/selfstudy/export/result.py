@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from selfstudy.atomic import staged_folder
 from selfstudy.errors import FileRefusedError
 
-_TOLERANCE = 1e-4
-_BATCHES = (1, 7)
+TOLERANCE = 1e-4
+BATCHES = (1, 7)
 
 
 class ExportResult(NamedTuple):
@@ -49,10 +49,10 @@ def write_and_compare(
         theirs = reload(folder / file.name).eval()
         images = torch.Generator().manual_seed(0)
         with torch.inference_mode():
-            batches = [torch.randn(size, *shape, generator=images) for size in _BATCHES]
+            batches = [torch.randn(size, *shape, generator=images) for size in BATCHES]
             worst = float(torch.stack([(ours(x) - theirs(x)).abs().max() for x in batches]).max())  # NaN if any is
-        if not worst <= _TOLERANCE:
+        if not worst <= TOLERANCE:
             raise FileRefusedError(
-                f"the exported network differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
+                f"the exported network differs by {worst:.1e}, at most {TOLERANCE} is allowed; nothing kept"
             )
     return worst

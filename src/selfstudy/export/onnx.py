@@ -1,0 +1,112 @@
+"""The encoder as an ONNX file, for every runtime that reads those: no Python, no PyTorch needed to use it."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from selfstudy.atomic import staged_folder
+from selfstudy.encoders.store import load_encoder
+from selfstudy.errors import EnvironmentFault, FileRefusedError
+from selfstudy.export.result import BATCHES, TOLERANCE, ExportResult
+from selfstudy.views.augment import normalize
+
+_INSTALL = "pip install 'selfstudy[onnx]'"
+
+
+class _FromPixels(nn.Module):
+    """The encoder with its normalisation before it, so that whoever runs the file cannot forget it."""
+
+    def __init__(self, encoder: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.encoder, self.mean, self.std = encoder, mean, std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings (B, D) of ``images`` (B, C, H, W) float32 in [0, 1]."""
+        return self.encoder(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
+
+
+def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
+    """``out/model.onnx``, reloaded in ONNX Runtime and compared.
+
+    Its input ``images`` is (B, C, H, W) float32 in [0, 1] of any B, resized already; the normalisation is part of the
+    file. Its output ``embedding`` is (B, D) float32. What the encoder is stands in the file's metadata under
+    ``selfstudy``.
+
+    Raises:
+        EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
+        FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
+    """
+    runtime = _runtime()
+    encoder, config = load_encoder(encoder_folder)
+    network = _FromPixels(encoder, config["mean"], config["std"]).eval()
+    shape = (config["channels"], *config["image_size"])
+    with _quiet():
+        batch = torch.export.Dim("batch")
+        program: Any = torch.onnx.export(
+            network,
+            (torch.rand(2, *shape),),
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            input_names=["images"],
+            output_names=["embedding"],
+            verbose=False,
+        )
+    program.model.metadata_props["selfstudy"] = json.dumps(config)
+    file = out / "model.onnx"
+    with staged_folder(out) as folder:
+        program.save(folder / file.name)  # weights of more than 2 GB go to a second file beside it
+        session = runtime.InferenceSession(folder / file.name, providers=["CPUExecutionProvider"])
+        worst = _difference(network, session, shape)
+        if not worst <= TOLERANCE:
+            raise FileRefusedError(
+                f"the exported network differs by {worst:.1e}, at most {TOLERANCE} is allowed; nothing kept"
+            )
+    usage = (
+        "import numpy, onnxruntime\n"
+        f"session = onnxruntime.InferenceSession({str(file)!r})\n"
+        f"images = numpy.zeros((1, {', '.join(map(str, shape))}), numpy.float32)  # in [0, 1]; any number of them\n"
+        'vectors = session.run(["embedding"], {"images": images})[0]'
+    )
+    return ExportResult(file, worst, usage, "ONNX Runtime")
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # torch.onnx needs it, and says so at length
+    except ImportError as error:
+        raise EnvironmentFault(f"the export to ONNX needs {error.name}, which is not installed\n{_INSTALL}") from None
+    return onnxruntime
+
+
+def _difference(network: nn.Module, session: Any, shape: tuple[int, ...]) -> float:
+    """The largest difference on random images, in batches of sizes that the export has not seen."""
+    generator, worst = torch.Generator().manual_seed(0), []
+    for size in BATCHES:
+        images = torch.rand(size, *shape, generator=generator)
+        with torch.inference_mode():
+            ours = network(images).numpy()
+        worst.append(np.abs(ours - session.run(["embedding"], {"images": images.numpy()})[0]).max())
+    return float(np.max(worst))  # NaN if any is
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notes of torch's exporter on its own insides."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
