@@ -1,5 +1,7 @@
 """The command line as a user meets it: real processes, exit codes, texts."""
 
+import errno
+import inspect
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import time
 import pytest
 from PIL import Image
 
+import selfstudy
 from selfstudy.cli import main
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
@@ -59,7 +62,14 @@ def test_the_lists_name_what_there_is(command, word):
         (["pretrain", "sample:digits", "--set", "x"], 2, "is not of the form key=value"),
         (["pretrain", "sample:digits", "--device", "cuda"], 5, "is not available"),
         (["evaluate", "nowhere", "sample:digits"], 2, "is not a run folder"),
-        (["embed", "nowhere", "sample:digits"], 7, "config.json is missing"),
+        (["pretrain", "sample:digits", "--set", "method.temprature=1"], 2, "did you mean 'temperature'"),
+        (["pretrain", "sample:digits", "--encoder", "resnet1"], 2, "unknown encoder 'resnet1'; did you mean"),
+        (["pretrain", "sample:digits", "--set", "x=[e"], 2, "not readable as YAML"),
+        (["pretrain", "sample:digits", "--views", "foo"], 2, "unknown views 'foo'\nknown: none, weak, strong"),
+        (["pretrain", "sample:digits", "--set", "train.checkpoint_every=auto"], 2, "not a positive number and a unit"),
+        (["pretrain", "sample:digits", "--set", "optimizer.weight_decay=-1"], 2, "greater than or equal to 0"),
+        (["pretrain", "sample:digits", "--set", "method=5"], 2, "setting 'method': got 5, a group of settings"),
+        (["embed", "nowhere", "sample:digits"], 7, "there is no folder nowhere"),
     ],
 )
 def test_mistakes_end_with_one_message_and_their_code(tmp_path, monkeypatch, capsys, arguments, code, text):
@@ -72,6 +82,35 @@ def test_mistakes_end_with_one_message_and_their_code(tmp_path, monkeypatch, cap
 def test_a_mistake_is_the_exit_code_of_the_real_process(tmp_path):
     result = _run("pretrain", "nowhere", cwd=tmp_path)
     assert result.returncode == 2 and result.stderr.startswith("selfstudy: 'nowhere' does not exist\n")
+
+
+def test_the_version_is_printed(monkeypatch, capsys):
+    assert _main(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == selfstudy.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "runs/a/metrics.jsonl"), 5, "metrics.jsonl: No space left"),
+        (MemoryError(), 5, "out of memory: MemoryError\nuse a smaller --batch-size"),
+        (ValueError("what nobody foresaw"), 1, "internal error: ValueError: what nobody foresaw\nthis is a bug"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_bug_of_ours(monkeypatch, capsys, error, code, text):
+    def refuse(*arguments, **settings):
+        raise error
+
+    monkeypatch.setattr("selfstudy.api.pretrain", refuse)
+    assert _main(monkeypatch, "pretrain", "sample:digits") == code
+    assert text in capsys.readouterr().err
+
+
+def test_recipe_takes_the_options_of_pretrain():
+    from selfstudy import cli
+
+    options = [set(inspect.signature(command).parameters) for command in (cli.pretrain, cli.recipe)]
+    assert options[0] - options[1] == {"out", "eval_", "resume", "overwrite"}
 
 
 def test_debug_shows_the_trace(tmp_path, monkeypatch, capsys):

@@ -188,7 +188,9 @@ def fill(
     """Print the most probable words for every [MASK]."""
     from selfstudy import api
 
-    for place in api.fill(run, text, top=top):
+    for number, place in enumerate(api.fill(run, text, top=top)):
+        if number:
+            print()
         for guess in place:
             print(f"{guess.probability:6.1%}  {guess.token:<16}  {guess.text}")
 

@@ -112,7 +112,10 @@ def pretrain(
         _require_steps(outcome)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
-    console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
+    if checkpoint is not None and outcome.steps == checkpoint.step:
+        console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
+    else:
+        console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
     return outcome
 
 

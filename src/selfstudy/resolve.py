@@ -11,7 +11,7 @@ import torch
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
-from selfstudy.encoders.timm import is_vision_transformer
+from selfstudy.encoders.timm import is_vision_transformer, require_known
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.methods import method_class
 from selfstudy.methods.base import DataFacts, Method
@@ -79,8 +79,11 @@ class _Draft:
                 f"optimizer.name={given['name']} without optimizer.lr: the method's recipe is for {usual} alone\n"
                 "set optimizer.lr too, or leave optimizer.name out"
             )
+        used = usual if given["name"] == "auto" else given["name"]
+        reasons = {"optimizer.momentum" if used == "adamw" else "optimizer.beta2": f"{used} has no use for it"}
         for key, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
-            self.decide(f"optimizer.{key}", value, recipe.reasons.get(f"optimizer.{key}", "the method's recipe"))
+            key = f"optimizer.{key}"
+            self.decide(key, value, reasons.get(key) or recipe.reasons.get(key, "the method's recipe"))
         self.settings["method"], derived = _method_settings(method, self.settings["method"], recipe.method)
         for key in derived:
             self.reasons[f"method.{key}"] = recipe.reasons.get(f"method.{key}", "the method's recipe")
@@ -104,7 +107,14 @@ def configured(settings: Mapping[str, Any]) -> RunConfig:
     name = settings.get("method", {}).get("name", "simclr")
     if not isinstance(name, str):
         raise UsageError(f"setting 'method.name': got {name!r}, a name is needed\n'selfstudy methods' lists all")
-    return build(settings, TextRunConfig if method_class(name).modality == "text" else RunConfig)
+    method = method_class(name)
+    own = settings.get("method", {})
+    unknown = {key: value for key, value in own.items() if key != "name" and key not in method.Config.model_fields}
+    validate(method.Config, unknown, "method")  # before the data is read: a misspelt name needs none of it
+    config = build(settings, TextRunConfig if method.modality == "text" else RunConfig)
+    if method.modality == "image" and config.encoder.name != "auto":
+        require_known(config.encoder.name)
+    return config
 
 
 def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:

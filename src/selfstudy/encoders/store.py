@@ -111,12 +111,18 @@ def holds_encoder(folder: Path) -> bool:
 
 def _read_config(file: Path) -> EncoderConfig:
     """The validated ``config.json``."""
+    if not file.parent.is_dir():
+        raise FileRefusedError(f"there is no folder {file.parent}\nname a run, or the encoder/ folder of one")
     if not file.is_file():
         raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
     if file.stat().st_size > _MAX_CONFIG_BYTES:
         raise FileRefusedError(f"{file}: larger than a configuration can be")
     try:
         loaded = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(loaded, dict) and "format_version" not in loaded:
+            raise FileRefusedError(
+                f"{file} was written for another library\nname the run, not what was exported from it"
+            )
         version = loaded["format_version"]
         if version != FORMAT_VERSION:
             raise FileRefusedError(

@@ -109,7 +109,7 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
         UsageError: an unknown name, a stem, patch size or pooling the network cannot have, images too small for it.
         EnvironmentFault: pretrained weights that cannot be fetched.
     """
-    _require_known(spec.name)
+    require_known(spec.name)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     is_vit = is_vision_transformer(spec.name)
     stem, reason, patch = "stock", "the network's own", None
@@ -167,8 +167,12 @@ def use_stem(network: Any, stem: str) -> None:
         first.stride = (1, 1)
 
 
-def _require_known(name: str) -> None:
-    """Only names in timm's registry: no hub prefixes, no paths."""
+def require_known(name: str) -> None:
+    """Only names in timm's registry: no hub prefixes, no paths.
+
+    Raises:
+        UsageError: another name; the message has the nearest one.
+    """
     if not timm.is_model(name.partition(".")[0]) or "/" in name or ":" in name:
         models = timm.list_models()
         raise UsageError(
