@@ -1,6 +1,7 @@
 """The public functions end to end on small real data."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -50,6 +51,18 @@ def test_the_resolved_configuration_has_no_auto_and_says_why(run):
 def test_an_export_does_not_overwrite_the_encoder(run):
     with pytest.raises(RunFolderError, match="holds the encoder of a run"):
         run.export("timm", run.folder / "encoder")
+
+
+def test_neither_another_runs_encoder_nor_anybodys_files_are_written_over(run, tmp_path):
+    shutil.copytree(run.folder / "encoder", tmp_path / "other" / "encoder")
+    with pytest.raises(RunFolderError, match="holds the encoder of a run"):
+        run.export("timm", tmp_path / "other" / "encoder", overwrite=True)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="photos already holds files\n--overwrite"):
+        run.export("timm", tmp_path / "photos")
+    assert [file.name for file in (tmp_path / "photos").iterdir()] == ["a.txt"]
+    assert run.export("timm", tmp_path / "photos", overwrite=True).max_abs_difference <= 1e-5
 
 
 def test_a_recipe_is_what_the_run_then_takes(run):
@@ -216,6 +229,26 @@ def test_a_run_that_was_extended_stays_extended(tmp_path):
     assert (run.folder / "config.yaml").read_text() == before.replace("duration: 3 steps", "duration: 4 steps")
     selfstudy.pretrain("sample:digits", out=run.folder, resume=True)
     assert json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 4
+
+
+@pytest.mark.parametrize("left", [None, "metrics.jsonl"])
+def test_resuming_without_a_folder_takes_the_default_one_and_its_settings(run, tmp_path, monkeypatch, left):
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "runs" / "sample-digits-simclr"
+    shutil.copytree(run.folder, copy)
+    lines = (copy / "metrics.jsonl").read_text()
+    if left:  # killed before its first checkpoint
+        shutil.rmtree(copy / "checkpoints")
+    assert selfstudy.pretrain("sample:digits", resume=True).folder == copy.relative_to(tmp_path)
+    steps = [json.loads(line)["step"] for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [json.loads(line)["step"] for line in lines.splitlines()]
+
+
+def test_settings_that_cannot_be_leave_a_folder_that_is_still_free(tmp_path):
+    for key, value in (("data.views", {"colour": 1}), ("train.accumulate", 3)):
+        with pytest.raises(UsageError):
+            selfstudy.pretrain("sample:digits", out=tmp_path / "run", set={key: value}, **QUICK)
+    assert selfstudy.pretrain("sample:digits", out=tmp_path / "run", **QUICK).folder == tmp_path / "run"
 
 
 @pytest.mark.parametrize(

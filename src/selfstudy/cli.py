@@ -192,7 +192,7 @@ def fill(
         if number:
             print()
         for guess in place:
-            print(f"{guess.probability:6.1%}  {guess.token:<16}  {guess.text}")
+            print(f"{guess.probability:6.1%}  {guess.token:<16}  {_on_one_line(guess.text)}")
 
 
 @app.command()
@@ -283,6 +283,10 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
         "set": _flat(with_overrides({}, options["set_"] or [])),
     }
     return {name: options[name] for name in _AS_GIVEN} | read
+
+
+def _on_one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
 
 
 def _table(rows: dict[str, str]) -> None:

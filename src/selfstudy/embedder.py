@@ -12,6 +12,7 @@ from selfstudy.data.arrays import to_image
 from selfstudy.data.decode import decode_file, with_channels
 from selfstudy.data.sources import BadInput, Source
 from selfstudy.encoders.store import load_encoder
+from selfstudy.errors import DataError
 from selfstudy.evaluate.features import embed_batches
 from selfstudy.views.preprocess import Preprocessing
 
@@ -62,24 +63,28 @@ class Embedder:
         """Embeddings of images: (n, D) float32.
 
         Args:
-            images: one or several paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W); uint8, or
-                float in [0, 1].
+            images: one or several paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W); or a batch as
+                one array (B, H, W, C) or tensor (B, C, H, W); uint8, or float in [0, 1].
 
         Raises:
-            DataError: an image that cannot be read, or with the wrong number of channels.
+            DataError: an image that cannot be read, which is named, or one with the wrong number of channels.
         """
-        single = isinstance(images, str | Path | np.ndarray | Tensor) or not isinstance(images, Sequence)
-        everything = [images] if single else images
+        batch = isinstance(images, np.ndarray | Tensor) and images.ndim == 4
+        several = batch or isinstance(images, Sequence) and not isinstance(images, str)
+        everything = images if several else [images]
         found = [
-            self.of_images([self._read(image) for image in everything[start : start + _BATCH]])
+            self.of_images([self._read(everything[i], i) for i in range(start, min(start + _BATCH, len(everything)))])
             for start in range(0, len(everything), _BATCH)
         ]
         return torch.cat(found).numpy() if found else np.zeros((0, self.description["embed_dim"]), np.float32)
 
-    def _read(self, image: Any) -> Tensor:
-        if isinstance(image, str | Path):
-            return decode_file(image, channels=self.preprocessing.channels)
-        return to_image(image)
+    def _read(self, image: Any, number: int) -> Tensor:
+        is_path = isinstance(image, str | Path)
+        try:
+            return decode_file(image, channels=self.preprocessing.channels) if is_path else to_image(image)
+        except BadInput as error:
+            name = str(image) if is_path else f"image {number} (from 0)"
+            raise DataError(f"{name}: {str(error).removeprefix(f'{name} ')}") from None
 
     def of_images(self, images: Sequence[Tensor]) -> Tensor:
         """Embeddings (B, D) of one batch of decoded images (C, H, W), of any sizes."""

@@ -25,6 +25,8 @@ def embed_images(embedder: Embedder, source: Source, out: Path, console: Console
     Raises:
         DataError: nothing could be read.
     """
+    for warning in source.warnings:
+        console.print(f"data     {warning}", highlight=False)
     skipped: dict[int, str] = {}
 
     def rows() -> Iterable[tuple[list[str], list[str], Any, list[int] | None]]:

@@ -22,7 +22,13 @@ _BATCH = 64
 
 
 class Guess(NamedTuple):
-    """What a masked model puts in the place of a mask: the token's text, its probability, and the text with it."""
+    r"""What a masked model puts in the place of a mask.
+
+    Attributes:
+        token: its text, fit for one cell of a table: white space around it is cut off, a newline is shown as ``\n``.
+        probability: of the token.
+        text: the whole text with the token in its place, as it is.
+    """
 
     token: str
     probability: float
@@ -157,7 +163,7 @@ class TextEmbedder:
             token = self.tokenizer.decode([number], skip_special_tokens=False)
             before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
             before = before.removesuffix(" ") if token.startswith(" ") else before
-            found.append(Guess(token.strip() or token, probability, f"{before}{token}{after}"))
+            found.append(Guess(_on_one_line(token.strip() or token), probability, f"{before}{token}{after}"))
         return found
 
     def complete(
@@ -174,7 +180,7 @@ class TextEmbedder:
 
         Args:
             prompt: may be empty.
-            tokens: the most that are added.
+            tokens: the most that are added, at least 1.
             temperature: 0 takes the most probable token each time.
             top_k: see :func:`selfstudy.evaluate.language.filtered`.
             top_p: see there.
@@ -186,6 +192,8 @@ class TextEmbedder:
         eos = self.encoder.vocabulary.eos
         if not self.encoder.causal or eos is None:
             raise UsageError("completing needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert")
+        if tokens < 1:
+            raise UsageError(f"tokens {tokens}: no continuation is asked for\ngive 1 or more")
         generator, ids = torch.Generator().manual_seed(seed), [eos]
         ids += self.tokenizer.encode(prompt, add_special_tokens=False).ids
         begun = len(ids)
@@ -212,6 +220,15 @@ def encoder_folder(folder: str | Path) -> Path:
 def is_text(folder: str | Path) -> bool:
     """Whether an encoder reads text."""
     return (encoder_folder(folder) / FACTS).is_file()
+
+
+def _on_one_line(token: str) -> str:
+    r"""A token as it is, or escaped where it would break or blank the line it is printed on.
+
+    >>> _on_one_line("ball"), _on_one_line("\n")
+    ('ball', '\\n')
+    """
+    return token if token.isprintable() else repr(token)[1:-1]
 
 
 def _at_masks(text: str) -> list[str]:

@@ -22,7 +22,9 @@ class Health:
         train = config.train
         chance = method.chance_loss(cfg.settled(train.batch_size) // cfg.settled(train.accumulate))
         self._every = config.health.every
-        self._monitor = HealthMonitor(every=config.health.every, chance=chance, plateau=plateau)
+        self._monitor = HealthMonitor(
+            every=config.health.every, chance=chance, plateau=plateau, uniform_entropy=method.uniform_entropy()
+        )
         self._note = ""
         self.last = "health: no reading yet"
 

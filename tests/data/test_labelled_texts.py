@@ -88,7 +88,10 @@ def test_a_label_that_reads_like_the_longest_text_is_not_taken_for_it(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("a\tb\nc\td\n", r"no column that is known to hold labels: 0, 1\nname it"),
+        (
+            "a\tb\nc\td\n",
+            r"no column that is known to hold labels: 0, 1\nrename the column to label .known: label, class",
+        ),
         ("text\tstars\na\t1\nb\t1\nc\t2\n", r"no column that is known to hold labels: text, stars"),
     ],
 )
@@ -180,3 +183,21 @@ def test_a_score_that_is_no_number_is_named(tmp_path, score):
 def test_an_empty_sentence_of_a_pair_is_named(tmp_path):
     with pytest.raises(DataError, match=r"row 0 \(from 0\): 'sentence2' is '', a text is needed"):
         read_pairs(_write(tmp_path / "a.tsv", "sentence1\tsentence2\tscore\na\t\t1\n"))
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("Training", "val")])
+def test_the_splits_of_a_folder_are_not_taken_for_classes(tmp_path, parts):
+    for part in parts:
+        for name in ("pos", "neg"):
+            _write(tmp_path / part / name / "1.txt", f"{part} {name}")
+    _write(tmp_path / "readme.txt", "as the movie reviews of aclImdb are laid out")
+    train, test = (str(tmp_path / part) for part in parts)
+    with pytest.raises(DataError, match=f"which are no classes\ngive {train} with --test {test}$"):
+        read_labelled_texts(tmp_path)
+    assert read_labelled_texts(train).classes == ["neg", "pos"]
+
+
+@pytest.mark.parametrize("read", [read_labelled_texts, read_pairs])
+def test_texts_given_in_python_have_no_labels_and_are_refused(read):
+    with pytest.raises(UsageError, match="cannot read labelled texts from list\nallowed: the path"):
+        read(["good day", "so bad"])

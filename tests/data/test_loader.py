@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,7 @@ from selfstudy.data.loader import Shard, TrainingData, micro_batches, render
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.scan import scan
 from selfstudy.data.sources import open_source
-from selfstudy.errors import DataError
+from selfstudy.errors import DataError, UsageError
 from selfstudy.views.spec import Draws, Labels, View
 
 ALONE = Shard()
@@ -68,6 +71,21 @@ def test_workers_draw_nothing_from_torchs_random_numbers(folder):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+class _Interrupting:
+    def __init__(self, data):
+        self.data, self.order, self.shard = data, data.order, data.shard
+
+    def __getitem__(self, item):
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.data[item]
+
+
+def test_workers_leave_ctrl_c_to_the_process_that_started_them(folder):
+    data = _data(folder, in_memory=False)
+    crops = next(micro_batches(_Interrupting(data), first_step=0, workers=1))
+    assert torch.equal(crops.keys, data[0].keys)
+
+
 def test_memory_and_disk_show_the_same_crops_but_for_rounding(folder):
     kept, read = _views(_data(folder), 2), _views(_data(folder, in_memory=False), 2)
     for one, other in zip(kept, read, strict=True):
@@ -103,7 +121,7 @@ def test_when_everything_vanishes_the_run_stops_with_advice(folder):
 
 
 def test_a_batch_that_does_not_divide_is_refused(folder):
-    with pytest.raises(DataError, match="batch size 8 does not divide by 3 processes"):
+    with pytest.raises(UsageError, match="batch size 8 does not divide by 3 processes"):
         _data(folder, shard=Shard(0, 3))
 
 

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
+from selfstudy.data.decode import BadInput
+from selfstudy.data.scan import scan
 from selfstudy.data.sources import open_source
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 
@@ -131,6 +133,163 @@ def test_splits_at_the_top_are_recognised(tmp_path):
         open_source(root / "train", split="test")
 
 
+def test_a_class_named_valid_is_no_test_split(tmp_path):
+    for label in ("valid", "invalid"):
+        (tmp_path / label).mkdir()
+        Image.fromarray(PIXELS[0]).save(tmp_path / label / "a.png")
+    assert open_source(tmp_path, labels=True).class_names == ["invalid", "valid"]
+    with pytest.raises(UsageError, match="has no 'test' split\nsplits are two folders at its top, named train and te"):
+        open_source(tmp_path, labels=True, split="test")
+
+
+def _refuse_to_list(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if path == folder:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_warning_of_the_scan(folder, monkeypatch):
+    _refuse_to_list(folder / "owls", monkeypatch)
+    source = open_source(folder)
+    assert len(source) == len(NAMES) - 1
+    assert source.warnings == ["folder owls cannot be listed: Permission denied"]
+    assert scan(source).warnings == source.warnings
+
+
+def test_a_folder_without_images_names_the_part_that_cannot_be_listed(folder, monkeypatch):
+    _refuse_to_list(folder, monkeypatch)
+    with pytest.raises(DataError, match="no files at all\nfolder . cannot be listed: Permission denied\ngive"):
+        open_source(folder)
+
+
+def test_a_folder_of_text_is_sent_to_the_text_methods(tmp_path):
+    for name in ("a.txt", "b.md", "c.jsonl", "d.csv.gz", "e.pdf"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match="looks like text: use --method bert or gpt"):
+        open_source(tmp_path)
+
+
+def test_a_few_notes_among_foreign_files_do_not_look_like_text(tmp_path):
+    for name in ("readme.txt", "a.heic", "b.heic"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(DataError, match=r"\.heic 2, \.txt 1\nread are"):
+        open_source(tmp_path)
+
+
+def _corrupt_deflate(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", b"x" * 10_000)
+    content = bytearray(path.read_bytes())
+    content[30 + len("a.png")] = 0xFF  # after the header of 30 bytes and the name: a block of no known kind
+    path.write_bytes(content)
+    return open_source(path)
+
+
+def _cut_short(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"x" * 10_000)
+        archive.writestr("b.png", b"x" * 10_000)
+    source = open_source(path)
+    assert source.encoded(0)  # the archive is open now
+    path.write_bytes(path.read_bytes()[:12_000])
+    source.encoded = lambda _, read=source.encoded: read(1)
+    return source
+
+
+def _vanished_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"x")
+    source = open_source(path)
+    path.unlink()
+    return source
+
+
+def _replaced_zip(path):
+    source = _vanished_zip(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.png", b"x")
+    return source
+
+
+def _vanished_tar(path):
+    path = path.with_suffix(".tar")
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    source = open_source(path)
+    path.unlink()
+    return source
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_corrupt_deflate, "error: Error -3 while decompressing"),
+        (_cut_short, "EOFError"),
+        (_vanished_zip, "FileNotFoundError"),
+        (_replaced_zip, "KeyError"),
+        (_vanished_tar, "FileNotFoundError"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_member_that_cannot_be_read_is_one_bad_input(tmp_path, make, reason):
+    with pytest.raises(BadInput, match=reason):
+        make(tmp_path / "a.zip").encoded(0)
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_row_without_a_path_is_named(folder, name):
+    pq.write_table(pa.table({"path": ["photos/cats/a.png", name]}), folder.parent / "list.parquet")
+    with pytest.raises(DataError, match=f"row 1 .from 0.: 'path' is {name!r}, a path is needed\nmend or remove"):
+        open_source(folder.parent / "list.parquet")
+
+
+class _Named(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return PIXELS[index], ("cat", "dog")[index]
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ((PIXELS[:3], ["cat", "dog", "cat"]), "cat .<U3"),
+        ((PIXELS[:3], [0.0, 0.9, 1.2]), "0.9 .float64"),
+        ((PIXELS[:2], [0.0, float("nan")]), "nan .float64"),
+        (_Named(), "cat .<U3"),
+    ],
+    ids=["names", "shares", "missing", "dataset"],
+)
+def test_labels_that_are_no_class_numbers_are_refused(data, shown):
+    with pytest.raises(DataError, match=f"has labels such as {shown}.\nclass numbers are needed"):
+        open_source(data, labels=True)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((2, 1), np.int64), np.eye(2, dtype=np.int64), 1])
+def test_labels_of_another_shape_are_refused(labels):
+    with pytest.raises(DataError, match=r"has labels of shape \(.*\)\none class number for each image is needed"):
+        open_source((PIXELS[:2], labels), labels=True)
+
+
+def test_whole_numbers_of_any_kind_are_class_numbers():
+    for numbers in ([1.0, 0.0], np.array([True, False]), torch.tensor([1, 0]), np.array([1, 0], np.uint8)):
+        assert open_source((PIXELS[:2], numbers), labels=True).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((5, 3, 32, 32), np.uint8), torch.zeros(5, 32, 32, 3)], ids=["array", "tensor"]
+)
+def test_channels_at_the_wrong_end_are_told_where_they_belong(data):
+    with pytest.raises(DataError, match=r"pixels, at least 8 a side are needed; arrays are \(N, H, W, C\), tensors"):
+        scan(open_source(data))
+
+
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "b.txt").write_text("x")
@@ -166,12 +325,33 @@ def test_hub_without_its_extra_names_the_command(monkeypatch):
         open_source("hub:cifar10")
 
 
-def test_hub_opens_images_with_the_names_of_their_classes(folder, tmp_path, monkeypatch):
+def test_hub_opens_images_with_the_names_of_their_classes_and_decodes_none(folder, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    source = open_source(f"hub:{folder}", labels=True)
+    with monkeypatch.context() as opening:
+        opening.setattr(datasets.Image, "decode_example", lambda *_, **__: pytest.fail("an image was decoded"))
+        source = open_source(f"hub:{folder}", labels=True)
     assert source.class_names == ["cats", "dogs", "owls"] and source.labels.tolist() == [0, 0, 1, 1, 2]
     assert source.read(0).shape == (3, 10, 12)
+
+
+def test_hub_without_labels_names_the_columns_there_are(folder, tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    assert len(open_source(f"hub:{folder / 'cats'}")) == 2
+    with pytest.raises(DataError, match="has no label column; its columns are image\nlabels are needed to evaluate"):
+        open_source(f"hub:{folder / 'cats'}", labels=True)
+
+
+def test_hub_says_why_even_when_the_package_does_not(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+
+    def fail(*_, **__):
+        raise ConnectionError
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(UsageError, match="hub:cifar10 cannot be opened: ConnectionError"):
+        open_source("hub:cifar10")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models
 
 from selfstudy.data import text_statistics
 from selfstudy.data.documents import Document
-from selfstudy.data.text_statistics import bigram_cross_entropy, bits_per_byte, entropy, landmarks
+from selfstudy.data.text_statistics import bigram_cross_entropy, entropy, landmarks
 from selfstudy.data.token_build import build_store
 
 LETTERS = "abcdefgh"
@@ -98,8 +98,3 @@ def test_text_with_order_has_a_far_lower_bigram_landmark(tmp_path):
 def test_a_stream_without_a_pair_has_no_bigram_landmark(tmp_path):
     assert landmarks(_store(tmp_path / "a", ["abc"], ["z"])).bigram is None
     assert landmarks(_store(tmp_path / "b", ["z"], ["abc"])).bigram is None
-
-
-def test_bits_per_byte_by_hand():
-    assert bits_per_byte(math.log(2), tokens=30, text_bytes=60) == pytest.approx(0.5)
-    assert bits_per_byte(math.log(256), tokens=7, text_bytes=7) == pytest.approx(8)

@@ -13,8 +13,9 @@ def normal(rows, dim, *, seed=0):
     return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def read(embedding, *, loss=1.0, metrics=None, chance=None, fraction=0.5):
-    return HealthMonitor(every=1, chance=chance).observe(1, loss, metrics or {}, embedding, fraction=fraction)
+def read(embedding, *, loss=1.0, metrics=None, chance=None, uniform=None, fraction=0.5):
+    monitor = HealthMonitor(every=1, chance=chance, uniform_entropy=uniform)
+    return monitor.observe(1, loss, metrics or {}, embedding, fraction=fraction)
 
 
 def test_the_effective_rank_of_orthogonal_directions_is_their_number():
@@ -149,10 +150,25 @@ def test_the_message_about_chance_names_the_formula():
         (3.0, "healthy"),
     ],
 )
-def test_a_teacher_at_either_end_of_its_entropy_is_watched(entropy, expected):
-    reading = read(normal(512, 64), loss=5.0, metrics={"teacher_entropy": entropy}, chance=(6.9315, "ln K"))
+@pytest.mark.parametrize("chance", [(6.9315, "ln K"), None])
+def test_a_teacher_at_either_end_of_its_entropy_is_watched_with_a_chance_loss_or_without(entropy, expected, chance):
+    reading = read(normal(512, 64), loss=5.0, metrics={"teacher_entropy": entropy}, chance=chance, uniform=6.9315)
     assert expected in reading.message
-    assert reading.teacher_entropy == entropy
+    assert reading.teacher_entropy == entropy and reading.uniform_entropy == 6.9315
+
+
+@pytest.mark.parametrize(("image_loss", "expected"), [(3.05, "loss 3.05 = teacher entropy"), (4.0, "healthy")])
+def test_the_entropy_is_held_against_the_loss_for_the_same_targets_whatever_else_is_in_the_loss(image_loss, expected):
+    metrics = {"teacher_entropy": 3.0, "image_loss": image_loss}
+    for loss in (7.5, 2.0):  # beside other terms, one of them negative as KoLeo may be
+        reading = read(normal(512, 64), loss=loss, metrics=metrics, uniform=6.9315)
+        assert expected in reading.message and reading.teacher_loss == image_loss
+
+
+def test_a_teachers_entropy_is_not_judged_in_the_first_tenth_of_training_nor_without_its_bound():
+    metrics = {"teacher_entropy": 6.93}
+    assert read(normal(512, 64), loss=9.0, metrics=metrics, uniform=6.9315, fraction=0.05).verdict == "healthy"
+    assert read(normal(512, 64), loss=9.0, metrics=metrics).verdict == "healthy"
 
 
 def test_readings_come_every_so_many_steps_and_at_the_end():

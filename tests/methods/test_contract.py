@@ -53,6 +53,14 @@ def test_methods_that_say_so_take_any_number_of_views(name):
     assert torch.isfinite(torch.stack(losses)).all() and losses[0] != losses[1]
 
 
+@pytest.mark.parametrize("name", available())
+def test_a_teachers_entropy_comes_with_the_most_that_it_can_be(name):
+    method = _make(name)()
+    entropy = forward(method, views_for(type(method))).metrics.get("teacher_entropy")
+    assert (entropy is None) == (method.uniform_entropy() is None)
+    assert entropy is None or 0 < float(entropy) <= method.uniform_entropy()
+
+
 @pytest.mark.parametrize("name", ["dino", "dinov2", "ibot", "lejepa", "msn", "swav"])
 def test_small_views_may_be_of_any_number(name):
     cls = method_class(name)

@@ -1,9 +1,11 @@
 """DINOv2: its three terms put together, how targets are spread, its heads; the losses are in tests/ops."""
 
 import copy
+import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from selfstudy.methods.dinov2 import DINOv2
 from selfstudy.ops.block_masks import view_masks
@@ -93,6 +95,30 @@ def test_both_centres_move_and_equal_shares_have_nothing_to_move():
     method.after_step(NOW)
     assert method.centre.value.any() and method.patch_centre.value.any()
     assert not [name for name in _method(centring="sinkhorn").state_dict() if "centre" in name]
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_prototype_scores_rank_as_the_images_targets_do(separate):
+    method, (first, second, draws) = _method(centring="centre", separate_head=separate), _views()
+    method.centre.value.copy_(torch.linspace(-1.0, 1.0, 12))
+    mask = view_masks(draws, (4, 6), views=2, share=(0.1, 0.5), probability=0.5)
+    whole, targets, _ = method._teach(torch.cat([first, second]), mask, NOW)
+    best = targets.flatten(0, 1).argmax(dim=1)
+    assert torch.equal(method.prototype_scores(whole).argmax(dim=1), best)
+    assert not torch.equal(method.teacher.module[1](whole).argmax(dim=1), best)  # so the centre decides here
+
+
+def test_the_teachers_entropy_comes_with_its_bound_and_the_loss_for_the_same_targets():
+    method = _method()
+    metrics = method(_views(), NOW).metrics
+    assert float(metrics["teacher_entropy"]) < method.uniform_entropy() == math.log(12)
+    assert float(metrics["teacher_entropy"]) < float(metrics["image_loss"])
+
+
+@pytest.mark.parametrize("options", [{"mask_share": (0.1, 1.5)}, {"teacher_temperature": (-0.04, 0.07)}])
+def test_shares_and_temperatures_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValidationError, match=r"less than or equal to 1|greater than 0"):
+        DINOv2.Config(**options)
 
 
 def test_all_prototypes_stand_still_at_the_beginning_only():

@@ -1,9 +1,11 @@
 """iBOT: what it feeds to the losses of tests/ops/test_distillation.py, its two centres, the last layer, the teacher."""
 
 import copy
+import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from selfstudy.methods.ibot import IBOT
 from selfstudy.ops.block_masks import view_masks
@@ -90,6 +92,49 @@ def test_equal_shares_may_take_the_place_of_the_centres():
 def test_targets_soften_until_the_teacher_is_warm():
     entropies = [float(_method()(_views(), Progress(step, 10)).metrics["teacher_entropy"]) for step in (0, 5, 9)]
     assert entropies[0] < entropies[1] == entropies[2]
+
+
+def test_the_entropies_of_images_and_patches_are_told_apart_and_the_first_is_at_most_its_bound():
+    method, views = _method(), _views()
+    wanted = []
+    with torch.no_grad():
+        for targets in method._teach(torch.cat(views[:2]), _mask(views[4]), NOW)[1:]:
+            wanted.append(float(-(targets * targets.log()).sum(dim=1).mean()))
+    metrics = method(views, NOW).metrics
+    assert [float(metrics[name]) for name in ("teacher_entropy", "patch_entropy")] == pytest.approx(wanted, rel=1e-5)
+    assert wanted[0] != pytest.approx(wanted[1], rel=1e-3)
+    assert float(metrics["teacher_entropy"]) < method.uniform_entropy() == math.log(12)
+
+
+def test_prototype_scores_rank_as_the_targets_do():
+    method, views = _method(), _views()
+    method.centre.value.copy_(torch.linspace(-1.0, 1.0, 12))
+    whole, targets, _ = method._teach(torch.cat(views[:2]), _mask(views[4]), NOW)
+    scores = method.prototype_scores(whole)
+    assert torch.equal(scores.argmax(dim=1), targets.argmax(dim=1))
+    plain = method.teacher.module[1](whole)
+    assert not torch.equal(plain.argmax(dim=1), targets.argmax(dim=1))  # so the centre decides here
+    torch.testing.assert_close(scores, plain - method.centre.value)
+
+
+def test_scores_with_equal_shares_are_the_plain_outputs():
+    method, views = _method(centring="sinkhorn"), _views()
+    whole = method.teacher.module[0](views[0])
+    assert torch.equal(method.prototype_scores(whole), method.teacher.module[1](whole))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"mask_share": (-0.1, 0.5)}, "greater than or equal to 0"),
+        ({"mask_share": (0.1, 1.5)}, "less than or equal to 1"),
+        ({"teacher_temperature": (0.04, -0.07)}, "greater than 0"),
+        ({"teacher_temperature": (0.0, 0.07)}, "greater than 0"),
+    ],
+)
+def test_shares_and_temperatures_that_make_no_sense_are_refused(options, complaint):
+    with pytest.raises(ValidationError, match=complaint):
+        IBOT.Config(**options)
 
 
 def test_the_last_layer_stands_still_at_the_beginning_only():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from selfstudy.errors import UsageError
 from selfstudy.methods.ijepa import IJEPA, ijepa_loss
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import View
@@ -130,6 +131,14 @@ def test_the_teacher_is_what_users_take_away_and_what_monitors_see():
     which, encoder = method.representation()
     assert which == "teacher" and encoder is method.teacher.module
     torch.testing.assert_close(method([images, draws], NOW).embedding, encoder(images).detach())
+
+
+def test_a_predictor_whose_width_its_heads_cannot_share_is_refused():
+    with pytest.raises(UsageError) as error:
+        IJEPA.Config(predictor_dim=64, predictor_heads=6)
+    assert str(error.value) == (
+        "method.predictor_dim=64 does not divide by method.predictor_heads=6\nset a multiple of 12, or other heads"
+    )
 
 
 def test_nothing_is_done_to_the_images_but_crops():

@@ -18,7 +18,7 @@ def _probabilities(*shape, seed=1):
 
 
 def slow_dino(student: Tensor, targets: Tensor, t: float) -> float:
-    """DINO eq. 2: every pair of different views, image by image."""
+    """DINO eq. 3: every pair of different views, image by image."""
     losses = []
     for g in range(len(targets)):
         for v in range(len(student)):

@@ -33,5 +33,5 @@ def test_preparing_fits_scales_and_normalises():
 
 
 def test_another_number_of_channels_is_refused():
-    with pytest.raises(DataError, match="an image has 1 channels, this encoder was trained on 3"):
-        Preprocessing((8, 8), 3, [0.5] * 3, [0.25] * 3).prepare(torch.zeros(1, 8, 8))
+    with pytest.raises(DataError, match=r"an image has 1 channels, this encoder was trained on 3: .* is \(1, 8, 9\)"):
+        Preprocessing((8, 8), 3, [0.5] * 3, [0.25] * 3).prepare(torch.zeros(1, 8, 9))

@@ -47,6 +47,18 @@ def test_fields_are_set_in_every_view_or_in_each():
     assert each[0].scale == (0.5, 1.0) and each[2].size == (6, 6) and each[2].count == 4 and each[1] == SPECS[1]
 
 
+def test_the_bounds_of_a_field_are_allowed():
+    most = {"scale": [1, 1], "ratio": [2, 2], "blur_sigma": [0.1, 0.1], "jitter": [2, 2, 2, 0.5], "flip": 1, "blur": 0}
+    assert changed(SPECS, most)[0].jitter == (2.0, 2.0, 2.0, 0.5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_can_be_written_as_fields(name):
+    preset = changed(SPECS, name)
+    fields = [{**view._asdict()} for view in preset if isinstance(view, View)]
+    assert changed(SPECS, fields) == preset
+
+
 def test_methods_that_take_any_number_of_views_take_two_or_more():
     assert changed(SPECS[:1], {"count": 5}, any_count=True)[0].count == 5
     with pytest.raises(UsageError, match="count 1, and the method takes 2 or more of these"):
@@ -62,6 +74,15 @@ def test_methods_that_take_any_number_of_views_take_two_or_more():
         ({"count": 0}, "count needs 1 whole number of at least 1, got 0"),
         ({"count": 3}, "count 3, and the method takes 2 of these\nleave count out"),
         ({"flip": "often"}, "flip needs 1 number of at least 0, got 'often'"),
+        ({"scale": [2, 3]}, "scale needs two shares of the image above 0 and at most 1, the smaller first, got .2, 3"),
+        ({"scale": [0, 1]}, "scale needs two shares"),
+        ({"scale": [0.9, 0.3]}, "scale needs two shares"),
+        ({"ratio": [0, 1]}, "ratio needs two numbers above 0, the smaller first, got .0, 1"),
+        ({"ratio": [1, float("inf")]}, "ratio needs 2 numbers of at least 0, got .1, inf"),
+        ({"blur_sigma": [0, 0]}, "blur_sigma needs two numbers above 0, the smaller first, got .0, 0"),
+        ({"jitter": [2, 2, 2, 0.6]}, "jitter needs a hue, its fourth number, of at most 0.5, got"),
+        ({"flip": 7}, "flip needs a number from 0 to 1, got 7"),
+        ({"solarize_threshold": 1.5}, "solarize_threshold needs a number from 0 to 1, got 1.5"),
         ([{}], "1 views were given, the method has 2"),
     ],
 )

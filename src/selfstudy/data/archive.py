@@ -1,14 +1,29 @@
 """Images in a zip or tar, read in place: nothing is extracted to disk."""
 
+import lzma
 import os
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 from selfstudy.data.decode import MAX_BYTES, BadInput
 from selfstudy.data.members import EncodedImages, choose_split, class_of, is_image_name, require_images
 from selfstudy.errors import DataError
+
+# What reading a member raises: the file is gone or was replaced (KeyError), the member is damaged, encrypted
+# (RuntimeError), or compressed in a way that Python does not know (NotImplementedError).
+_UNREADABLE = (
+    OSError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class _ZipReader:
@@ -22,14 +37,14 @@ class _ZipReader:
         return {"path": self.path, "names": self.names, "_open": None}
 
     def __call__(self, index: int) -> bytes:
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = (os.getpid(), zipfile.ZipFile(self.path))
-        archive = self._open[1]
         try:
+            if self._open is None or self._open[0] != os.getpid():
+                self._open = (os.getpid(), zipfile.ZipFile(self.path))
+            archive = self._open[1]
             if archive.getinfo(self.names[index]).file_size > MAX_BYTES:
                 raise BadInput(f"more than {MAX_BYTES:,} bytes")
             return archive.read(self.names[index])
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except _UNREADABLE as error:
             raise BadInput(f"{type(error).__name__}: {error}") from None
 
 
@@ -43,9 +58,12 @@ class _TarReader:
         start, size = self.spans[index]
         if size > MAX_BYTES:
             raise BadInput(f"more than {MAX_BYTES:,} bytes")
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return file.read(size)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                return file.read(size)
+        except OSError as error:
+            raise BadInput(f"{type(error).__name__}: {error}") from None
 
 
 def open_archive(path: Path, *, labels: bool, split: str | None) -> EncodedImages:

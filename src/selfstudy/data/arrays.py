@@ -21,6 +21,7 @@ class ArrayImages:
 
     def __init__(self, images: Tensor, labels: np.ndarray | None, *, names: list[str] | None, what: str) -> None:
         self.images, self._what = images, what
+        self.warnings: list[str] = []
         width = len(str(max(len(images) - 1, 0)))
         self.ids = [f"{number:0{width}d}" for number in range(len(images))]
         self.paths = [""] * len(images)
@@ -55,13 +56,14 @@ class DatasetImages:
 
     def __init__(self, dataset: Any, *, labels: bool) -> None:
         self._dataset = dataset
+        self.warnings: list[str] = []
         width = len(str(max(len(dataset) - 1, 0)))
         self.ids = [f"{number:0{width}d}" for number in range(len(dataset))]
         self.paths = [""] * len(dataset)
         self.labels: np.ndarray | None = None
         self.class_names: list[str] | None = None
         if labels:
-            self.labels = np.array([_label_of(dataset[i], i) for i in range(len(dataset))], dtype=np.int64)
+            self.labels = _class_numbers([_label_of(dataset[i], i) for i in range(len(dataset))], self.describe())
             self.class_names = [str(value) for value in range(int(self.labels.max()) + 1)]
 
     def __len__(self) -> int:
@@ -89,26 +91,48 @@ class DatasetImages:
         return hashlib.sha256(f"{type(self._dataset).__qualname__} {len(self)}".encode()).hexdigest()
 
 
-def _label_of(item: Any, index: int) -> int:
+def _label_of(item: Any, index: int) -> Any:
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise DataError(f"item {index} of the dataset is no (image, label) pair\nlabels are needed to evaluate")
-    return int(item[1])
+    return item[1].item() if isinstance(item[1], Tensor) and item[1].ndim == 0 else item[1]
+
+
+def _class_numbers(labels: Any, what: str) -> np.ndarray:
+    """Labels (N,) as int64, refused where that would change them."""
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise DataError(f"{what} has labels of shape {array.shape}\none class number for each image is needed: (N,)")
+    wrong = [] if array.dtype.kind in "iub" else [value for value in array if not _is_whole(value)]
+    if wrong:
+        raise DataError(
+            f"{what} has labels such as {wrong[0]!s} ({array.dtype})\n"
+            "class numbers are needed: 0, 1, 2, ...; np.unique(labels, return_inverse=True)[1] makes them of names"
+        )
+    return array.astype(np.int64)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and float(value).is_integer()
 
 
 def to_image(value: Any) -> Tensor:
-    """One image (C, H, W), uint8, or float32 in [0, 1], from a PIL image, array (H, W[, C]) or tensor (C, H, W).
+    """One image (C, H, W), uint8, or float32 in [0, 1], from a PIL image, array (H, W[, C]) or tensor ([C, ]H, W).
 
     Raises:
         BadInput: another type, shape or range.
     """
     if isinstance(value, Image.Image):
         return decode_image(value)
-    if isinstance(value, Tensor):
-        return _checked(value.detach().cpu()[None] if value.ndim == 2 else value.detach().cpu())
-    if isinstance(value, np.ndarray):
-        tensor = torch.from_numpy(_supported(value))
-        return _checked(tensor[None] if tensor.ndim == 2 else tensor.movedim(-1, 0) if tensor.ndim == 3 else tensor)
-    raise BadInput(f"a {type(value).__name__} is no image; give a path, PIL image, array or tensor")
+    if not isinstance(value, np.ndarray | Tensor):
+        raise BadInput(f"a {type(value).__name__} is no image; give a path, PIL image, array or tensor")
+    if value.ndim not in (2, 3):
+        raise BadInput(
+            f"shape {tuple(value.shape)} is no image; an array is (H, W) or (H, W, C), a tensor (C, H, W) or (H, W)"
+        )
+    tensor = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_supported(value))
+    if tensor.ndim == 2:
+        return _checked(tensor[None])  # (1, H, W)
+    return _checked(tensor if isinstance(value, Tensor) else tensor.movedim(-1, 0))  # (C, H, W)
 
 
 def _supported(array: np.ndarray) -> np.ndarray:
@@ -164,7 +188,7 @@ def _array_source(images: Any, given: Any, *, labels: bool, what: str, names: li
         raise DataError(f"{what}: shape {tuple(tensor.shape)} is no stack of images (N, H, W), (N, H, W, C)")
     if labels and given is None:
         raise DataError(f"{what} has no labels\ngive a pair (images, labels), or an .npz with both")
-    numbers = np.asarray(given).astype(np.int64) if labels else None
+    numbers = _class_numbers(given, what) if labels else None
     if numbers is not None and len(numbers) != len(tensor):
         raise DataError(f"{what}: {len(tensor)} images and {len(numbers)} labels")
     return ArrayImages(_checked(tensor), numbers, names=names, what=what)

@@ -4,7 +4,6 @@ What a document is depends on the rule: a whole ``file``, a run of lines up to a
 ``record`` of a table. Memory does not grow with the corpus, but a single document has to fit.
 """
 
-import hashlib
 import os
 import platform
 import sysconfig
@@ -14,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from selfstudy.data.members import is_image_name
+from selfstudy.data.names import printable
 from selfstudy.data.text_files import (
     KINDS,
     Report,
@@ -81,8 +82,6 @@ class _Origin(Protocol):
 
     def read(self, log: _Log) -> Iterator[Document]: ...
 
-    def digest(self) -> str: ...
-
 
 class Documents:
     """Documents that can be iterated over any number of times; made by :func:`open_documents`.
@@ -117,10 +116,6 @@ class Documents:
     def describe(self) -> str:
         """What this is: ``"folder corpus/: 12 files, 3.4 MB"``, sizes as on disk."""
         return self._what
-
-    def fingerprint(self) -> str:
-        """SHA-256 over relative paths, sizes, rule and column; of texts given in Python, over the texts."""
-        return self._origin.digest()
 
 
 def open_documents(data: str | Path | Sequence[str], *, rule: str = "auto", column: str = "auto") -> Documents:
@@ -168,7 +163,7 @@ def single_file(path: Path) -> TextFile:
     if not path.is_file():
         state = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise UsageError(f"{str(path)!r} {state}\nname a folder or a file of text")
-    return TextFile(str(path), _printable(path.name), path.stat().st_size, kind_of(path.name) or "plain")
+    return TextFile(str(path), printable(path.name), path.stat().st_size, kind_of(path.name) or "plain")
 
 
 def find_files(root: Path, kind: Callable[[str], str | None]) -> tuple[list[TextFile], list[Problem]]:
@@ -186,13 +181,17 @@ def find_files(root: Path, kind: Callable[[str], str | None]) -> tuple[list[Text
     problems: list[Problem] = []
     everything = sorted(_walk(root, "", problems), key=lambda found: os.fsencode(found[0]))
     files = [
-        TextFile(str(root / name), _printable(name), size, found)
+        TextFile(str(root / name), printable(name), size, found)
         for name, size in everything
         if (found := kind(name)) is not None
     ]
     if not files:
         seen = Counter(os.path.splitext(name)[1].lower() or "(none)" for name, _ in everything)
         held = ", ".join(f"{suffix} {count}" for suffix, count in seen.most_common(8)) or "no files at all"
+        if 2 * sum(is_image_name(name) for name, _ in everything) > len(everything):
+            raise DataError(
+                f"no documents in folder {root}: {held}\nthis looks like images: use an image method such as simclr"
+            )
         raise DataError(f"no documents in folder {root}: {held}\nread are {' '.join(KINDS)}, most also with .gz")
     return files, problems
 
@@ -227,13 +226,6 @@ class _Texts(NamedTuple):
             else:
                 yield Document(str(number), with_plain_newlines(text))
 
-    def digest(self) -> str:
-        digest = hashlib.sha256()
-        for text in self.texts:
-            encoded = text.encode("utf-8", "surrogatepass")
-            digest.update(f"{len(encoded)}\n".encode() + encoded)
-        return digest.hexdigest()
-
 
 class _Files(NamedTuple):
     """Files of any kind."""
@@ -257,10 +249,6 @@ class _Files(NamedTuple):
                 continue
             for number, text in texts:
                 yield Document(f"{file.name}#{number}", text)
-
-    def digest(self) -> str:
-        lines = [f"{self.rule}\0{self.column}\n", *(f"{file.name}\0{file.size}\n" for file in self.files)]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _texts_of(file: TextFile, column: str, report: Report) -> Iterator[tuple[int, str]]:
@@ -373,7 +361,7 @@ def _walk(root: Path, folder: str, problems: list[Problem]) -> Iterator[tuple[st
         with os.scandir(root / folder) as scanned:
             entries = list(scanned)
     except OSError as error:
-        problems.append(Problem(_printable(folder) or ".", 0, error.strerror or str(error)))
+        problems.append(Problem(printable(folder) or ".", 0, error.strerror or str(error)))
         return
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
@@ -383,11 +371,6 @@ def _walk(root: Path, folder: str, problems: list[Problem]) -> Iterator[tuple[st
             yield from _walk(root, name, problems)
         elif entry.is_file(follow_symlinks=False):
             yield name, entry.stat(follow_symlinks=False).st_size
-
-
-def _printable(name: str) -> str:
-    """A file name as valid Unicode: bytes that are not UTF-8 are percent-escaped."""
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
 def _in_bytes(size: int) -> str:

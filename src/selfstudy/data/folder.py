@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfstudy.data.decode import read_bytes
 from selfstudy.data.members import EncodedImages, choose_split, class_of, is_image_name, require_images
+from selfstudy.data.names import printable
 
 
 class FileReader:
@@ -29,9 +30,10 @@ def open_folder(root: Path, *, labels: bool, split: str | None) -> EncodedImages
     """
     what = f"folder {root}"
     links: list[str] = []
-    everything = dict(sorted(_walk(root, root, links), key=lambda item: os.fsencode(item[0])))
+    unlisted: list[str] = []
+    everything = dict(sorted(_walk(root, root, links, unlisted), key=lambda item: os.fsencode(item[0])))
     images = [name for name in everything if is_image_name(name)]
-    require_images(images, everything, what, links=len(links))
+    require_images(images, everything, what, links=len(links), unlisted=unlisted)
     names, prefix = choose_split(images, split, what)
     paths = [str(root / name) for name in names]
     return EncodedImages(
@@ -41,20 +43,24 @@ def open_folder(root: Path, *, labels: bool, split: str | None) -> EncodedImages
         label_names=class_of(names, prefix, what) if labels else None,
         what=f"{what}, {prefix.removesuffix('/')} part" if prefix else what,
         paths=paths,
+        warnings=unlisted,
     )
 
 
-def _walk(root: Path, folder: Path, links: list[str]) -> Iterator[tuple[str, int]]:
-    """(relative path with /, bytes) of every regular file; what is a link is added to ``links`` instead."""
+def _walk(root: Path, folder: Path, links: list[str], unlisted: list[str]) -> Iterator[tuple[str, int]]:
+    """(relative path with /, bytes) of every regular file; links, and folders that cannot be listed, are noted."""
     try:
-        entries = list(os.scandir(folder))
-    except PermissionError:
+        with os.scandir(folder) as scanned:
+            entries = list(scanned)
+    except OSError as error:
+        name = printable(folder.relative_to(root).as_posix())
+        unlisted.append(f"folder {name} cannot be listed: {error.strerror or error}")
         return
     for entry in entries:
         if entry.is_symlink():
             links.append(entry.path)
         elif entry.is_dir(follow_symlinks=False):
             if not entry.name.startswith("."):
-                yield from _walk(root, Path(entry.path), links)
+                yield from _walk(root, Path(entry.path), links, unlisted)
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False).st_size

@@ -5,6 +5,7 @@ the first ones that cannot be used are named and nothing is returned.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selfstudy.data.documents import find_files, implies_header, is_valid_text, single_file
+from selfstudy.data.members import TEST_NAMES, TRAIN_NAMES, part_named
 from selfstudy.data.text_files import (
     LABEL_COLUMNS,
     Record,
@@ -67,10 +69,10 @@ def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_co
             the column with the fewest distinct values, which have to be fewer than half of the rows.
 
     Raises:
-        UsageError: nothing there, plain text, or a column that is not there or cannot be told.
-        DataError: something that cannot be read, an empty text, or fewer than two classes.
+        UsageError: no path, nothing there, plain text, or a column that is not there or cannot be told.
+        DataError: something that cannot be read, an empty text, fewer than two classes, or a folder of two splits.
     """
-    path = Path(path)
+    path = _as_path(path)
     if path.is_dir():
         return _numbered(*_class_folders(path), f"folder {path}")
     rows = _rows(path, implies_header(text_column, label_column))
@@ -94,10 +96,10 @@ def read_pairs(path: str | Path) -> Pairs:
             ``sentence2`` and ``score`` (or ``label``); without a header, of three columns, one of them numbers.
 
     Raises:
-        UsageError: nothing there, plain text, or columns that cannot be told.
+        UsageError: no path, nothing there, plain text, or columns that cannot be told.
         DataError: something that cannot be read, an empty sentence, or a score that is no number.
     """
-    path = Path(path)
+    path = _as_path(path)
     rows = _rows(path, header=False)
     columns = column_names(record.value for record in rows)
     first, second, score = _pair_columns(rows, columns, path)
@@ -107,6 +109,16 @@ def read_pairs(path: str | Path) -> Pairs:
         raise DataError(f"{_place(wrong, path)}: the score {wrong.value.get(score)!r} is not a finite number")
     scores = np.array(numbers, dtype=np.float64)
     return Pairs(_texts(rows, first, path), _texts(rows, second, path), scores)
+
+
+def _as_path(given: object) -> Path:
+    """The path that was given."""
+    if not isinstance(given, str | os.PathLike):
+        raise UsageError(
+            f"cannot read labelled texts from {type(given).__name__}\n"
+            "allowed: the path of a .tsv, .csv, .jsonl or .parquet file, or of a folder with a sub-folder per class"
+        )
+    return Path(given)
 
 
 def _rows(path: Path, header: bool) -> list[Record]:
@@ -156,7 +168,10 @@ def _label_column(rows: list[Record], columns: list[str], path: Path) -> str:
         fewest = min(distinct, key=lambda name: distinct[name])
         if 2 * distinct[fewest] < len(rows):
             return fewest
-    raise UsageError(f"{path} has no column that is known to hold labels: {', '.join(columns)}\nname it: label_column=")
+    raise UsageError(
+        f"{path} has no column that is known to hold labels: {', '.join(columns)}\n"
+        f"rename the column to label (known: {', '.join(LABEL_COLUMNS)})"
+    )
 
 
 def _texts(rows: list[Record], column: str, path: Path) -> list[str]:
@@ -178,6 +193,13 @@ def _class_name(record: Record, column: str, path: Path) -> str:
 def _class_folders(root: Path) -> tuple[list[str], list[str]]:
     """Texts and the names of their folders."""
     files, refused = find_files(root, _kind_in_class)
+    tops = {file.name.partition("/")[0] for file in files if "/" in file.name}
+    train, test = part_named(TRAIN_NAMES, tops), part_named(TEST_NAMES, tops)
+    if train is not None and test is not None:  # as classes they would give a number without meaning
+        raise DataError(
+            f"folder {root} has the parts {train} and {test}, which are no classes\n"
+            f"give {root / train} with --test {root / test}"
+        )
     loose = [file.name for file in files if "/" not in file.name]
     if loose:
         raise DataError(

@@ -15,8 +15,8 @@ from selfstudy.data.cache import Images
 from selfstudy.data.decode import BadInput, with_channels
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.sources import Source
-from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
-from selfstudy.errors import DataError
+from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
+from selfstudy.errors import DataError, UsageError
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold, uniform
 from selfstudy.views.augment import crop, distort, normalize
@@ -37,11 +37,11 @@ class Shard(NamedTuple):
         """Refuse a batch that does not divide into equal micro-batches.
 
         Raises:
-            DataError: saying what it must be a multiple of.
+            UsageError: saying what it must be a multiple of.
         """
         parts = self.world_size * self.accumulate
         if batch_size % parts:
-            raise DataError(
+            raise UsageError(
                 f"batch size {batch_size} does not divide by {self.world_size} processes x "
                 f"{self.accumulate} micro-batches\nuse a multiple of {parts}"
             )
@@ -172,7 +172,7 @@ def micro_batches(data: Batches, *, first_step: int, workers: int) -> Iterator[A
         sampler=sampler,
         num_workers=workers,
         timeout=TIMEOUT_SECONDS,
-        worker_init_fn=one_thread,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),  # else the loader would draw from torch's own, inside the first step
     )
     with deaths_explained("try --workers 1, then continue with --resume"):

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from selfstudy.data.decode import EXTENSIONS, decode
+from selfstudy.data.text_files import kind_of
 from selfstudy.errors import DataError, UsageError
 
 TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "val", "valid", "validation")
@@ -26,6 +27,7 @@ class EncodedImages:
         label_names: the class of each, or None.
         what: for :meth:`describe`.
         paths: absolute paths, where there are files.
+        warnings: what the user should know about inputs that could not even be listed.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class EncodedImages:
         label_names: Sequence[str] | None,
         what: str,
         paths: Sequence[str] | None = None,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.ids, self._sizes, self._fetch, self._what = ids, sizes, fetch, what
         self.paths = paths if paths is not None else [""] * len(ids)
+        self.warnings = list(warnings)
         self.class_names = None if label_names is None else sorted(set(label_names))
         self.labels: np.ndarray | None = None
         if label_names is not None and self.class_names is not None:
@@ -75,20 +79,27 @@ def is_image_name(name: str) -> bool:
     return not hidden and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
+def part_named(known: Sequence[str], tops: Iterable[str]) -> str | None:
+    """The folder among ``tops`` whose name, in any case, comes first in ``known``."""
+    folded = {top.lower(): top for top in tops}
+    return next((folded[name] for name in known if name in folded), None)
+
+
 def choose_split(names: Iterable[str], split: str | None, what: str) -> tuple[list[str], str]:
     """The names (relative, with /) of the wanted split, and the prefix they share (``"train/"`` or ``""``).
 
-    Without a wanted split, data that has both parts gives its train part.
+    Without a wanted split, data that has both parts gives its train part; where there is no train part, there is no
+    test part either.
 
     Raises:
         UsageError: a split is asked for that the data does not have.
     """
     names = list(names)
-    tops = {name.partition("/")[0].lower(): name.partition("/")[0] for name in names if "/" in name}
-    train = next((tops[name] for name in TRAIN_NAMES if name in tops), None)
-    test = next((tops[name] for name in TEST_NAMES if name in tops), None)
-    if split == "test" and test is None or split == "train" and test is not None and train is None:
-        raise UsageError(f"{what} has no {split!r} split\nit would be a folder named {split!r} at its top")
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    train, test = part_named(TRAIN_NAMES, tops), part_named(TEST_NAMES, tops)
+    # a folder named "valid" or "test" without a train part beside it may well be a class
+    if split == "test" and (train is None or test is None) or split == "train" and test is not None and train is None:
+        raise UsageError(f"{what} has no {split!r} split\nsplits are two folders at its top, named train and test")
     if split is None and (train is None or test is None) or split == "train" and train is None:
         return names, ""
     prefix = f"{test if split == 'test' else train}/"
@@ -114,14 +125,24 @@ def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
     return classes
 
 
-def require_images(found: Sequence[str], others: Iterable[str], what: str, *, links: int = 0) -> None:
-    """Stop when there is nothing to learn from, saying what was there instead, links that were passed over included.
+def require_images(
+    found: Sequence[str], others: Iterable[str], what: str, *, links: int = 0, unlisted: Sequence[str] = ()
+) -> None:
+    """Stop when there is nothing to learn from, saying what was there instead.
+
+    Args:
+        found: the images.
+        others: every file.
+        what: was searched.
+        links: how many were passed over.
+        unlisted: folders that could not be listed, each with the reason.
 
     Raises:
         DataError: no image among the files.
     """
     if found:
         return
+    others = list(others)
     seen = Counter(os.path.splitext(name)[1].lower() or "(none)" for name in others)
     text = ", ".join(f"{extension} {count}" for extension, count in seen.most_common(8)) or "no files at all"
     if links:
@@ -129,4 +150,8 @@ def require_images(found: Sequence[str], others: Iterable[str], what: str, *, li
             f"no images in {what}: {text}, and {links} links, which are not followed\n"
             "copy what they lead to, or list those paths in a .txt file and give that"
         )
+    if unlisted:
+        raise DataError(f"no images in {what}: {text}\n{unlisted[0]}\ngive this user the right to read it")
+    if 2 * sum(kind_of(name) is not None for name in others) > len(others):
+        raise DataError(f"no images in {what}: {text}\nthis looks like text: use --method bert or gpt")
     raise DataError(f"no images in {what}: {text}\nread are {', '.join(sorted(EXTENSIONS))}")

@@ -8,7 +8,7 @@ import numpy as np
 from selfstudy.data.arrays import DatasetImages
 from selfstudy.data.samples import open_sample
 from selfstudy.data.sources import Source
-from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean
+from selfstudy.errors import DataError, EnvironmentFault, UsageError, did_you_mean, first_line
 
 _TORCHVISION_ROOT = "data"
 
@@ -34,17 +34,16 @@ def _open_torchvision(name: str, *, labels: bool, split: str | None) -> Source:
 
 
 class _HubTable:
-    """Rows of a hub data set as (image, label)."""
+    """The images of a hub data set."""
 
-    def __init__(self, table: Any, image: str, label: str | None) -> None:
-        self._table, self._image, self._label = table, image, label
+    def __init__(self, table: Any, image: str) -> None:
+        self._table, self._image = table, image
 
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        row = self._table[int(index)]
-        return (row[self._image],) if self._label is None else (row[self._image], row[self._label])
+    def __getitem__(self, index: int) -> Any:
+        return self._table[int(index)][self._image]
 
 
 def _open_hub(name: str, *, labels: bool, split: str | None) -> Source:
@@ -56,15 +55,20 @@ def _open_hub(name: str, *, labels: bool, split: str | None) -> Source:
     try:
         table = datasets.load_dataset(name, split=split or "train")
     except Exception as error:  # the package raises many kinds for a missing name, split or connection
-        raise UsageError(f"hub:{name} cannot be opened: {str(error).splitlines()[0][:200]}") from None
+        raise UsageError(f"hub:{name} cannot be opened: {first_line(error)[:200]}") from None
     image = next((key for key, kind in table.features.items() if isinstance(kind, datasets.Image)), None)
     label = next((key for key, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)), None)
     if image is None:
         raise UsageError(f"hub:{name} has no image column; its columns are {', '.join(table.features)}")
-    source = DatasetImages(_HubTable(table, image, label if labels else None), labels=labels)
-    if labels and label is not None:
+    source = DatasetImages(_HubTable(table, image), labels=False)
+    if labels:
+        if label is None:
+            raise DataError(
+                f"hub:{name} has no label column; its columns are {', '.join(table.features)}\n"
+                "labels are needed to evaluate"
+            )
         source.class_names = list(table.features[label].names)
-        source.labels = np.asarray(table[label], dtype=np.int64)
+        source.labels = np.asarray(table[label][:], dtype=np.int64)  # the column alone: no image is decoded
     return source
 
 

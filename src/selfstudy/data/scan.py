@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfstudy.data.cache import Images
 from selfstudy.data.decode import BadInput, decode_with_format, header, with_channels
+from selfstudy.data.names import printable
 from selfstudy.data.sources import Source
-from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, one_thread
+from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
 from selfstudy.errors import DataError
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
@@ -72,7 +73,7 @@ class Scan(NamedTuple):
     def write(self, path: Path) -> None:
         """Write ``inputs.parquet``: one row per input with id, size, format, verdict and reason."""
         columns = {
-            "id": pa.array([_text(name) for name in self.ids], pa.string()),
+            "id": pa.array([printable(name) for name in self.ids], pa.string()),
             **{
                 name: pa.array([getattr(verdict, name) for verdict in self.verdicts])
                 for name in ("bytes", "format", "height", "width", "channels")
@@ -86,11 +87,6 @@ class Scan(NamedTuple):
         """The scan of some of the usable images."""
         images = None if self.images is None else self.images.subset(torch.from_numpy(positions))
         return self._replace(good=self.good[positions], sizes=self.sizes[positions], images=images)
-
-
-def _text(name: str) -> str:
-    """A file name as valid Unicode: bytes that are not UTF-8 are percent-escaped."""
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
 
 
 def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, memory_bytes: int | None = None) -> Scan:
@@ -123,7 +119,7 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
         mean=mean,
         std=std,
         images=images,
-        warnings=_warnings(verdicts, usable),
+        warnings=source.warnings + _warnings(verdicts, usable),
     )
 
 
@@ -155,7 +151,7 @@ def _look(source: Source, keep: bool) -> list[Verdict]:
         batch_size=_CHUNK,
         collate_fn=list,
         num_workers=workers,
-        worker_init_fn=one_thread,
+        worker_init_fn=start_worker,
         timeout=TIMEOUT_SECONDS if workers else 0,
         generator=torch.Generator(),  # else the loader would draw from torch's own
     )
@@ -204,9 +200,10 @@ def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
 
 def _checked(verdict: Verdict) -> Verdict:
     if min(verdict.height, verdict.width) < _MIN_SIDE:
-        return verdict._replace(
-            reason=f"{verdict.height}x{verdict.width} pixels, at least {_MIN_SIDE} a side are needed", image=None
-        )
+        # an array with its channels where its height is looked for has sides of 1 or 3
+        hint = "; arrays are (N, H, W, C), tensors (N, C, H, W)" if verdict.format == "array" else ""
+        reason = f"{verdict.height}x{verdict.width} pixels, at least {_MIN_SIDE} a side are needed{hint}"
+        return verdict._replace(reason=reason, image=None)
     return verdict
 
 
@@ -231,7 +228,7 @@ def _require_enough(source: Source, verdicts: list[Verdict], good: int, max_bad:
     bad = [(source.ids[i], verdict.reason) for i, verdict in enumerate(verdicts) if verdict.reason]
     if good and not (len(bad) > _FEW and len(bad) > max_bad * len(verdicts)):
         return
-    shown = "\n".join(f"  {_text(name)}: {reason}" for name, reason in bad[:10])
+    shown = "\n".join(f"  {printable(name)}: {reason}" for name, reason in bad[:10])
     more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
     hint = (
         f"\nmend or remove them, or allow more with --set data.max_bad={len(bad) / len(verdicts):.2f}" if good else ""

@@ -21,10 +21,12 @@ class Source(Protocol):
         paths: absolute paths, or "" for images that are no files of their own.
         labels: (N,) int64 class numbers, or None.
         class_names: of the labels, or None.
+        warnings: sentences on inputs that could not even be listed.
     """
 
     labels: np.ndarray | None
     class_names: list[str] | None
+    warnings: list[str]
 
     @property
     def ids(self) -> Sequence[str]: ...  # noqa: D102 - described above

@@ -50,11 +50,17 @@ def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
     key = next((name for name in _PATH_COLUMNS if name in columns), None)
     if key is None:
         raise DataError(f"{what} has columns {', '.join(columns)}; one named path is needed")
-    paths = [str(path.parent / value) for value in columns[key]]
-    if not paths:
+    names = columns[key]
+    if not names:
         raise DataError(f"{what} lists no images")
+    wrong = next((row for row, name in enumerate(names) if not isinstance(name, str) or not name), None)
+    if wrong is not None:
+        raise DataError(
+            f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nmend or remove the row"
+        )
+    paths = [str(path.parent / name) for name in names]
     return EncodedImages(
-        _unique([str(value) for value in columns[key]]),
+        _unique(names),
         [Path(p).stat().st_size if Path(p).is_file() else -1 for p in paths],
         fetch=FileReader(paths),
         label_names=_labels(columns, label_column, what) if labels else None,

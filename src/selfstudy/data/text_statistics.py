@@ -100,17 +100,3 @@ def _merged(codes: Counts, times: Counts) -> tuple[Counts, Counts]:
     codes, times = codes[order], times[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     return codes[starts], np.add.reduceat(times, starts) if len(starts) else times
-
-
-def bits_per_byte(nats: float, tokens: int, text_bytes: int) -> float:
-    """A loss in bits per UTF-8 byte of text, which models with different tokenizers can be compared by.
-
-    Args:
-        nats: mean loss per token.
-        tokens: over which it is the mean, ends of text included: to know where a text ends is part of coding it.
-        text_bytes: of the texts of these tokens.
-
-    >>> bits_per_byte(math.log(256), tokens=10, text_bytes=10)
-    8.0
-    """
-    return nats * tokens / (math.log(2) * text_bytes)

@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from itertools import islice
@@ -57,7 +57,6 @@ def build_store(
     held_out: float = 0.05,
     held_out_documents: Iterable[Document] | None = None,
     shard_tokens: int = 2**24,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> TokenStore:
     """The store of a corpus: opened where it is finished, continued where a build was cut off, else built.
 
@@ -73,7 +72,6 @@ def build_store(
             would leave a part empty, the document next in line goes there.
         held_out_documents: a held-out corpus of its own; all ``documents`` are then learnt from.
         shard_tokens: both parts begin a new shard after the document that brings the tokens since the last to this.
-        on_progress: called after each batch with the documents and tokens done so far, earlier builds included.
 
     Raises:
         UsageError: a share outside (0, 1), or a tokenizer without an end of text.
@@ -100,7 +98,7 @@ def build_store(
         sequence = _sequence(documents, held_out_documents or (), below)
         build = _Build(folder, manifest)
         try:
-            _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype), on_progress)
+            _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
             manifest = build.finish()
         finally:
             build.close()
@@ -174,17 +172,10 @@ def _sequence(
         yield document, True
 
 
-def _fill(
-    build: "_Build",
-    sequence: Iterable[tuple[Document, bool]],
-    encode: "_Encoder",
-    on_progress: Callable[[int, int], None] | None,
-) -> None:
+def _fill(build: "_Build", sequence: Iterable[tuple[Document, bool]], encode: "_Encoder") -> None:
     for batch in _batches(sequence):
         for (document, held), ids in zip(batch, encode([document.text for document, _ in batch]), strict=True):
             build.add(ids, _utf8_length(document.text), held=held)
-        if on_progress is not None:
-            on_progress(build.documents, build.tokens)
 
 
 def _utf8_length(text: str) -> int:
@@ -243,7 +234,6 @@ class _Build:
 
     Attributes:
         documents: written so far, in finished shards or not.
-        tokens: likewise.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
@@ -252,13 +242,11 @@ class _Build:
         self._heldout = _Part(folder, "heldout", manifest.heldout)
         self._pending = 0
         self.documents = sum(shard.documents for shard in manifest.train + manifest.heldout)
-        self.tokens = sum(shard.tokens for shard in manifest.train + manifest.heldout)
 
     def add(self, ids: Ids, text_bytes: int, *, held: bool) -> None:
         with _disk(self._folder):
             (self._heldout if held else self._train).add(ids, text_bytes)
             self.documents += 1
-            self.tokens += len(ids)
             self._pending += len(ids)
             if self._pending >= self._manifest.shard_tokens:
                 self._commit()

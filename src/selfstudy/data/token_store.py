@@ -150,27 +150,6 @@ class TokenStore:
         return np.fromfile(self.folder / COUNTS, dtype="<i8").astype(np.int64)
 
 
-def open_store(folder: str | Path, *, verify: bool = False) -> TokenStore:
-    """A finished store, found whole.
-
-    Args:
-        folder: that :func:`~selfstudy.data.token_build.build_store` wrote.
-        verify: read every file and compare its digest; without it the sizes are compared.
-
-    Raises:
-        FileRefusedError: not a store, not finished, damaged, or of another version.
-    """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise FileRefusedError(f"{folder / MANIFEST} is missing\na folder with a token store is needed")
-    if not manifest.complete:
-        raise FileRefusedError(f"{folder}: the token store is not finished\nrun the same command again to continue it")
-    if wrong := problem(folder, manifest, verify=verify):
-        raise FileRefusedError(f"{wrong}\ndelete {folder} and run the same command again to build it anew")
-    return opened(folder, manifest)
-
-
 def opened(folder: Path, manifest: Manifest) -> TokenStore:
     """The store that a manifest describes."""
     return TokenStore(

@@ -15,10 +15,10 @@ watch      loss within 1 % of its chance value             the outputs are unifo
                                                            of training, which may be warm-up
 watch      loss within 2 % of a plateau that the data      a language model that predicts frequencies has the loss of
            imply, such as the entropy of tokens            their entropy; after 10 % as well
-watch      teacher entropy within 1 % of chance, or        Caron et al. 2021, arXiv:2104.14294, section 5.3: the two
-           below 1 % of it                                 ways in which a teacher collapses; after 10 % as well
-watch      loss above teacher entropy by less than 1 %     the student foretells every target, which it can only
-           of chance                                       while they are alike for all images; seen in short runs
+watch      teacher entropy within 1 % of ln K, or below    Caron et al. 2021, arXiv:2104.14294, section 5.3: the two
+           1 % of it                                       ways in which a teacher collapses; after 10 % as well
+watch      the loss for the teacher's targets above        the student foretells every target, which it can only
+           their entropy by less than 1 % of ln K          while they are alike for all images; seen in short runs
                                                            (docs/log.md, 2026-11-24)
 healthy    none of these
 =========  ==============================================  =====================================================
@@ -126,7 +126,9 @@ class HealthReading(NamedTuple):
         dimension_std: see :func:`dimension_std`.
         uniformity: see :func:`uniformity`.
         alignment: see :func:`alignment`; None unless a pair of views was given.
-        teacher_entropy: mean entropy of the teacher's targets in nats, of methods that report it.
+        teacher_entropy: mean entropy of the teacher's targets for images in nats, of methods that report it.
+        teacher_loss: cross entropy against these targets: the method's ``image_loss``, or the loss where it has none.
+        uniform_entropy: ln K, which the entropy of these targets cannot exceed.
         loss: of this step.
         chance_loss: the loss when nothing is learnt, of methods that have such a value.
         verdict: ``"healthy"``, ``"watch"`` or ``"collapsed"``.
@@ -139,6 +141,8 @@ class HealthReading(NamedTuple):
     uniformity: float | None
     alignment: float | None
     teacher_entropy: float | None
+    teacher_loss: float | None
+    uniform_entropy: float | None
     loss: float
     chance_loss: float | None
     verdict: str
@@ -170,7 +174,7 @@ def verdict(
         chance: the formula of ``reading.chance_loss``, for the words.
         plateau: a loss at which runs get stuck, and what it is.
     """
-    late = None if fraction < GRACE else _chance(reading, chance) or _stuck(reading, plateau)
+    late = None if fraction < GRACE else _chance(reading, chance) or _teacher(reading) or _stuck(reading, plateau)
     return _collapse(reading) or late or _healthy(reading)
 
 
@@ -203,7 +207,7 @@ def _collapse(reading: HealthReading) -> Finding | None:
             "collapsed",
             f"all inputs get nearly the same embedding (dimension std {std:.3f}; even spread is 1)",
             "the learning rate is too high, the inputs are all alike, or nothing in the loss keeps them apart",
-            "lower optimizer.lr, look at the contact sheet of the views, or take another method",
+            "lower optimizer.lr, look at what the method sees (of images in views.png), or take another method",
         )
     if rank < COLLAPSED_RANK:
         return Finding(
@@ -216,36 +220,42 @@ def _collapse(reading: HealthReading) -> Finding | None:
 
 
 def _chance(reading: HealthReading, formula: str) -> Finding | None:
-    """The rules about the loss and the teacher's entropy, both held against the chance value."""
-    chance, entropy = reading.chance_loss, reading.teacher_entropy
-    if chance is None:
+    """The rule about the loss, held against its chance value."""
+    chance = reading.chance_loss
+    if chance is None or abs(reading.loss - chance) > CHANCE_MARGIN * abs(chance):
         return None
-    margin = CHANCE_MARGIN * abs(chance)
-    if abs(reading.loss - chance) <= margin:
+    return Finding(
+        "watch",
+        f"loss {reading.loss:.2f} = {formula}: the outputs are uniform, nothing is learnt yet",
+        "the learning rate does not suit the batch size, or the views have too little in common",
+        "try optimizer.lr three times lower and three times higher, or weaker views",
+    )
+
+
+def _teacher(reading: HealthReading) -> Finding | None:
+    """The rules about the entropy of a teacher's targets, which need no chance value of the whole loss."""
+    entropy, uniform, loss = reading.teacher_entropy, reading.uniform_entropy, reading.teacher_loss
+    if entropy is None or uniform is None or loss is None:
+        return None
+    margin = CHANCE_MARGIN * uniform
+    if uniform - entropy <= margin:
         return Finding(
             "watch",
-            f"loss {reading.loss:.2f} = {formula}: the outputs are uniform, nothing is learnt yet",
-            "the learning rate does not suit the batch size, or the views have too little in common",
-            "try optimizer.lr three times lower and three times higher, or weaker views",
-        )
-    if entropy is not None and abs(entropy - chance) <= margin:
-        return Finding(
-            "watch",
-            f"teacher entropy {entropy:.2f} = {formula}: its targets are uniform and teach nothing",
+            f"teacher entropy {entropy:.2f} = ln K: its targets are uniform and teach nothing",
             "centring outweighs sharpening",
             "lower the teacher's temperature",
         )
-    if entropy is not None and entropy < margin:
+    if entropy < margin:
         return Finding(
             "watch",
             f"teacher entropy {entropy:.2f}: its targets are single prototypes",
             "sharpening outweighs centring",
             "raise the teacher's temperature",
         )
-    if entropy is not None and reading.loss - entropy < margin:
+    if loss - entropy < margin:
         return Finding(
             "watch",
-            f"loss {reading.loss:.2f} = teacher entropy: its targets are about the same for every image",
+            f"loss {loss:.2f} = teacher entropy: its targets are about the same for every image",
             "the teacher follows the student too fast, or the head maps all images to one output",
             "raise method.momentum, or set method.head_norm=true",
         )
@@ -269,6 +279,7 @@ class HealthMonitor:
         every: steps between readings; there is one at the end of training as well.
         chance: the loss when nothing is learnt and its formula, ``(6.93, "ln(2B - 1)")``.
         plateau: a loss at which runs get stuck, and what it is.
+        uniform_entropy: ln K of methods that report ``teacher_entropy``; without it that is not judged.
         ring: embeddings kept. The effective rank cannot exceed it, and a reading's time grows with its square.
     """
 
@@ -278,11 +289,13 @@ class HealthMonitor:
         every: int,
         chance: tuple[float, str] | None,
         plateau: tuple[float, str] | None = None,
+        uniform_entropy: float | None = None,
         ring: int = 512,
     ) -> None:
         self._every, self._ring, self._plateau = every, ring, plateau
         self._chance_loss = chance[0] if chance else None
         self._formula = chance[1] if chance else ""
+        self._uniform_entropy = uniform_entropy
         self._kept: deque[Tensor] = deque()
         self._since: tuple[str, int] = ("", 0)
 
@@ -301,7 +314,7 @@ class HealthMonitor:
         Args:
             step: optimizer steps done, this one included.
             loss: of this step.
-            metrics: the method's own; ``teacher_entropy`` is read.
+            metrics: the method's own; ``teacher_entropy`` is read, and ``image_loss``, the loss for the same targets.
             embedding: (B, D), any device and precision.
             fraction: of training done, in [0, 1].
             pair: embeddings (B, D) of two views of the same images, for the alignment.
@@ -309,7 +322,7 @@ class HealthMonitor:
         due = step % self._every == 0 or fraction >= 1
         if embedding is not None:
             self._keep(embedding)
-        return self._read(step, loss, metrics.get("teacher_entropy"), fraction, pair) if due else None
+        return self._read(step, loss, metrics, fraction, pair) if due else None
 
     def _keep(self, embedding: Tensor) -> None:
         """Add a batch, drop the batches that are no longer among the last ``ring`` rows."""
@@ -319,7 +332,12 @@ class HealthMonitor:
             self._kept.popleft()
 
     def _read(
-        self, step: int, loss: float, entropy: float | None, fraction: float, pair: tuple[Tensor, Tensor] | None
+        self,
+        step: int,
+        loss: float,
+        metrics: dict[str, float],
+        fraction: float,
+        pair: tuple[Tensor, Tensor] | None,
     ) -> HealthReading:
         """Measure, judge, and remember since when the judgement has been the same."""
         rows = torch.cat(list(self._kept))[-self._ring :].cpu() if self._kept else torch.empty(0, 1)  # (N, D)
@@ -330,7 +348,9 @@ class HealthMonitor:
             dimension_std=dimension_std(rows) if seen else None,
             uniformity=uniformity(rows) if seen else None,
             alignment=alignment(*pair) if pair else None,
-            teacher_entropy=entropy,
+            teacher_entropy=metrics.get("teacher_entropy"),
+            teacher_loss=metrics.get("image_loss", loss) if "teacher_entropy" in metrics else None,
+            uniform_entropy=self._uniform_entropy,
             loss=loss,
             chance_loss=self._chance_loss,
             verdict="",

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from selfstudy.data.names import printable
 from selfstudy.errors import EnvironmentFault
 
 Rows = tuple[Sequence[str], Sequence[str], Any, Sequence[int] | None]
@@ -72,9 +73,5 @@ def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlist
 def _table(ids: Sequence[str], paths: Sequence[str], embeddings: np.ndarray, labels: Sequence[int] | None) -> pa.Table:
     """One batch as a table; names that are not UTF-8 are percent-escaped."""
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
-    columns = {"id": pa.array(map(_text, ids)), "path": pa.array(map(_text, paths)), "embedding": vectors}
+    columns = {"id": pa.array(map(printable, ids)), "path": pa.array(map(printable, paths)), "embedding": vectors}
     return pa.table(columns | ({} if labels is None else {"label": pa.array(labels, pa.int64())}))
-
-
-def _text(name: str) -> str:
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)

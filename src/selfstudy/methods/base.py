@@ -1,15 +1,19 @@
 """The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import LanguageEncoder, TokenEncoder
 from selfstudy.errors import UsageError
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Spec
+
+# Ranges, for settings that are drawn between two numbers or go from one to the other.
+Shares = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 class MethodConfig(BaseModel):
@@ -24,7 +28,8 @@ class StepOutput(NamedTuple):
     Attributes:
         loss: () float32, to call ``backward`` on.
         metrics: detached scalar tensors to log; names are nouns (``accuracy``, ``teacher_entropy``).
-        embedding: (B, D) float32, the encoder's output for the first view, detached: monitors need no second forward.
+        embedding: (B, D), the encoder's output for the first view, detached: monitors need no second forward. Under
+            autocast it may be in half precision; the loop hands it on in float32.
     """
 
     loss: Tensor
@@ -219,6 +224,14 @@ class Method(nn.Module):
         """The loss of a model that has learnt nothing, with its formula, or None when the paper implies no such value.
 
         ``(6.236, "ln(2B - 1)")``.
+        """
+        return None
+
+    def uniform_entropy(self) -> float | None:
+        """The entropy ln K of targets that say nothing, of methods that log ``teacher_entropy``, else None.
+
+        Apart from ``chance_loss``, which may be unknown or count other terms as well. A method whose loss has such
+        terms logs the one for these targets as ``image_loss``: it cannot fall below their entropy.
         """
         return None
 

@@ -14,7 +14,7 @@ Differences from the authors' code:
   steps would stay the untrained network.
 - LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
   rate, or the recipe in ``recipes/published``).
-- BatchNorm is not synchronised over processes unless the training loop converts it.
+- BatchNorm is synchronised over several GPUs, by the house loop; in another loop, or on processors, it is not.
 """
 
 from pydantic import Field

@@ -27,7 +27,7 @@ from selfstudy.ops.block_masks import block_masks
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import Draws, Spec, View
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
 _RECTANGLES = 32  # tried on every image
 
@@ -96,7 +96,7 @@ class Data2Vec(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
         """BEiT's crop, flip and colour jitter (section 4.1), and two draws that say what is hidden."""
-        scale = (0.2 if max(size) <= 64 else 0.08, 1.0)
+        scale = (0.2 if is_small(size) else 0.08, 1.0)
         return [View(size, scale=scale, jitter=(0.4, 0.4, 0.4, 0.0), jitter_probability=1.0), Draws(2)]
 
     @staticmethod

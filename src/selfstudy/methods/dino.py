@@ -1,6 +1,6 @@
 """DINO: a student predicts, from any view, what a slowly moving teacher says of the large views (Caron et al. 2021).
 
-Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 2 with multi-crop in
+Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 3, multi-crop, in
 :func:`selfstudy.ops.distillation.dino_loss`, centring (eq. 4) in :class:`selfstudy.nn.centre.Centre`.
 
 Differences from the authors' code:
@@ -8,14 +8,16 @@ Differences from the authors' code:
 - The centre moves once per optimizer step, by the mean over its micro-batches and processes; theirs moves per forward.
 - Momentum, output dimension and head follow the length of the run and the number of images: the paper's are for a
   million images and 100,000 steps. In a few hundred steps they end in one output for all images (docs/log.md).
-- Small views are six of half the size (112 of 224), theirs eight of 96 px.
+- Small views are six of half the size (112 of 224), theirs eight of 96 px. Crops are (0.25, 1) and (0.05, 0.25), as in
+  their longest runs; main_dino.py's defaults are (0.4, 1) and (0.05, 0.4).
+- The teacher's temperature is constant; the paper's warms from 0.04 to 0.07 over 30 epochs.
+- No stochastic depth; theirs is 0.1 in the student.
 - Weight decay stays at 0.04, theirs rises to 0.4; gradients are clipped by their common norm, theirs one by one.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.distillation import dino_loss, entropy, output_count
 from selfstudy.ops.schedules import Cosine, Progress
-from selfstudy.views.spec import View
+from selfstudy.views.spec import View, is_small
 
 _GLOBAL = 2
 
@@ -64,8 +66,8 @@ class DINO(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Two large views and six at half the size; of images up to 64 px, whose halves show little, the two alone."""
-        small = max(size) <= 64
+        """Two large views and six at half the size; of small images, whose halves show little, the two alone."""
+        small = is_small(size)
         half = (size[0] // 2, size[1] // 2)
         jitter = (0.4, 0.4, 0.2, 0.1)
         large = View(size, scale=(0.25, 1.0), jitter=jitter, grayscale=0.2, blur=0.0 if small else 1.0)
@@ -89,10 +91,14 @@ class DINO(Method):
         """Every output equally likely."""
         return math.log(self.config.output_dim), "ln K"
 
+    def uniform_entropy(self) -> float:
+        """Of targets that call every output equally likely."""
+        return math.log(self.config.output_dim)
+
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The student sees all views, those of one size together; the teacher sees the large ones."""
         teacher_logits = self.teacher(torch.cat(views[:_GLOBAL]))  # (G B, K)
-        targets = F.softmax(self.centre(teacher_logits) / self.config.teacher_temperature, dim=1)
+        targets = self.centre.targets(teacher_logits, self.config.teacher_temperature)
         embeddings = [self.encoder(torch.cat(views[:_GLOBAL]))]  # (G B, D)
         if len(views) > _GLOBAL:
             embeddings.append(self.encoder(torch.cat(views[_GLOBAL:])))
@@ -118,5 +124,4 @@ class DINO(Method):
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """What the teacher says of its embeddings (B, D): its centred outputs (B, K)."""
-        scores: Tensor = self.teacher.get_submodule("module.1")(embedding) - self.centre.value
-        return scores
+        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))

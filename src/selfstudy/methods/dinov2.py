@@ -12,24 +12,25 @@ Differences from the authors' code:
 - The teacher is in train mode, which only matters to BatchNorm in the heads of short runs. Centres move once per
   optimizer step, and the prototypes have unit length, which theirs may change.
 - One learning rate for all layers, constant weight decay; outputs, momentum and heads follow the run as in DINO.
+- No stochastic depth and no layer scale; theirs have 0.3 and 1e-5.
 """
 
+import math
 from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, koleo, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
-from selfstudy.views.spec import Draws, Spec, View
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
-Range = tuple[float, float]
 _MASKED = 0.5  # of the large views
 
 
@@ -46,10 +47,10 @@ class DINOv2(Method):
         separate_head: bool = Field(False, description="another head for patches; in long runs")
         koleo_weight: float = Field(0.1, ge=0, description="of what keeps embeddings apart")
         patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
-        mask_share: Range = Field((0.1, 0.5), description="of a masked view's patches, hidden")
+        mask_share: Shares = Field((0.1, 0.5), description="of a masked view's patches, hidden")
         momentum: float = Field(0.992, ge=0, lt=1, description="of the teacher; rises to 1")
         student_temperature: float = Field(0.1, gt=0)
-        teacher_temperature: Range = Field((0.04, 0.07), description="from, to")
+        teacher_temperature: Positives = Field((0.04, 0.07), description="from, to")
         warm_fraction: float = Field(0.3, ge=0, le=1, description="of training, from one to the other")
         freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, prototypes fixed")
         output_dim: int = Field(65536, gt=1, description="K, of either head")
@@ -72,9 +73,9 @@ class DINOv2(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Two large views and, of images above 64 px, eight at half the size; then the draws of the masks."""
+        """Two large views and, of images that are not small, eight at half the size; then the draws of the masks."""
         large = View(size, scale=(0.32, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
-        if max(size) <= 64:
+        if is_small(size):
             return [large, large._replace(solarize=0.2), Draws(2)]
         half = large._replace(size=(size[0] // 2, size[1] // 2), count=8, scale=(0.05, 0.32), blur=0.5)
         return [large._replace(blur=1.0), large._replace(blur=0.1, solarize=0.2), half, Draws(2)]
@@ -92,6 +93,10 @@ class DINOv2(Method):
         }
         rate = facts.square_root_rate(4e-3, at=256 if facts.short else 1024)
         return Recipe.of("adamw", rate, method | small, weight_decay=0.04, warmup=0.1, clip=3.0)
+
+    def uniform_entropy(self) -> float:
+        """Of targets that call every output equally likely."""
+        return math.log(self.config.output_dim)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """As in iBOT, with KoLeo on the student's embeddings of each large view."""
@@ -138,5 +143,5 @@ class DINOv2(Method):
         return "teacher", self.teacher.get_submodule("module.0")
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """What the teacher's head for images says of its embeddings (B, D): its outputs (B, K)."""
-        return self.teacher.get_submodule("module.1")(embedding)  # type: ignore[no-any-return]
+        """What the teacher's head for images says of its embeddings (B, D): its outputs, centred as its targets are."""
+        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))

@@ -10,6 +10,8 @@ Differences from the authors' code:
 - The generator has embeddings of its own; theirs shares the encoder's.
 - A guess is drawn by a uniform number that belongs to its row, so neither the batch nor the process changes it.
 - Rows are full: documents follow one another in a row, and none sees another.
+- Every chosen token becomes the mask token; theirs shows 15 % of them to the generator as they are.
+- The default network has ModernBERT's layout and no dropout; theirs is BERT's with 0.1.
 """
 
 from typing import Any

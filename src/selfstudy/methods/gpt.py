@@ -1,19 +1,21 @@
 """GPT: every token is predicted from those before it (Radford et al. 2018 and 2019).
 
 Papers: Improving Language Understanding by Generative Pre-Training, eq. 1, and Language Models are Unsupervised
-Multitask Learners; neither is on arXiv. The network is the decoder of Vaswani et al. 2017, arXiv:1706.03762.
+Multitask Learners; neither is on arXiv.
 
 Differences from the authors' code:
 
 - A row may hold several documents. A token sees none but its own, and positions begin anew in each; the token that
   closes a document is where the next one is predicted from. ``across_documents`` lets all see all, as theirs do.
+- The default network has Llama's layout and no dropout; theirs is the decoder of Vaswani et al. 2017,
+  arXiv:1706.03762, with 0.1.
 """
 
+import math
 from typing import Any
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
@@ -37,9 +39,6 @@ class GPT(Method):
     config: Config
     encoder: Any  # a module and a LanguageEncoder
 
-    def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
-        super().__init__(encoder, config)
-
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
         """Full rows, one token longer than what is encoded."""
@@ -53,7 +52,7 @@ class GPT(Method):
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every entry of the vocabulary equally likely."""
-        return float(torch.tensor(float(self.encoder.vocabulary.size)).log()), "ln V"
+        return math.log(self.encoder.vocabulary.size), "ln V"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode the row, predict each next token."""

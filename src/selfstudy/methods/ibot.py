@@ -11,6 +11,7 @@ Differences from the authors' code:
   without BatchNorm the loss is the same, and a head on all patches would cost more than a small encoder.
 - The centres move once per optimizer step; the prototypes have unit length; weight decay is constant.
 - Gradients are clipped by their common norm, theirs one by one; small views are half the size (112 of 224; theirs 96).
+- No stochastic depth; theirs is 0.1 in the student.
 - Outputs, momentum and head follow the length of the run as in DINO; short runs need BatchNorm and sharper targets.
 """
 
@@ -22,16 +23,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
-from selfstudy.views.spec import Draws, Spec, View
-
-Range = tuple[float, float]
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
 
 class IBOT(Method):
@@ -45,11 +44,11 @@ class IBOT(Method):
 
         output_dim: int = Field(8192, gt=1, description="K, outputs for images and patches alike")
         patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
-        mask_share: Range = Field((0.1, 0.5), description="range of the hidden share of a view")
+        mask_share: Shares = Field((0.1, 0.5), description="range of the hidden share of a view")
         mask_probability: float = Field(0.5, ge=0.5, le=1, description="that a large view is masked")
         centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn for short runs, as DINOv2's")
         student_temperature: float = Field(0.1, gt=0)
-        teacher_temperature: Range = Field((0.04, 0.07), description="at first, once warm")
+        teacher_temperature: Positives = Field((0.04, 0.07), description="at first, once warm")
         warm_fraction: float = Field(0.0375, ge=0, le=1, description="of training until it is warm")
         momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at first; 1 at the end")
         hidden_dim: int = Field(2048, gt=0, description="width of the head")
@@ -71,7 +70,7 @@ class IBOT(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
         """Two large views and ten at half the size, which small images do without, and the draws of their masks."""
-        blur = 0.0 if max(size) <= 64 else 1.0
+        blur = 0.0 if is_small(size) else 1.0
         view = View(size, scale=(0.25, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, blur=blur)
         local = view._replace(size=(size[0] // 2, size[1] // 2), count=10, scale=(0.05, 0.25), blur=0.5)
         return [view, view._replace(blur=blur / 10, solarize=0.2), *([local] if blur else []), Draws(2)]
@@ -95,6 +94,10 @@ class IBOT(Method):
         patches = self.config.patch_weight * self.config.mask_probability
         return (1 + patches) * math.log(self.config.output_dim), f"{1 + patches:g} ln K"
 
+    def uniform_entropy(self) -> float:
+        """Of targets that call every output equally likely."""
+        return math.log(self.config.output_dim)
+
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """The teacher sees both large views whole; the student sees them masked, and the small ones."""
         c = self.config
@@ -107,8 +110,8 @@ class IBOT(Method):
         student = self.head(torch.cat([embedding, *small])).view(len(images), -1, c.output_dim)  # (V, B, K)
         loss = dino_loss(student, targets.view(2, -1, c.output_dim), c.student_temperature)
         patch_loss = ibot_loss(self.head(tokens[mask]), patch_targets, mask, c.student_temperature)
-        bound = entropy(targets) + c.patch_weight * c.mask_probability * entropy(patch_targets)
-        metrics = {"image_loss": loss.detach(), "patch_loss": patch_loss.detach(), "teacher_entropy": bound}
+        metrics = {"image_loss": loss.detach(), "patch_loss": patch_loss.detach()}
+        metrics |= {"teacher_entropy": entropy(targets), "patch_entropy": entropy(patch_targets)}
         return StepOutput(loss + c.patch_weight * patch_loss, metrics, whole[: len(draws)])
 
     @torch.no_grad()
@@ -136,5 +139,5 @@ class IBOT(Method):
         return "teacher", self.teacher.get_submodule("module.0")
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """What the teacher says of its embeddings (B, D): its outputs (B, K)."""
-        return self.teacher.get_submodule("module.1")(embedding)  # type: ignore[no-any-return]
+        """What the teacher says of its embeddings (B, D): its outputs (B, K), centred as its targets are."""
+        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))

@@ -15,14 +15,16 @@ Differences from the authors' code:
   the patches. Predictor and momentum follow the length of the run; weight decay is constant.
 """
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.errors import UsageError
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Shares, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.block_masks import block_size, context_and_targets
@@ -31,8 +33,6 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.random import fold, uniform
 from selfstudy.ops.schedules import Linear, Progress
 from selfstudy.views.spec import Draws, Spec, View
-
-Range = tuple[float, float]
 
 
 @full_precision
@@ -63,14 +63,24 @@ class IJEPA(Method):
         """Settings of I-JEPA; shares are of all patches."""
 
         targets: int = Field(4, gt=0, description="blocks to predict, per image")
-        target_share: Range = Field((0.15, 0.2), description="range of a target block's area")
-        target_aspect: Range = Field((0.75, 1.5), description="range of its height by width")
-        context_block: Range = Field((0.85, 1.0), description="range of the context's area, a square")
+        target_share: Shares = Field((0.15, 0.2), description="range of a target block's area")
+        target_aspect: Positives = Field((0.75, 1.5), description="range of its height by width")
+        context_block: Shares = Field((0.85, 1.0), description="range of the context's area, a square")
         context_share: float = Field(0.25, gt=0, lt=1, description="that the student sees")
         predictor_dim: int = Field(384, gt=0, multiple_of=4, description="multiple of the heads")
         predictor_depth: int = Field(12, gt=0, description="blocks; 6 will do for ViT-B")
         predictor_heads: int = Field(12, gt=0)
         momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at first; 1 at the end")
+
+        @model_validator(mode="after")
+        def _heads_share_the_width(self) -> "IJEPA.Config":
+            if self.predictor_dim % self.predictor_heads:
+                raise UsageError(
+                    f"method.predictor_dim={self.predictor_dim} does not divide by "
+                    f"method.predictor_heads={self.predictor_heads}\n"
+                    f"set a multiple of {math.lcm(4, self.predictor_heads)}, or other heads"
+                )
+            return self
 
     config: Config
     encoder: Any  # a module and a TokenEncoder

@@ -1,4 +1,4 @@
-"""LeJEPA: all views of an image meet in one place, and the places of all images are Gaussian (Balestriero et al. 2025).
+"""LeJEPA: all views of an image meet in one place, and the places of all are Gaussian (Balestriero & LeCun 2025).
 
 Paper: LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics, arXiv:2511.08544. The loss is
 ``(1 - lambda) x`` :func:`invariance` ``+ lambda x`` :func:`selfstudy.ops.sigreg.sigreg` of every view, averaged over
@@ -10,7 +10,7 @@ Differences from the authors' code:
 - The squared distance is averaged over dimensions, as in their code; the paper's formula sums them.
 - Their slices come from a step counter kept in the module; here they are a function of the step, the same on all
   processes, so they need no state.
-- Small views are half the size (112 of 224; theirs 98), and images up to 64 px have two large views alone: their halves
+- Small views are half the size (112 of 224; theirs 98), and small images have two large views alone: their halves
   show too little, and in short runs more images gain more than more views of each.
 - The learning rate of MINIMAL.md for short runs; that of the README for long ones.
 """
@@ -27,7 +27,7 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.random import generator
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.sigreg import sigreg, unit_slices
-from selfstudy.views.spec import View
+from selfstudy.views.spec import View, is_small
 
 _STREAM = 2511_08544  # keeps the slices apart from whatever else is keyed by the step
 
@@ -73,7 +73,7 @@ class LeJEPA(Method):
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """Two large views and six small ones, coloured alike; of small images two large ones alone, without blur."""
         colours = View(size, jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, solarize=0.2)
-        if max(size) <= 64:
+        if is_small(size):
             return [colours._replace(count=2, scale=(0.2, 1.0))]
         half = (size[0] // 2, size[1] // 2)
         large = colours._replace(count=2, scale=(0.3, 1.0), blur=0.5)

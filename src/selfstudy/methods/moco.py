@@ -6,7 +6,9 @@ Chen et al. 2020, arXiv:2003.04297.
 Differences from the authors' code:
 
 - Shuffled BatchNorm needs several GPUs. Here the key encoder normalises with statistics of its own batch of second
-  views, which on one device leaves the leak that shuffling closes; queue and momentum are as in the paper.
+  views, which leaves the leak that shuffling closes. On several GPUs the house loop synchronises BatchNorm, which does
+  not close it either: queries and keys are still normalised each with their own whole batch.
+- Long runs take a learning rate of 0.06 per 256 images and a weight decay of 5e-4; the paper's are 0.03 and 1e-4.
 - Momentum and queue are derived from the length of the run and the number of images. With the paper's 0.999 the
   teacher of a run of 2,000 steps would hardly move; a queue larger than the data holds an image's own keys; and one
   that outlives the teacher can be told from the positive by its age alone (docs/log.md, 2026-11-24).

@@ -37,7 +37,7 @@ class MoCoV3(Method):
         """Settings of MoCo v3."""
 
         temperature: float = Field(0.2, gt=0, description="0.2 for vision transformers, 1 for their ResNets")
-        momentum: float = Field((0.99), ge=0, lt=1, description="of the key encoder at the start; 1 at the end")
+        momentum: float = Field(0.99, ge=0, lt=1, description="of the key encoder at the start; 1 at the end")
         hidden_dim: int = Field(4096, gt=0, description="width of projector and predictor")
         projection_dim: int = Field(256, gt=0, description="size of queries and keys")
         freeze_patches: bool = Field(True, description="keep a ViT's patch embedding as it is; steadier")

@@ -6,8 +6,9 @@ Paper: Masked Siamese Networks for Label-Efficient Learning, arXiv:2204.07141, s
 Differences from the authors' code:
 
 - Every image drops patches of its own; theirs drops the same ones of all images in a batch.
-- The teacher's momentum reaches 1 at the end; theirs is by then four fifths of the way. Weight decay stays constant.
-- Six small anchors of half the size instead of ten of 96 px, to save time; at up to 64 px a second masked one instead.
+- Momentum ends at 1, theirs four fifths of the way there. Weight decay is constant; prototypes decay, theirs do not.
+- The projector's BatchNorm sees masked and small anchors in one batch, theirs one batch per crop size.
+- Six small anchors of half the size instead of ten of 96 px, to save time; where that is too small a second masked one.
 - Prototypes and momentum follow images and length of the run: 1,024 are for a million images.
 """
 
@@ -22,12 +23,13 @@ from torch import Tensor, nn
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
+from selfstudy.ops.distillation import entropy
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Linear, Progress
 from selfstudy.ops.sinkhorn import sinkhorn
-from selfstudy.views.spec import Draws, Spec, View
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
 
 @full_precision
@@ -88,7 +90,7 @@ class MSN(Method):
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
         """Anchors to mask, the target, small anchors; two draws for each mask."""
         large = View(size, count=3, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)
-        if max(size) <= 64:
+        if is_small(size):
             return [large, Draws(4)]
         large = large._replace(count=2, scale=(0.3, 1.0), blur=0.5)
         return [large, large._replace(size=(size[0] // 2, size[1] // 2), count=6, scale=(0.05, 0.3)), Draws(2)]
@@ -113,15 +115,13 @@ class MSN(Method):
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Anchors to mask, the target and small anchors come in this order; a mask takes two draws."""
         (*images, draws), masked = views, views[-1].shape[1] // 2
-        embeddings = [self._masked(images[:masked], draws)]  # (M B, D)
-        if small := images[masked + 1 :]:
-            embeddings.append(self.encoder(torch.cat(small)))
-        anchors = self.projector(torch.cat(embeddings)).unflatten(0, (-1, len(draws)))  # (A, B, P)
+        seen = self._masked(images[:masked], draws)  # (M B, D)
+        small = [self.encoder(torch.cat(images[masked + 1 :]))] if images[masked + 1 :] else []
+        anchors = self.projector(torch.cat([seen, *small])).unflatten(0, (-1, len(draws)))  # (A, B, P)
         targets = self._targets(images[masked])  # (B, K)
         predicted = log_predictions(anchors, self.prototypes, self.config.temperature)  # (A, B, K)
         loss = msn_loss(predicted, targets, self.config.entropy_weight)
-        entropy = torch.special.entr(targets).sum(dim=1).mean()
-        return StepOutput(loss, {"target_entropy": entropy}, embeddings[0][: len(draws)].detach())
+        return StepOutput(loss, {"target_entropy": entropy(targets)}, seen[: len(draws)].detach())
 
     def _masked(self, views: list[Tensor], draws: Tensor) -> Tensor:
         """Embeddings (M B, D) of M views without the patches that their two draws of every image drop."""

@@ -29,7 +29,7 @@ from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.tiles import choose, cut_tiles
-from selfstudy.views.spec import Draws, Spec, View
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
 _NEIGHBOURS, _CENTRE = 8, 4
 _PATCH, _SIDE = 96, 398  # the paper's patch and the grid around it: 3 x 96 + 2 x 48 + 2 x 7
@@ -64,7 +64,7 @@ class RelativeLocation(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Colours stay in images too small for a lens to show in them; a short run gets a narrow head."""
-        small = max(facts.image_size) <= 64
+        small = is_small(facts.image_size)
         why = f"{'too few' if small else 'enough'} pixels for a lens to give positions away"
         method = {"color_drop": Setting(0.0 if small else 1.0, why), **facts.if_short(hidden_dim=512)}
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)

@@ -5,10 +5,12 @@ Paper: A Simple Framework for Contrastive Learning of Visual Representations, ar
 
 Differences from the authors' code:
 
-- Both views go through the encoder in one call, as in the authors' code, so BatchNorm statistics span both.
+- The projector has two layers, the last one without BatchNorm; theirs three, BatchNorm after each, no bias on the last.
 - The default optimizer is AdamW; the authors' LARS is meant for batches of thousands (``optimizer.name=lars`` with a
   rate, or the recipe in ``recipes/published``).
 """
+
+import math
 
 import torch
 from pydantic import Field
@@ -48,7 +50,7 @@ class SimCLR(Method):
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every other view equally likely."""
-        return float(torch.tensor(2.0 * batch_size - 1).log()), "ln(2B - 1)"
+        return math.log(2 * batch_size - 1), "ln(2B - 1)"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode and project both views together, gather them over processes, contrast."""

@@ -16,6 +16,7 @@ Differences from the authors' code:
 - From random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the paper does from BERT.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class SimCSE(Method):
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
         """Every sentence as close as the same one."""
-        return float(torch.tensor(float(batch_size)).log()), "ln B"
+        return math.log(batch_size), "ln B"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode both views of every sentence and contrast them over all processes."""

@@ -8,7 +8,7 @@ Differences from the authors' code:
 
 - The queue holds global batches, and each process brings its share to Sinkhorn; theirs is a queue per process. It is
   pushed from the beginning, so that it is full when its time comes.
-- Small views are half the size (112 of 224; theirs 96). Images up to 64 px, whose halves show too little, have none.
+- Small views are half the size (112 of 224; theirs 96). Small images, whose halves show too little, have none.
 - The number of prototypes follows images and length of the run: 3,000 are for a million images.
 - AdamW by default instead of SGD with LARC, which is meant for large batches.
 """
@@ -24,12 +24,12 @@ from torch import Tensor, nn
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
-from selfstudy.ops.distillation import dino_loss
+from selfstudy.ops.distillation import dino_loss, entropy
 from selfstudy.ops.distributed import gather, rank, world_size
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.sinkhorn import sinkhorn
-from selfstudy.views.spec import View
+from selfstudy.views.spec import View, is_small
 
 _LARGE = 2  # views that codes are computed of
 
@@ -70,7 +70,7 @@ class SwAV(Method):
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
         """SimCLR's colours on two large views and six small ones; the two alone, milder and sharp, of small images."""
-        if max(size) <= 64:
+        if is_small(size):
             return [View(size, count=_LARGE, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)]
         large = View(size, count=_LARGE, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
         return [large, large._replace(size=(size[0] // 2, size[1] // 2), count=6, scale=(0.05, 0.14))]
@@ -101,8 +101,7 @@ class SwAV(Method):
         loss = dino_loss(similarities(projections, self.prototypes), codes, self.config.temperature)
         if self.training and self.config.queue_size:
             self.queue.push(gather(projections[:_LARGE].detach().transpose(0, 1).flatten(1)))
-        entropy = torch.special.entr(codes).sum(dim=2).mean()
-        return StepOutput(loss, {"code_entropy": entropy}, embedding[: len(views[0])].detach())
+        return StepOutput(loss, {"code_entropy": entropy(codes.flatten(0, 1))}, embedding[: len(views[0])].detach())
 
     def _codes(self, large: Tensor, progress: Progress) -> Tensor:
         """Codes (G, B, K) of the large views (G, B, P), shared out among the batch and the queue, once due and full."""

@@ -28,7 +28,7 @@ from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import Draws, Spec, View
+from selfstudy.views.spec import Draws, Spec, View, is_small
 
 _EPS = 1e-8  # variance of a batch that is all one point
 _MOST_SLICINGS = 4  # the most that the authors take
@@ -96,7 +96,7 @@ class WMSE(Method):
         """The authors' pair for small images, SimCLR's strong one for large; and numbers that sort the images."""
         weak = View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.1)
         strong = weak._replace(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2)
-        return [weak if max(size) <= 64 else strong, Draws(_MOST_SLICINGS)]
+        return [weak if is_small(size) else strong, Draws(_MOST_SLICINGS)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

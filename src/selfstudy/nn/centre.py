@@ -36,6 +36,10 @@ class Centre(nn.Module):
             count = outputs.new_full((1,), len(outputs))
             mean = outputs.sum(dim=0) / count.clamp(min=1)  # (K,)
             self._seen.append(gather(torch.cat([mean, count])[None]))  # (W, K + 1)
+        return self.centred(outputs)
+
+    def centred(self, outputs: Tensor) -> Tensor:
+        """``outputs`` (B, K) less the centre, which learns nothing of them: for those who only look."""
         return outputs - self.value
 
     def targets(self, outputs: Tensor, temperature: float) -> Tensor:
@@ -55,12 +59,16 @@ class Centre(nn.Module):
 class EqualShares(nn.Module):
     """In a centre's place: targets that use every output equally within the global batch. It has no state.
 
-    Source: Oquab et al. 2024, arXiv:2304.07193, section 4, "Sinkhorn-Knopp centering".
+    Source: Oquab et al. 2023, arXiv:2304.07193, section 4, "Sinkhorn-Knopp centering".
     """
 
     def targets(self, outputs: Tensor, temperature: float) -> Tensor:
         """What a student is to learn from ``outputs`` (B, K), as probabilities."""
         return sinkhorn(outputs, temperature, iterations=3)
+
+    def centred(self, outputs: Tensor) -> Tensor:
+        """``outputs`` (B, K) as they are: shares belong to a batch, and one image alone has none."""
+        return outputs
 
     def move(self) -> None:
         """Nothing: the shares are those of the batch alone."""

@@ -24,7 +24,7 @@ def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
     Returns:
         () float32 (float64 for float64 input). With uniform outputs it is ln K.
 
-    Source: Caron et al. 2021, arXiv:2104.14294, eq. 2. With codes as targets it is SwAV's loss, Caron et al. 2020,
+    Source: Caron et al. 2021, arXiv:2104.14294, eq. 3. With codes as targets it is SwAV's loss, Caron et al. 2020,
     arXiv:2006.09882, eq. 1 and 2, and eq. 6 for more than two views.
     """
     log_p = F.log_softmax(student / temperature, dim=-1)

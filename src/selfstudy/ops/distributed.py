@@ -28,7 +28,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
         """The sum over processes of the gradient of this process's rows."""
-        total = grads[0].contiguous()
+        # a copy even where it is contiguous: autograd may hand the same tensor to another node
+        total = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(world_size())[rank()]
 

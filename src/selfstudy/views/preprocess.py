@@ -37,7 +37,9 @@ class Preprocessing(NamedTuple):
         for image in images:
             if image.shape[0] != self.channels:
                 raise DataError(
-                    f"an image has {image.shape[0]} channels, this encoder was trained on {self.channels}\n"
-                    "convert the images first: channels are never dropped or made up silently"
+                    f"an image has {image.shape[0]} channels, this encoder was trained on {self.channels}: "
+                    f"its shape (C, H, W) is {tuple(image.shape)}\n"
+                    "convert the images first, channels are never dropped or made up silently; "
+                    "arrays are given as (H, W, C), tensors as (C, H, W)"
                 )
         return normalize(torch.stack([as_float(fit(image, self.size)) for image in images]), self.mean, self.std)

@@ -1,5 +1,6 @@
 """Changes to a method's own views: from none at all to those that suit other kinds of images than photographs."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,18 @@ PRESETS: dict[str, Callable[[View], View]] = {
     "strong": _strong,
     "medical": _medical,
     "satellite": _satellite,
+}
+
+# What the numbers of a field have to be beside finite and not negative. A crop without pixels, the logarithm of a ratio
+# of 0 and a Gaussian without width end in errors or NaN, and only once a run has begun.
+_BOUNDS: dict[str, tuple[Callable[[Sequence[float]], bool], str]] = {
+    "scale": (lambda n: 0 < n[0] <= n[1] <= 1, "two shares of the image above 0 and at most 1, the smaller first"),
+    **dict.fromkeys(("ratio", "blur_sigma"), (lambda n: 0 < n[0] <= n[1], "two numbers above 0, the smaller first")),
+    "jitter": (lambda n: n[3] <= 0.5, "a hue, its fourth number, of at most 0.5"),
+    **dict.fromkeys(
+        ("flip", "vertical_flip", "jitter_probability", "grayscale", "blur", "solarize", "solarize_threshold"),
+        (lambda n: n[0] <= 1, "a number from 0 to 1"),
+    ),
 }
 
 
@@ -108,9 +121,12 @@ def _like(name: str, value: Any, old: Any) -> Any:
     whole = isinstance(old[0] if isinstance(old, tuple) else old, int)
     low = 1 if whole else 0
     if len(numbers) != wanted or not all(
-        isinstance(n, int if whole else int | float) and not isinstance(n, bool) and n >= low for n in numbers
+        isinstance(n, int if whole else int | float) and not isinstance(n, bool) and low <= n < math.inf
+        for n in numbers
     ):
         kind = "whole number" if whole else "number"
         raise UsageError(f"views: {name} needs {wanted} {kind}{'s' * (wanted > 1)} of at least {low}, got {value!r}")
+    if name in _BOUNDS and not _BOUNDS[name][0](numbers):
+        raise UsageError(f"views: {name} needs {_BOUNDS[name][1]}, got {value!r}")
     converted = tuple(int(n) if whole else float(n) for n in numbers)
     return converted if isinstance(old, tuple) else converted[0]

@@ -3,6 +3,17 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_SMALL = 64  # pixels: CIFAR, EuroSAT and Tiny ImageNet are small, photographs are not
+
+
+def is_small(size: tuple[int, int]) -> bool:
+    """Whether images of this (height, width) show too little for small crops, blur and views at half their size.
+
+    >>> is_small((64, 64)), is_small((32, 65))
+    (True, False)
+    """
+    return max(size) <= _SMALL
+
 
 class View(NamedTuple):
     """One kind of random view, taken ``count`` times from every image.

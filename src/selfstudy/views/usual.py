@@ -1,14 +1,14 @@
-"""Views that several methods share, as their papers have them at large sizes and as suits images up to 64 px.
+"""Views that several methods share, as their papers have them at large sizes and as suits small images.
 
 Small images keep at least a fifth of their area (a twelfth of 32 px would be nine pixels) and are never blurred.
 """
 
-from selfstudy.views.spec import View
+from selfstudy.views.spec import View, is_small
 
 
 def mild(size: tuple[int, int], count: int) -> View:
     """``count`` views of this (height, width) by MoCo v2's augmentation (Chen et al. 2020, arXiv:2003.04297)."""
-    blur = 0.0 if max(size) <= 64 else 0.5
+    blur = 0.0 if is_small(size) else 0.5
     return View(size, count=count, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)
 
 
@@ -23,7 +23,7 @@ def strong_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
     Source: Chen et al. 2020, arXiv:2002.05709, appendix A, and B.9 for small images.
     """
     view = View(size, count=2, scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
-    return [view if max(size) > 64 else view._replace(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0)]
+    return [view._replace(scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), blur=0.0) if is_small(size) else view]
 
 
 def asymmetric_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
@@ -31,7 +31,7 @@ def asymmetric_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
 
     Source: Grill et al. 2020, arXiv:2006.07733, appendix B.
     """
-    small = max(size) <= 64
+    small = is_small(size)
     view = View(size, scale=(0.2 if small else 0.08, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
     if small:
         return [view, view._replace(solarize=0.2)]
