@@ -101,7 +101,8 @@ def test_nearly_constant_embeddings_are_collapsed():
     assert reading.message == (
         "collapsed since step 1: all inputs get nearly the same embedding (dimension std 0.010; even spread is 1). "
         "Likely cause: the learning rate is too high, the inputs are all alike, or nothing in the loss keeps them "
-        "apart. Change: lower optimizer.lr, look at what the method sees (of images in views.png), or take another method."
+        "apart. Change: lower optimizer.lr, look at what the method sees (of images in views.png), or take another "
+        "method."
     )
 
 
