@@ -143,6 +143,15 @@ def test_embeddings_are_parquet_with_aligned_ids_and_metadata(run, tmp_path):
     assert "2.png" in (tmp_path / "e.parquet.unreadable.jsonl").read_text()
 
 
+def test_embeddings_replace_nothing_unasked_and_their_folder_is_made(run, tmp_path):
+    out = tmp_path / "new" / "e.parquet"
+    assert run.embed("sample:digits", out) == run.embed("sample:digits", out, overwrite=True)
+    with pytest.raises(RunFolderError, match="e.parquet exists already\n--overwrite"):
+        run.embed("sample:digits", out)
+    with pytest.raises(UsageError, match="new is a folder\nname a file in it"):
+        run.embed("sample:digits", out.parent, overwrite=True)
+
+
 def test_evaluation_prints_baselines_beside_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0

@@ -174,7 +174,10 @@ def embed(
     Raises:
         DataError: nothing could be read.
         RunFolderError: ``out`` exists.
+        UsageError: ``out`` is a folder.
     """
+    if Path(out).is_dir():
+        raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     embedder, said = load(run), console or _QUIET
