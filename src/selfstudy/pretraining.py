@@ -76,14 +76,13 @@ def pretrain(
         return_large_blocks()
     work = open_work(data, config, console)
     if on_cpu:
+        give_back_freed_memory()  # opening a large corpus needs much that training does not
         keep_freed_memory()
     with ExitStack() as stack:
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
         method, resolved = work.build_method()
-        if on_cpu:
-            give_back_freed_memory()  # opening a large corpus and trying precisions need much that training does not
         resolved = fabric.broadcast(resolved)  # what one process measured holds for all
         store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, resolved, work, console) if resume else None
