@@ -179,8 +179,8 @@ def embed(
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
     embedder, said = load(run), console or _QUIET
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     if isinstance(embedder, TextEmbedder):
         return embed_texts(embedder, documents_as_for(run, data, said), Path(out), said)
     return embed_images(embedder, open_source(data), Path(out), said)
