@@ -36,6 +36,7 @@ ALLOWED = {
     "resolve": {"config", "data", "encoders", "errors", "methods"},
     "losses": {"methods", "ops"},
     "records": {"config", "resolve", "run_folder", "work"},
+    "settings": {"config", "errors", "resolve"},
     "work": {"config", "data", "methods", "ops", "resolve", "run_folder", "train"},
     "image_work": _ASSEMBLY - {"pretraining", "evaluation", "inspection", "records"},
     "text_work": _ASSEMBLY - {"pretraining", "evaluation", "inspection", "records"} | {"held_out"},
@@ -47,7 +48,7 @@ ALLOWED = {
     "text_embedder": {"data", "encoders", "errors", "evaluate"},
     "text_evaluation": {"data", "encoders", "evaluate", "run_folder", "text_embedder", "work"},
     "embedding": {"config", "data", "embedder", "errors", "export", "run_folder", "text_embedder"},
-    "api": _ASSEMBLY | {"embedding", "text_embedder", "text_evaluation"},
+    "api": _ASSEMBLY | {"embedding", "settings", "text_embedder", "text_evaluation"},
     "demo": {"api"},
     "cli": {"api", "config", "errors", "methods", "encoders", "data", "demo"},
 }

@@ -25,8 +25,8 @@ from selfstudy.export.transformers import export_transformers
 from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
-from selfstudy.resolve import configured
 from selfstudy.run_folder import RunFolder
+from selfstudy.settings import build_config, merge, read_settings
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision, "onnx": export_onnx}
@@ -89,15 +89,15 @@ def pretrain(
     Raises:
         SelfstudyError: the subclass names the kind of trouble, the message what to do.
     """
-    nested = _read(config)
+    nested = read_settings(config)
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
-        nested = _merge(cfg.read_yaml(folder.config), nested)
-    built = _build(data, nested, settings)
+        nested = merge(cfg.read_yaml(folder.config), nested)
+    built = build_config(data, nested, settings)
     if folder is None:
         folder = RunFolder(default_out(data, built.method["name"]))
         if resume and folder.config.is_file():
-            built = _build(data, _merge(cfg.read_yaml(folder.config), nested), settings)
+            built = build_config(data, merge(cfg.read_yaml(folder.config), nested), settings)
     source = data if data is not None else built.data.path
     _pretrain(source, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
     return Run(folder.path)
@@ -114,7 +114,7 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
     Raises:
         SelfstudyError: as there.
     """
-    built = _build(data, _read(config), settings)
+    built = build_config(data, read_settings(config), settings)
     return derive(data if data is not None else built.data.path, built, console=_QUIET)
 
 
@@ -288,69 +288,3 @@ def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, consol
     folder = RunFolder.existing(run)
     target = folder.pictures if out is None else Path(out)
     return inspect_run(folder, data, out=target, console=console or _QUIET)
-
-
-_SHORT = {
-    "method": "method.name",
-    "encoder": "encoder.name",
-    "stem": "encoder.stem",
-    "image_size": "data.image_size",
-    "views": "data.views",
-    "tokenizer": "data.tokenizer",
-    "context": "data.context",
-    "held_out": "data.held_out",
-    "batch_size": "train.batch_size",
-    "precision": "train.precision",
-    "device": "train.device",
-    "workers": "train.workers",
-    "seed": "train.seed",
-}
-_DURATIONS = ("epochs", "steps", "minutes", "samples")
-
-
-def _build(data: Any, nested: dict[str, Any], settings: Mapping[str, Any]) -> cfg.RunConfig:
-    """The validated configuration of data, nested settings and keyword settings."""
-    _apply(nested, settings)
-    if data is not None:
-        cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
-    if "path" not in (nested.get("data") or {}):
-        raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
-    return configured(nested)
-
-
-def _apply(nested: dict[str, Any], settings: Mapping[str, Any]) -> None:
-    """Put keyword settings into the nested ones."""
-    for name in settings:
-        if name not in (*_SHORT, *_DURATIONS, "set"):
-            known = [*_SHORT, *_DURATIONS]
-            raise UsageError(f"unknown setting {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
-    given = [unit for unit in _DURATIONS if settings.get(unit) is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} were both given; one duration decides a run")
-    for unit in given:
-        cfg.set_key(nested, "train.duration", f"{settings[unit]} {unit}")
-    for name, key in _SHORT.items():
-        if settings.get(name) is not None:
-            cfg.set_key(nested, key, _views(settings[name]) if name == "views" else settings[name])
-    for key, value in (settings.get("set") or {}).items():
-        cfg.set_key(nested, key, value)
-
-
-def _views(given: Any) -> Any:
-    """What ``views`` stands for: the content of a YAML file, or what was given."""
-    if isinstance(given, str | Path) and Path(given).suffix in (".yaml", ".yml"):
-        content = cfg.read_yaml(given)
-        return content.get("views", content)
-    return given
-
-
-def _read(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(config, Mapping):
-        return cfg.with_overrides(config, [])
-    return {} if config is None else cfg.read_yaml(config)
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    for key, value in cfg.flatten(top).items():
-        cfg.set_key(base, key, value)
-    return base
