@@ -158,8 +158,21 @@ def test_evaluation_prints_baselines_beside_the_encoder(run):
     results = run.evaluate("sample:digits", probe=["knn"])
     assert [score.features for score in results][1:] == ["untrained encoder", "pretrained encoder"]
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
-    lines = file.read_text().splitlines()[before:]
-    assert len(lines) == 3 and json.loads(lines[0])["protocol"]
+    lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
+    assert len(lines) == 3 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
+
+
+def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path):
+    other = selfstudy.pretrain("sample:digits", out=tmp_path / "other", **QUICK | {"method": "vicreg"})
+    run.evaluate("sample:digits", probe=["knn"])
+    page = run.report().read_text(encoding="utf-8")
+    assert run.report() == run.folder / "report.html" and "untrained encoder" in page and "<svg" in page
+    comparison = selfstudy.compare([run.folder, other.folder], out=tmp_path / "new" / "both.html")
+    assert "vicreg" in str(comparison) and any(number.probe == "knn" for number in comparison.numbers)
+    assert "vicreg" in (tmp_path / "new" / "both.html").read_text(encoding="utf-8")
+    with pytest.raises(RunFolderError, match="exists already"):
+        selfstudy.compare([run.folder, other.folder], out=tmp_path / "new" / "both.html")
+    selfstudy.compare([run.folder, other.folder], out=tmp_path / "new" / "both.html", overwrite=True)
 
 
 def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def workplace(tmp_path, monkeypatch):
 
 def test_the_commands_work_one_after_the_other(workplace):
     commands = [line for line in _blocks("sh")[1].splitlines() if line.startswith("selfstudy")]
-    assert [command.split()[1] for command in commands] == ["pretrain", "evaluate", "embed", "export"]
+    assert [command.split()[1] for command in commands] == ["pretrain", "evaluate", "report", "embed", "export"]
     for command in commands:
         quick = command.replace("--minutes 30", QUICK)
         result = CliRunner().invoke(app, shlex.split(quick)[1:], catch_exceptions=False)

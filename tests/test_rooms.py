@@ -36,6 +36,7 @@ ALLOWED = {
     "resolve": {"config", "data", "encoders", "errors", "methods"},
     "losses": {"methods", "ops"},
     "records": {"config", "resolve", "run_folder", "work"},
+    "report": {"config", "errors", "evaluate", "run_folder"},
     "settings": {"config", "errors", "resolve"},
     "work": {"config", "data", "methods", "ops", "resolve", "run_folder", "train"},
     "image_work": _ASSEMBLY - {"pretraining", "evaluation", "inspection", "records"},
@@ -48,11 +49,12 @@ ALLOWED = {
     "text_embedder": {"data", "encoders", "errors", "evaluate"},
     "text_evaluation": {"data", "encoders", "evaluate", "run_folder", "text_embedder", "work"},
     "embedding": {"config", "data", "embedder", "errors", "export", "run_folder", "text_embedder"},
-    "api": _ASSEMBLY | {"embedding", "settings", "text_embedder", "text_evaluation"},
+    "api": _ASSEMBLY | {"atomic", "embedding", "report", "settings", "text_embedder", "text_evaluation"},
     "demo": {"api"},
     "cli": {"api", "config", "errors", "methods", "encoders", "data", "demo"},
 }
 WITHOUT_TORCH = ["atomic.py", "errors.py", "config.py", "run_folder.py", "cli.py", "__init__.py", "methods/__init__.py"]
+WITHOUT_TORCH += ["evaluate/results.py", *(f"report/{name}.py" for name in ("comparison", "figures", "page", "record"))]
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:

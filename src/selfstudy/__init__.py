@@ -14,11 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfstudy import losses, methods
-    from selfstudy.api import Run, complete, embed, evaluate, export, fill, inspect, load, pretrain, recipe
+    from selfstudy.api import (
+        Run,
+        compare,
+        complete,
+        embed,
+        evaluate,
+        export,
+        fill,
+        inspect,
+        load,
+        pretrain,
+        recipe,
+        report,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "Run",
+    "compare",
     "complete",
     "embed",
     "evaluate",
@@ -30,11 +44,12 @@ __all__ = [
     "methods",
     "pretrain",
     "recipe",
+    "report",
 ]
 
 
 class _Package(ModuleType):
-    """A package some of whose functions share their names with its rooms, ``evaluate`` and ``export``."""
+    """A package some of whose functions share their names with its rooms, such as ``evaluate``."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep the import system, which binds every room that it imports, from putting a room in a function's place."""

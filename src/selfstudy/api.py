@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.atomic import replace_file
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.embedding import documents_as_for, embed_images, embed_texts
@@ -26,8 +27,11 @@ from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.run_folder import RunFolder
-from selfstudy.settings import build_config, merge, read_settings
+from selfstudy.settings import build_config, merge, name_of, read_settings
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
+
+if TYPE_CHECKING:
+    from selfstudy.report.comparison import Comparison
 
 _EXPORTS = {"timm": export_timm, "torchvision": export_torchvision, "onnx": export_onnx}
 _TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
@@ -55,6 +59,10 @@ class Run:
     def inspect(self, data: Any, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
         return inspect(self.folder, data, out=out)
+
+    def report(self) -> Path:
+        """See :func:`report`."""
+        return report(self.folder)
 
     @property
     def encoder(self) -> Embedder | TextEmbedder:
@@ -151,7 +159,8 @@ def evaluate(
                 raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
         evaluate_run = evaluate_text_run if text else evaluate_image_run
         results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out)
-    folder.append(folder.evaluations, (score._asdict() for score in results))
+    on = {"data": name_of(data), "test": None if test is None else name_of(test)}
+    folder.append(folder.evaluations, (score._asdict() | on for score in results))
     return results
 
 
@@ -288,3 +297,49 @@ def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, consol
     folder = RunFolder.existing(run)
     target = folder.pictures if out is None else Path(out)
     return inspect_run(folder, data, out=target, console=console or _QUIET)
+
+
+def report(run: str | Path) -> Path:
+    """The page that was written: ``report.html`` in the run folder, one file with all that is known of the run.
+
+    What it learnt and how well, its curves, pictures, data, and settings with their reasons; training may be under way.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        UsageError: no run at ``run``.
+        FileRefusedError: a file in it is damaged.
+    """
+    from selfstudy.report.page import render_run  # training has no use for what draws figures
+    from selfstudy.report.record import read_run
+
+    folder = RunFolder.existing(run)
+    folder.replace(folder.report, render_run(read_run(folder)))
+    return folder.report
+
+
+def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwrite: bool = False) -> "Comparison":
+    """Runs side by side: settings that differ, training, and numbers that may be compared; also ``.to_csv()``.
+
+    Runs that differ in nothing but their seed share a column, with mean and standard deviation.
+
+    Args:
+        runs: two or more run folders.
+        out: an HTML file to write as well, with the curves.
+        overwrite: replace that file if it exists.
+
+    Raises:
+        UsageError: fewer than two runs, one that is named twice, or none at one of the folders.
+        FileRefusedError: a file in one is damaged.
+        RunFolderError: ``out`` exists.
+    """
+    from selfstudy.report.comparison import Comparison
+    from selfstudy.report.record import read_run
+
+    comparison = Comparison([read_run(RunFolder.existing(run)) for run in runs])
+    if out is not None:
+        _refuse_existing(Path(out), overwrite=overwrite)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(Path(out), comparison.to_html().encode("utf-8"))
+    return comparison

@@ -270,6 +270,28 @@ def inspect(
         print(file)
 
 
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
+    """Write RUN/report.html: what was learnt and how well, curves, pictures, data and settings, in one file."""
+    from selfstudy import api
+
+    print(api.report(run))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write as well, with the curves.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the numbers as CSV.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HTML file if it exists.")] = False,
+) -> None:
+    """Print runs side by side: settings that differ, training, numbers; seeds of one setting share a column."""
+    from selfstudy import api
+
+    comparison = api.compare(runs, out=out, overwrite=overwrite)
+    print(comparison.to_csv() if csv else comparison, end="" if csv else "\n")
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The settings among the options of pretrain and recipe, as the API takes them."""
     from selfstudy.config import with_overrides

@@ -26,6 +26,7 @@ class RunFolder:
         self.encoder = self.path / "encoder"
         self.evaluations = self.path / "evaluations.jsonl"
         self.pictures = self.path / "pictures"
+        self.report = self.path / "report.html"
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":

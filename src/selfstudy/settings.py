@@ -39,10 +39,15 @@ def build_config(data: Any, nested: dict[str, Any], keywords: Mapping[str, Any])
     """
     _apply(nested, keywords)
     if data is not None:
-        cfg.set_key(nested, "data.path", str(data) if isinstance(data, str | Path) else type(data).__name__)
+        cfg.set_key(nested, "data.path", name_of(data))
     if "path" not in (nested.get("data") or {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
     return configured(nested)
+
+
+def name_of(data: Any) -> str:
+    """What data are called in a run's files: a path or name as it was given, the kind of anything else."""
+    return str(data) if isinstance(data, str | Path) else type(data).__name__
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _TITLES = {"knn": "k-NN", "linear": "linear", "sts": "STS"}
-_UNITS = {"sts": ""}  # correlations are no percentages
+_PERCENT = (1, " %")
+_DIGITS_AND_UNITS = {"sts": (1, ""), "bits per byte": (3, "")}  # of all that are no percentages
 
 
 class Score(NamedTuple):
@@ -48,17 +49,21 @@ class Results:
         return len(self.scores)
 
     def __str__(self) -> str:
-        """Features down, probes across, then each protocol once."""
-        cells = {
-            (score.features, score.probe): f"{score.accuracy:.1f}{_UNITS.get(score.probe, ' %')}"
-            for score in self.scores
-        }
+        """The table, and each protocol once."""
+        return "\n".join([*aligned(self.table()), "", *self.protocols()])
+
+    def table(self) -> list[list[str]]:
+        """Features down, probes across, as text; the first row and the first column are headings."""
+        cells = {(score.features, score.probe): shown(score.probe, score.accuracy) for score in self.scores}
         probes = list(dict.fromkeys(score.probe for score in self.scores))
-        table = [["features", *(_TITLES.get(probe, probe) for probe in probes)]]
+        rows = [["features", *(title(probe) for probe in probes)]]
         for name in dict.fromkeys(score.features for score in self.scores):
-            table.append([name, *(cells.get((name, probe), "-") for probe in probes)])
-        protocols = list(dict.fromkeys(score.protocol for score in self.scores))
-        return "\n".join([*_aligned(table), "", *protocols])
+            rows.append([name, *(cells.get((name, probe), "-") for probe in probes)])
+        return rows
+
+    def protocols(self) -> list[str]:
+        """How the numbers were measured, each way once."""
+        return list(dict.fromkeys(score.protocol for score in self.scores))
 
     def __repr__(self) -> str:
         return str(self)
@@ -89,7 +94,23 @@ class Results:
         return "".join(json.dumps(score._asdict(), ensure_ascii=False) + "\n" for score in self.scores)
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
+def title(probe: str) -> str:
+    """What a probe is called in a table."""
+    return _TITLES.get(probe, probe)
+
+
+def shown(probe: str, value: float, deviation: float | None = None) -> str:
+    """A number of a probe with its unit, and with its standard deviation if there is one.
+
+    >>> shown("knn", 51.52, 0.7)
+    '51.5 ± 0.7 %'
+    """
+    digits, unit = _DIGITS_AND_UNITS.get(probe, _PERCENT)
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{value:.{digits}f}{spread}{unit}"
+
+
+def aligned(table: list[list[str]]) -> list[str]:
     """Lines with the first column flush left and the others flush right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

@@ -1,0 +1,273 @@
+"""Runs side by side: what was set differently, how training went, and numbers measured under one protocol.
+
+Runs that differ in nothing but their seed are one column, with mean and standard deviation. A number stands beside
+another only if both have the same protocol and the same data; else it gets a row of its own.
+"""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from selfstudy.errors import UsageError
+from selfstudy.evaluate.results import aligned, shown, title
+from selfstudy.report.figures import Panel, draw
+from selfstudy.report.page import curve_of, health_panels, template
+from selfstudy.report.record import Line, RunRecord, is_number
+
+# Where a run lies and how its process is fed changes no result.
+_NO_DIFFERENCE = {"data.path", "data.cache", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
+_SEED = "train.seed"
+_UNTRAINED, _PRETRAINED = "untrained encoder", "pretrained encoder"
+
+
+class Number(NamedTuple):
+    """One number of one column.
+
+    Attributes:
+        column: the run, or runs that differ in their seed alone.
+        features: what was measured, e.g. ``"pretrained encoder"``.
+        probe: how, e.g. ``"knn"``; ``"bits per byte"`` of held-out text.
+        mean: over the column's runs that have it.
+        deviation: sample standard deviation; NaN of a single run.
+        runs: how many have it.
+        gain: of the pretrained encoder, points above itself untrained, the mean over runs; NaN where that is unknown.
+        data: what the probe learnt from, as it was named; empty where nobody wrote it down.
+        test: what it was tested on, where that was named apart.
+        protocol: how it was measured.
+    """
+
+    column: str
+    features: str
+    probe: str
+    mean: float
+    deviation: float
+    runs: int
+    gain: float
+    data: str
+    test: str
+    protocol: str
+
+
+class Column(NamedTuple):
+    """Runs with the same settings, whatever their seeds."""
+
+    name: str
+    runs: list[RunRecord]
+
+
+class Comparison:
+    """Several runs side by side; prints as text.
+
+    Attributes:
+        columns: the runs, those that differ in their seed alone together.
+        numbers: all that was measured, in rows that may be compared.
+    """
+
+    def __init__(self, records: Sequence[RunRecord]) -> None:
+        """Compare at least two runs.
+
+        Raises:
+            UsageError: fewer, or one that is named twice.
+        """
+        paths = [record.path.resolve() for record in records]
+        if twice := [str(path) for path in paths if paths.count(path) > 1]:
+            raise UsageError(f"{twice[0]} is named twice\na run stands beside others, not beside itself")
+        if len(records) < 2:
+            raise UsageError(
+                f"{len(records)} run to compare\nname two or more run folders: selfstudy compare runs/a runs/b"
+            )
+        self.columns = _columns(records)
+        self.numbers = [number for column in self.columns for number in _numbers(column)]
+
+    def __str__(self) -> str:
+        """A block of lines for each section, then who is in which column."""
+        blocks = []
+        for name, rows in self.sections():
+            heading = [name, *(column.name for column in self.columns)]
+            blocks.append("\n".join(aligned([heading, *rows])))
+        return "\n\n".join([*blocks, *self.notes()])
+
+    def sections(self) -> list[tuple[str, list[list[str]]]]:
+        """Headings with their rows: a word, then a cell for each column."""
+        found = [("settings that differ", _differences(self.columns)), ("training", _training(self.columns))]
+        found += [(f"{title(one[0])} [{number}]", self._rows(one)) for number, one in enumerate(self._protocols(), 1)]
+        return [(name, rows) for name, rows in found if rows]
+
+    def notes(self) -> list[str]:
+        """Protocols by their numbers, then the runs of columns that hold several."""
+        protocols = [
+            f"[{number}] {protocol}{_of(data, test)}"
+            for number, (_, data, test, protocol) in enumerate(self._protocols(), 1)
+        ]
+        members = [
+            f"{column.name}: {', '.join(f'{run.path} (seed {run.settings.get(_SEED)})' for run in column.runs)}"
+            for column in self.columns
+            if len(column.runs) > 1
+        ]
+        return ["\n".join(lines) for lines in (protocols, members) if lines]
+
+    def to_csv(self) -> str:
+        """The numbers as CSV with a header, one a line."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([Number._fields, *self.numbers])
+        return text.getvalue()
+
+    def to_html(self) -> str:
+        """A page of its own, with the curves of all runs."""
+        panels = _loss_panel(self.columns) + health_panels(
+            {name: run for column in self.columns for name, run in _named(column)}
+        )
+        return template("comparison.html").render(
+            columns=[column.name for column in self.columns],
+            sections=self.sections(),
+            notes=self.notes(),
+            curves=Markup(draw(panels)),
+        )
+
+    def _protocols(self) -> list[tuple[str, str, str, str]]:
+        """Probe, data, test and protocol of every kind of number, in the order of the runs."""
+        return list(dict.fromkeys((one.probe, one.data, one.test, one.protocol) for one in self.numbers))
+
+    def _rows(self, place: tuple[str, str, str, str]) -> list[list[str]]:
+        """A row for everything that was measured in one way."""
+        found = [one for one in self.numbers if (one.probe, one.data, one.test, one.protocol) == place]
+        cells = {(one.features, one.column): _cell(one) for one in found}
+        names = dict.fromkeys(one.features for one in found)
+        return [[name, *(cells.get((name, column.name), "-") for column in self.columns)] for name in names]
+
+
+def _columns(records: Sequence[RunRecord]) -> list[Column]:
+    """The runs by their settings but for the seed, each column with a name of its own."""
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        same = {key: value for key, value in record.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}}
+        groups.setdefault(repr((same, record.environment.get("data_fingerprint"))), []).append(record)
+    folders = [group[0].path for group in groups.values()]
+    short = len({folder.name for folder in folders}) == len(folders)
+    names = [_name(group, short=short) for group in groups.values()]
+    return [Column(name, group) for name, group in zip(names, groups.values(), strict=True)]
+
+
+def _name(group: list[RunRecord], *, short: bool) -> str:
+    first: Path = group[0].path
+    return (first.name if short else str(first)) + (f" x{len(group)}" if len(group) > 1 else "")
+
+
+def _differences(columns: list[Column]) -> list[list[str]]:
+    """A row for every setting, library or machine that is not the same for all."""
+    described = [_description(column.runs[0]) for column in columns]
+    keys = list(dict.fromkeys(key for one in described for key in one))
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))  # each method has settings of its own
+    rows = [[key, *(str(one.get(key, "-")) for one in described)] for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _description(run: RunRecord) -> dict[str, Any]:
+    """Settings that can change a result, the data by its fingerprint, and the environment."""
+    environment = run.environment
+    versions = environment.get("versions")
+    about = {
+        "data": f"{run.settings.get('data.path')} ({str(environment.get('data_fingerprint'))[:8]})",
+        **{key: value for key, value in run.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}},
+        **(versions if isinstance(versions, dict) else {}),
+        "processors": environment.get("processors"),
+        "platform": environment.get("platform"),
+    }
+    return about
+
+
+def _training(columns: list[Column]) -> list[list[str]]:
+    """Steps, speed, loss and health at the end; a loss beside another only where the method is the same."""
+    kinds = {str(column.runs[0].settings.get("method.name")) for column in columns}
+    facts: dict[str, Callable[[RunRecord], float | None]] = {
+        "steps": lambda run: run.last.get("step"),
+        "per second": lambda run: run.speed[1] if run.speed else None,
+        **({"loss": lambda run: run.last.get("loss")} if len(kinds) == 1 else {}),
+        "effective rank": lambda run: _health(run).get("effective_rank"),
+        "dimension std": lambda run: _health(run).get("dimension_std"),
+    }
+    rows = [
+        [name, *(_spread([fact(run) for run in column.runs]) for column in columns)] for name, fact in facts.items()
+    ]
+    verdicts = [" ".join(dict.fromkeys(str(_health(run).get("verdict", "-")) for run in c.runs)) for c in columns]
+    return [*rows, ["health", *verdicts]]
+
+
+def _health(run: RunRecord) -> Line:
+    return run.health[-1] if run.health else {}
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    """Mean, and standard deviation where there are several."""
+    known = [value for value in values if is_number(value)]
+    if not known:
+        return "-"
+    mean = statistics.fmean(known)
+    digits = 0 if abs(mean) >= 100 else 3
+    spread = f" ± {statistics.stdev(known):,.{digits}f}" if len(known) > 1 else ""
+    return f"{mean:,.{digits}f}{spread}"
+
+
+def _numbers(column: Column) -> list[Number]:
+    """What was measured of a column's runs."""
+    measured: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    for run in column.runs:
+        values = dict(_values(run))
+        for key, value in values.items():
+            untrained = values.get((_UNTRAINED, *key[1:]), math.nan)
+            gain = value - untrained if key[0] == _PRETRAINED else math.nan
+            measured.setdefault(key, []).append((value, gain))
+    return [_number(column.name, key, pairs) for key, pairs in measured.items()]
+
+
+def _number(column: str, key: tuple[str, ...], pairs: list[tuple[float, float]]) -> Number:
+    """Mean and deviation of values, each with its gain."""
+    features, probe, data, test, protocol = key
+    values = [value for value, _ in pairs]
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    gain = statistics.fmean(gain for _, gain in pairs)
+    return Number(column, features, probe, statistics.fmean(values), deviation, len(values), gain, data, test, protocol)
+
+
+def _values(run: RunRecord) -> list[tuple[tuple[str, ...], float]]:
+    """Features, probe, data, test and protocol of every number of a run, and the number."""
+    found = []
+    for line in run.evaluations:
+        value = line.get("bits_per_byte", line.get("accuracy"))
+        if is_number(value):
+            probe = "bits per byte" if "bits_per_byte" in line else str(line.get("probe"))
+            key = (str(line.get("features")), probe, *(str(line.get(name) or "") for name in ("data", "test")))
+            found.append(((*key, str(line.get("protocol"))), float(value)))
+    return found
+
+
+def _cell(number: Number) -> str:
+    """The number with its unit, its deviation, and what it is above the untrained encoder."""
+    text = shown(number.probe, number.mean, number.deviation if number.runs > 1 else None)
+    return text if math.isnan(number.gain) else f"{text} ({number.gain:+.1f})"
+
+
+def _of(data: str, test: str) -> str:
+    return (f"; {data}" if data else "") + (f", tested on {test}" if test else "")
+
+
+def _named(column: Column) -> list[tuple[str, RunRecord]]:
+    """Runs with a name for each."""
+    if len(column.runs) == 1:
+        return [(column.name, column.runs[0])]
+    return [(f"{column.name}, seed {run.settings.get(_SEED)}", run) for run in column.runs]
+
+
+def _loss_panel(columns: list[Column]) -> list[Panel]:
+    """The losses of runs of one method; those of different methods have nothing in common."""
+    runs = [pair for column in columns for pair in _named(column)]
+    if len({str(run.settings.get("method.name")) for _, run in runs}) > 1:
+        return []
+    return [Panel("loss", [curve_of(name, run.metrics, "loss") for name, run in runs])]

@@ -1,0 +1,107 @@
+"""Curves over the steps of training, as SVG that stands by itself."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+_POINTS = 400  # of a curve at most; a longer one is averaged over as many stretches of steps
+_COLUMNS, _WIDTH, _HEIGHT = 3, 3.6, 2.2  # panels in a row, inches of a panel
+_STYLE = {
+    "svg.fonttype": "none",  # letters stay letters, in the reader's own font
+    "svg.hashsalt": "selfstudy",  # the same curves give the same file
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": "#e8e8e8",
+    "text.parse_math": False,  # names from files are no formulas
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+class Curve(NamedTuple):
+    """Values over steps; what is not finite leaves a gap."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float | None]
+
+
+class Panel(NamedTuple):
+    """One small figure.
+
+    Attributes:
+        title: what is shown, with its unit.
+        curves: with names where there are several.
+        marks: values to hold the curves against, each with a word on what it is.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    marks: Sequence[tuple[float, str]] = ()
+
+
+def draw(panels: Sequence[Panel]) -> str:
+    """An ``<svg>`` element with the panels side by side, three in a row; empty for none."""
+    if not panels:
+        return ""
+    rows = math.ceil(len(panels) / _COLUMNS)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH * _COLUMNS, _HEIGHT * rows), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+        for place, panel in zip(axes, panels, strict=False):
+            _fill(place, panel)
+        for place in axes[len(panels) :]:
+            place.remove()
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]  # a page holds no second XML declaration
+
+
+def _fill(place: Axes, panel: Panel) -> None:
+    """Draw a panel's curves and marks."""
+    place.set_title(panel.title, fontsize=9)
+    for curve in panel.curves:
+        steps, values = thinned(curve)
+        single = "." if len(steps) == 1 else None
+        place.plot(steps, values, linewidth=1.2, label=curve.name, marker=single)
+    for value, name in panel.marks:
+        place.axhline(value, color="#999999", linewidth=0.9, linestyle="--")
+        place.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)
+    if len(panel.curves) > 1:
+        place.legend()
+    place.margins(x=0.01)
+
+
+def thinned(curve: Curve, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of a curve, averaged over stretches where there are more than ``points``.
+
+    >>> thinned(Curve("loss", [1, 2, 3, 4], [4.0, 2.0, None, 1.0]), points=2)
+    (array([1.5, 3.5]), array([3., 1.]))
+    """
+    steps = np.asarray(curve.steps, dtype=float)
+    values = np.array([math.nan if value is None else value for value in curve.values], dtype=float)
+    values[~np.isfinite(values)] = math.nan
+    if len(steps) <= points:
+        return steps, values
+    parts = np.array_split(np.arange(len(steps)), points)
+    return np.array([steps[part].mean() for part in parts]), np.array([_mean(values[part]) for part in parts])
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of what is a number; NaN where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan

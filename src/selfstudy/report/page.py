@@ -1,0 +1,138 @@
+"""The page about one run: what it learnt, how well, on what, and how to use it."""
+
+import base64
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from selfstudy.evaluate.results import Results, Score
+from selfstudy.report.figures import Curve, Panel, draw
+from selfstudy.report.record import Line, RunRecord, is_number
+
+_PLACE = {"step", "total", "time"}
+_TITLES = {
+    "loss": "loss",
+    "learning_rate": "learning rate",
+    "gradient_norm": "gradient norm",
+    "data_wait": "share of time waiting for data",
+    "effective_rank": "effective rank",
+    "dimension_std": "dimension std (0 collapsed, 1 even)",
+    "alignment": "alignment of two views (0 is best)",
+    "uniformity": "uniformity (0 collapsed, -4 even)",
+    "teacher_entropy": "entropy of the teacher, nats",
+}
+_CAPTIONS = {"views": "an image, then its views as the method saw them"}
+_HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
+_LANGUAGE = {"bits_per_byte": "{:.3f}", "nats_per_token": "{:.4f}", "perplexity": "{:.1f}", "accuracy": "{:.1f} %"}
+
+
+class Table(NamedTuple):
+    """Scores on one pair of data sets.
+
+    Attributes:
+        data: what the probes learnt from, if it was written down; ``test`` likewise.
+        rows: of cells, the first a heading.
+        protocols: each once.
+    """
+
+    data: str | None
+    test: str | None
+    rows: list[list[str]]
+    protocols: list[str]
+
+
+def render_run(record: RunRecord) -> str:
+    """The page, as HTML that needs no other file and no network."""
+    return template("run.html").render(
+        run=record,
+        about=_about(record),
+        health=record.health[-1] if record.health else None,
+        scores=score_tables(record.evaluations),
+        language=[_language(line) for line in record.evaluations if "bits_per_byte" in line],
+        training=Markup(draw(training_panels(record))),  # matplotlib has escaped every name in it
+        watched=Markup(draw(health_panels({"": record}))),
+        pictures=[
+            (_CAPTIONS.get(picture.stem, picture.stem), base64.b64encode(picture.read_bytes()).decode())
+            for picture in record.pictures
+        ],
+        is_text="data.documents" in record.settings,
+    )
+
+
+def template(name: str) -> jinja2.Template:
+    """A page of ``templates/``; whatever is put into it is escaped."""
+    loader = jinja2.PackageLoader("selfstudy.report")
+    pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    return pages.get_template(name)
+
+
+def _about(record: RunRecord) -> list[str]:
+    """The run in a few words."""
+    settings, last = record.settings, record.last
+    words = [str(settings.get(f"{group}.name")) for group in ("method", "encoder")]
+    words += [f"on {settings.get('data.path')}", str(settings.get("train.duration"))]
+    if last:
+        words.append(f"{last.get('step', 0):,} of {last.get('total', 0):,} steps")
+    if record.speed:
+        words.append(f"{record.speed[1]:,.0f} {record.speed[0]} per second")
+    return words
+
+
+def score_tables(evaluations: list[Line]) -> list[Table]:
+    """The numbers of every pair of data sets; what was measured in a second way begins a second table."""
+    tables: list[tuple[tuple[Any, Any], dict[tuple[str, str], Score]]] = []
+    for line in evaluations:
+        if is_number(line.get("accuracy")) and "bits_per_byte" not in line:
+            score = Score(*(line.get(key, "") for key in Score._fields))
+            data = (line.get("data"), line.get("test"))
+            place = (score.features, score.probe)
+            open_ = next((cells for of, cells in tables if of == data and place not in cells), None)
+            if open_ is None:
+                tables.append((data, open_ := {}))
+            open_[place] = score
+    return [
+        Table(data=data, test=test, rows=Results(cells.values()).table(), protocols=Results(cells.values()).protocols())
+        for (data, test), cells in tables
+    ]
+
+
+def _language(line: Line) -> Line:
+    """What was foretold of held-out text, as words."""
+    known = {name: how.format(line[name]) for name, how in _LANGUAGE.items() if is_number(line.get(name))}
+    return {"figures": {name.replace("_", " "): text for name, text in known.items()}, "protocol": line.get("protocol")}
+
+
+def training_panels(record: RunRecord) -> list[Panel]:
+    """A panel for everything that was logged while training, the loss first."""
+    names = list(dict.fromkeys(name for line in record.metrics for name in line if name not in _PLACE))
+    return [
+        Panel(_title(name), [curve_of("", record.metrics, name)], _marks(record) if name == "loss" else ())
+        for name in names
+    ]
+
+
+def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
+    """A panel for every label-free statistic that some run has, with a curve for each run by its name."""
+    panels = []
+    for name in _HEALTH:
+        curves = [curve_of(run, record.health, name) for run, record in records.items()]
+        if curves := [curve for curve in curves if curve.values]:
+            panels.append(Panel(_title(name), curves))
+    return panels
+
+
+def curve_of(name: str, lines: list[Line], key: str) -> Curve:
+    """A logged value over the steps that have it."""
+    chosen = [(line["step"], line[key]) for line in lines if is_number(line.get(key)) and is_number(line.get("step"))]
+    return Curve(name, [step for step, _ in chosen], [value for _, value in chosen])
+
+
+def _marks(record: RunRecord) -> list[tuple[float, str]]:
+    """The loss when nothing is learnt, where the method has such a value."""
+    chance = record.health[-1].get("chance_loss") if record.health else None
+    return [(chance, "nothing learnt")] if is_number(chance) else []
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name.replace("_", " "))

@@ -1,0 +1,160 @@
+"""What a run folder holds, read as it stands: training may still be under way, and files may be missing."""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from selfstudy import config as cfg
+from selfstudy.errors import FileRefusedError, first_line
+from selfstudy.run_folder import RunFolder
+
+Line = dict[str, Any]
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value from a file can be drawn or averaged."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+class Inputs(NamedTuple):
+    """The scan of a run's images in short.
+
+    Attributes:
+        used: how many were trained on.
+        formats: how many of each file format.
+        skipped: how many for each reason.
+        sizes: heights and widths, smallest and largest: ``((h, w), (h, w))`` of either side by itself.
+    """
+
+    used: int
+    formats: dict[str, int]
+    skipped: dict[str, int]
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None
+
+
+class RunRecord(NamedTuple):
+    """One run folder.
+
+    Attributes:
+        path: the folder.
+        settings: of ``config.yaml``, by dotted key.
+        reasons: of those that were derived.
+        environment: ``environment.json``; empty where there is none.
+        metrics: lines of ``metrics.jsonl``; ``health`` those of ``health.jsonl``.
+        evaluations: lines of ``evaluations.jsonl``, of several with one protocol on the same data the newest.
+        encoder: ``encoder/config.json``; empty before the first one is written.
+        inputs: the scan, for runs on images.
+        pictures: PNG files that the run or its inspection drew.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    reasons: dict[str, str]
+    environment: Line
+    metrics: list[Line]
+    health: list[Line]
+    evaluations: list[Line]
+    encoder: Line
+    inputs: Inputs | None
+    pictures: list[Path]
+
+    @property
+    def last(self) -> Line:
+        """The newest line of metrics, or an empty one."""
+        return self.metrics[-1] if self.metrics else {}
+
+    @property
+    def speed(self) -> tuple[str, float] | None:
+        """What speed is counted in, such as ``"images"``, and the median per second; None without a measurement."""
+        names = [name for name, value in self.last.items() if name.endswith("_per_second") and is_number(value)]
+        if not names:
+            return None
+        speeds = sorted(line[names[0]] for line in self.metrics if is_number(line.get(names[0])))
+        return names[0].removesuffix("_per_second"), speeds[len(speeds) // 2]
+
+
+def read_run(folder: RunFolder) -> RunRecord:
+    """Everything a page about a run shows.
+
+    Raises:
+        FileRefusedError: a file is not what its name says.
+    """
+    text = folder.config.read_text(encoding="utf-8", errors="replace")
+    pictures = [folder.views, *sorted(folder.pictures.glob("*.png"))]
+    return RunRecord(
+        path=folder.path,
+        settings=cfg.flatten(cfg.read_yaml(folder.config)),
+        reasons=cfg.reasons_in(text),
+        environment=_object(folder.environment),
+        metrics=_lines(folder.metrics),
+        health=_lines(folder.health),
+        evaluations=_newest(_lines(folder.evaluations)),
+        encoder=_object(folder.encoder / "config.json"),
+        inputs=_inputs(folder.inputs),
+        pictures=[picture for picture in pictures if picture.is_file()],
+    )
+
+
+def _object(file: Path) -> Line:
+    """The JSON object of a file, empty if there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileRefusedError(f"{file}: not readable as JSON: {first_line(error)}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _lines(file: Path) -> list[Line]:
+    """The JSON objects of a file's lines; one that a kill has torn is left out."""
+    found: list[Line] = []
+    if not file.is_file():
+        return found
+    with file.open(encoding="utf-8", errors="replace") as handle:
+        for text in handle:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            found += [line] if isinstance(line, dict) else []
+    return found
+
+
+def _newest(evaluations: list[Line]) -> list[Line]:
+    """The last of all lines that measured the same in the same way."""
+    keys = ("features", "probe", "data", "test", "protocol")
+    return list({tuple(str(line.get(key)) for key in keys): line for line in evaluations}.values())
+
+
+def _inputs(file: Path) -> Inputs | None:
+    """A scan in short, or None where there is none."""
+    if not file.is_file():
+        return None
+    try:
+        table = pq.read_table(file, columns=["format", "height", "width", "verdict", "reason"])
+    except (pa.ArrowException, OSError) as error:
+        raise FileRefusedError(f"{file}: not readable as a scan: {first_line(error)}") from None
+    is_used = pc.equal(table["verdict"], "used")
+    used, skipped = table.filter(is_used), table.filter(pc.invert(is_used))
+    return Inputs(len(used), _counts(used["format"]), _counts(skipped["reason"]), _sizes(used))
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often every value occurs, the most frequent first."""
+    values = {row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()}
+    return {str(value): count for value, count in Counter(values).most_common()}
+
+
+def _sizes(used: pa.Table) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Smallest height and width, then the largest."""
+    if not len(used):
+        return None
+    height, width = (pc.min_max(used[name]).as_py() for name in ("height", "width"))
+    return (height["min"], width["min"]), (height["max"], width["max"])

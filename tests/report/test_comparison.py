@@ -1,0 +1,96 @@
+import math
+import statistics
+
+import pytest
+
+from selfstudy.errors import UsageError
+from selfstudy.report.comparison import Comparison
+from selfstudy.report.record import read_run
+from selfstudy.run_folder import RunFolder
+from tests.report.conftest import PROTOCOL, score
+
+
+def compare(*folders):
+    return Comparison([read_run(RunFolder(folder)) for folder in folders])
+
+
+def scored(pretrained, untrained=30.0, **more):
+    return [score("untrained encoder", untrained, **more), score("pretrained encoder", pretrained, **more)]
+
+
+def test_only_what_differs_is_listed(make_run):
+    sections = dict(compare(make_run("a", workers=0), make_run("b", method="moco", workers=2)).sections())
+    assert sections["settings that differ"] == [["method.name", "simclr", "moco"]]
+
+
+def test_other_data_are_a_difference_even_at_the_same_path(make_run):
+    sections = dict(compare(make_run("a"), make_run("b", fingerprint="0" * 64)).sections())
+    assert sections["settings that differ"] == [["data", "photos (ffffffff)", "photos (00000000)"]]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_column_with_mean_and_deviation(make_run):
+    accuracies = [50.0, 52.0, 57.0]
+    runs = [make_run(f"s{seed}", seed=seed, scores=scored(a)) for seed, a in enumerate(accuracies)]
+    found = compare(*runs, make_run("m", method="moco", scores=scored(40.0)))
+    assert [column.name for column in found.columns] == ["s0 x3", "m"]
+    number = next(one for one in found.numbers if one.features == "pretrained encoder")
+    assert number.mean == pytest.approx(53.0) and number.deviation == pytest.approx(statistics.stdev(accuracies))
+    assert number.gain == pytest.approx(23.0) and number.runs == 3
+    assert "53.0 ± 3.6 % (+23.0)" in str(found) and "s0 x3: " in str(found)
+
+
+def test_numbers_of_different_protocols_or_data_never_share_a_row(make_run):
+    same = make_run("a", scores=scored(50.0, data="x"))
+    other_protocol = make_run("b", method="moco", scores=scored(60.0, protocol="k-NN k=200", data="x"))
+    other_data = make_run("c", method="byol", scores=scored(70.0, data="y"))
+    rows = [
+        row for name, rows in compare(same, other_protocol, other_data).sections() if "k-NN" in name for row in rows
+    ]
+    assert len(rows) == 6 and all(row.count("-") == 2 for row in rows)
+
+
+def test_a_gain_is_held_against_the_untrained_encoder_of_the_same_run(make_run):
+    found = compare(
+        make_run("a", scores=scored(50.0, 30.0)),
+        make_run("b", method="moco", scores=[score("pretrained encoder", 45.0)]),
+    )
+    gains = {(one.column, one.features): one.gain for one in found.numbers}
+    assert gains["a", "pretrained encoder"] == 20.0 and math.isnan(gains["b", "pretrained encoder"])
+
+
+def test_losses_stand_side_by_side_only_within_a_method(make_run):
+    one, same, other = make_run("a", loss=2.0), make_run("b", loss=1.0, seed=1), make_run("c", method="moco")
+    assert "loss" in [row[0] for row in dict(compare(one, same).sections())["training"]]
+    assert "loss" not in [row[0] for row in dict(compare(one, other).sections())["training"]]
+
+
+def test_bits_per_byte_are_compared_and_not_the_accuracy_beside_them(make_run):
+    line = score("pretrained encoder", 33.3, probe="held-out text", bits_per_byte=1.2345)
+    found = compare(make_run("a", scores=[line]), make_run("b", method="moco", scores=[line]))
+    assert [(one.probe, one.mean) for one in found.numbers] == [("bits per byte", 1.2345)] * 2
+    assert "1.234" in str(found) and "33.3" not in str(found)
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(make_run, tmp_path):
+    first, second = make_run("x/run"), make_run("y/run", method="moco")
+    assert [column.name for column in compare(first, second).columns] == [str(first), str(second)]
+
+
+def test_csv_holds_one_number_a_line(make_run):
+    text = compare(make_run("a", scores=scored(50.0)), make_run("b", method="moco", scores=scored(40.0))).to_csv()
+    lines = text.splitlines()
+    assert lines[0].startswith("column,features,probe,mean,deviation,runs,gain") and len(lines) == 5
+    assert lines[2].startswith("a,pretrained encoder,knn,50.0,nan,1,20.0") and PROTOCOL in lines[2]
+
+
+def test_the_page_holds_the_same_rows_and_the_curves_of_all(make_run):
+    html = compare(make_run("first", scores=scored(50.0)), make_run("second", seed=1, loss=1.0)).to_html()
+    assert "<svg" in html and "first x2, seed 1" in html and "untrained encoder" in html
+
+
+def test_one_run_or_the_same_twice_is_refused(make_run):
+    folder = make_run("a")
+    with pytest.raises(UsageError, match="1 run to compare\nname two or more"):
+        compare(folder)
+    with pytest.raises(UsageError, match="is named twice"):
+        compare(folder, folder / ".." / "a")
