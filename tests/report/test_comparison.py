@@ -60,7 +60,8 @@ def test_a_gain_is_held_against_the_untrained_encoder_of_the_same_run(make_run):
 
 def test_losses_stand_side_by_side_only_within_a_method(make_run):
     one, same, other = make_run("a", loss=2.0), make_run("b", loss=1.0, seed=1), make_run("c", method="moco")
-    assert "loss" in [row[0] for row in dict(compare(one, same).sections())["training"]]
+    rows = {row[0]: row[1:] for row in dict(compare(one, same).sections())["training"]}
+    assert rows["loss"] == ["1.500 ± 0.707"] and rows["steps"] == ["40 ± 0"]
     assert "loss" not in [row[0] for row in dict(compare(one, other).sections())["training"]]
 
 

@@ -210,7 +210,7 @@ def _spread(values: Sequence[float | None]) -> str:
     if not known:
         return "-"
     mean = statistics.fmean(known)
-    digits = 0 if abs(mean) >= 100 else 3
+    digits = 0 if abs(mean) >= 100 or all(isinstance(value, int) for value in known) else 3
     spread = f" ± {statistics.stdev(known):,.{digits}f}" if len(known) > 1 else ""
     return f"{mean:,.{digits}f}{spread}"
 

@@ -77,7 +77,8 @@ def _fill(place: Axes, panel: Panel) -> None:
     for curve in panel.curves:
         steps, values = thinned(curve)
         single = "." if len(steps) == 1 else None
-        place.plot(steps, values, linewidth=1.2, label=curve.name, marker=single)
+        name = curve.name if len(steps) else None  # a run without this value keeps its colour for the others
+        place.plot(steps, values, linewidth=1.2, label=name, marker=single)
     for value, name in panel.marks:
         place.axhline(value, color="#999999", linewidth=0.9, linestyle="--")
         place.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)

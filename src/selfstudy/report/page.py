@@ -117,7 +117,7 @@ def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
     panels = []
     for name in _HEALTH:
         curves = [curve_of(run, record.health, name) for run, record in records.items()]
-        if curves := [curve for curve in curves if curve.values]:
+        if any(curve.values for curve in curves):
             panels.append(Panel(_title(name), curves))
     return panels
 
