@@ -92,6 +92,15 @@ def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_
     assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
 
 
+def test_held_out_figures_name_the_documents_whatever_the_tokenizer(runs, corpus, cache, tmp_path):
+    settings = _settings(cache, **{"data.tokenizer": "wordpiece"})
+    other = selfstudy.pretrain(corpus, method="gpt", out=tmp_path / "run", **settings)
+    lines = [
+        json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[-1]) for run in (runs["gpt"], other)
+    ]
+    assert lines[0]["data"] == lines[1]["data"] and lines[0]["tokens"] != lines[1]["tokens"]
+
+
 def test_all_runs_on_a_corpus_share_its_tokens(runs):
     prints = {json.loads((run.folder / "environment.json").read_text())["data_fingerprint"] for run in runs.values()}
     assert len(prints) == 1

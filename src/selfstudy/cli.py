@@ -101,7 +101,7 @@ def pretrain(
 
     console = _console()
     run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given)
-    console.print(f"run      {run.folder}", highlight=False)
+    console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))
 

@@ -46,7 +46,7 @@ def measure_held_out(
         protocol = (
             f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special; held out: {corpus.held_out}"
         )
-    folder.append(folder.evaluations, [_line(figures, protocol)])
+    folder.append(folder.evaluations, [_line(figures, protocol, corpus)])
     accuracy = "" if figures.accuracy is None else f" · accuracy {figures.accuracy:.1f} %"
     console.print(
         f"held out {figures.bits_per_byte:.3f} bits per byte · {figures.nats_per_token:.4f} nats per token"
@@ -56,10 +56,12 @@ def measure_held_out(
     return figures
 
 
-def _line(figures: LanguageFigures, protocol: str) -> dict[str, Any]:
+def _line(figures: LanguageFigures, protocol: str, corpus: Corpus) -> dict[str, Any]:
+    """Figures of two runs may be compared if protocol and data are the same, whatever their tokenizers."""
     return {
         "features": "pretrained encoder",
         "probe": "held-out text",
+        "data": f"documents of digest {corpus.store.fingerprint[:12]}",
         "bits_per_byte": figures.bits_per_byte,
         "perplexity": figures.perplexity,
         **figures._asdict(),
