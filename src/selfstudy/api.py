@@ -14,7 +14,7 @@ from selfstudy.embedder import Embedder
 from selfstudy.embedding import documents_as_for, embed_images, embed_texts
 from selfstudy.encoders.store import holds_encoder
 from selfstudy.errors import RunFolderError, UsageError, did_you_mean
-from selfstudy.evaluate.probes import PROBES, STS
+from selfstudy.evaluate.probes import PROBES, STS, require_known
 from selfstudy.evaluate.results import Results
 from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.onnx import export_onnx
@@ -154,9 +154,7 @@ def evaluate(
             raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
         results = evaluate_pairs(folder, data, console=out)
     else:
-        for name in probe:  # before the minutes that embedding takes
-            if name not in PROBES:
-                raise UsageError(f"unknown probe {name!r}{did_you_mean(name, PROBES)}\nknown: {', '.join(PROBES)}")
+        require_known(probe)
         evaluate_run = evaluate_text_run if text else evaluate_image_run
         results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out)
     on = {"data": name_of(data), "test": None if test is None else name_of(test)}

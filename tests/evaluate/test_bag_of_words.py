@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from selfstudy.errors import DataError, UsageError
+from selfstudy.errors import DataError
 from selfstudy.evaluate import bag_of_words
 from selfstudy.evaluate.bag_of_words import L2_PATH, NAME, bags_of_words, knn_of_bags, linear_of_bags, tf_idf_scores
 from selfstudy.evaluate.results import Score
@@ -196,8 +196,3 @@ def test_a_missing_label_and_a_class_in_one_split_are_refused():
         tf_idf_scores(["a", "b"], torch.arange(3), ["a", "b"], torch.arange(2))
     with pytest.raises(DataError, match="only in train: 1; only in test: 2"):
         tf_idf_scores(["a", "b"], torch.tensor([0, 1]), ["a", "b"], torch.tensor([0, 2]))
-
-
-def test_an_unknown_probe_is_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'"):
-        tf_idf_scores(["a", "b"], torch.arange(2), ["a", "b"], torch.arange(2), probes=["liner"])

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from selfstudy.errors import DataError, UsageError
 from selfstudy.evaluate.features import raw_pixels
-from selfstudy.evaluate.probes import evaluate_features
+from selfstudy.evaluate.probes import evaluate_features, require_known
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +36,9 @@ def test_probes_come_in_the_order_asked_for(digits):
     assert [score.probe for score in evaluate_features("x", *digits, probes=["linear", "knn"])] == ["linear", "knn"]
 
 
-def test_an_unknown_probe_is_refused_with_a_suggestion(digits):
+def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
-        evaluate_features("x", *digits, probes=["knn", "liner"])
+        require_known(["knn", "liner"])
     assert "known: knn, linear" in str(caught.value)
 
 

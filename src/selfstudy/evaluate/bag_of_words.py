@@ -15,8 +15,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.evaluate.knn import _vote
+from selfstudy.errors import DataError
+from selfstudy.evaluate.knn import TEMPERATURE, K, _vote, vote_protocol
 from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import _HELD_OUT, _held_out
 from selfstudy.evaluate.probes import PROBES
@@ -29,7 +29,6 @@ NAME = "TF-IDF bag of words"
 L2_PATH = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
 _MANY = 1000  # from so many train texts on, a term of a single one is dropped: most terms are such, and teach nothing
 _TOLERANCE, _MOST_PASSES = 1e-5, 300  # of the gradient of the mean loss, as in the linear probe of features
-_K, _TEMPERATURE = 20, 0.07
 _BLOCK = 2**22  # cosines held at once: 32 MiB of float64, and about twice that while the nearest are found
 
 
@@ -68,13 +67,9 @@ def tf_idf_scores(
             near texts vote.
 
     Raises:
-        UsageError: an unknown probe.
         DataError: labels refused by :func:`selfstudy.evaluate.labels.check_labels`, a label missing for a text, or no
             word in the train texts.
     """
-    for probe in probes:
-        if probe not in PROBES:
-            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, PROBES)}\nknown: {', '.join(PROBES)}")
     for texts, labels in ((train_texts, train_labels), (test_texts, test_labels)):
         if len(texts) != len(labels):
             raise DataError(f"{len(texts):,} texts but {len(labels):,} labels\nevery text needs exactly one label")
@@ -119,8 +114,7 @@ def _score(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: 
     """One probe's line of the table; targets are class indices, (N,) and (M,)."""
     if probe == "knn":
         predictions = knn_of_bags(bags, targets, seed=seed)
-        used = f"k={_K}" if _K <= len(targets) else f"k={len(targets)} (asked for {_K}, the bank holds {len(targets)})"
-        how = f"k-NN {used} T={_TEMPERATURE:g} cosine, ties by seed {seed}, {bags.how}"
+        how = f"{vote_protocol(K, TEMPERATURE, len(targets))}, ties by seed {seed}, {bags.how}"
     else:
         predictions, _ = linear_of_bags(bags, targets, seed=seed)
         how = (
@@ -157,9 +151,7 @@ def _fit(model: Any, x: Any, y: Any, l2: float) -> Any:
         return model.set_params(C=1 / l2).fit(x, y)
 
 
-def knn_of_bags(
-    bags: Bags, targets: Tensor, *, k: int = _K, temperature: float = _TEMPERATURE, seed: int = 0
-) -> Tensor:
+def knn_of_bags(bags: Bags, targets: Tensor, *, k: int = K, temperature: float = TEMPERATURE, seed: int = 0) -> Tensor:
     """Class index (M,) of every test text by the vote of its nearest, as :func:`selfstudy.evaluate.knn.knn_classify`.
 
     Cosines of short texts are often equal, and 0 for a text that shares no word with train. Which of them vote is a

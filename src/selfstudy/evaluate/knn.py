@@ -11,11 +11,18 @@ from torch import Tensor
 
 from selfstudy.errors import UsageError
 
+K, TEMPERATURE = 20, 0.07
 _BLOCK = 16 * 2**20  # similarities held at once: 64 MiB of float32
 
 
 def knn_classify(
-    train: Tensor, train_labels: Tensor, test: Tensor, *, k: int = 20, temperature: float = 0.07, chunk: int = 1024
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    *,
+    k: int = K,
+    temperature: float = TEMPERATURE,
+    chunk: int = 1024,
 ) -> Tensor:
     """The class that the k nearest train images vote for.
 
@@ -36,7 +43,7 @@ def knn_classify(
     if k < 1 or not temperature > 0:
         raise UsageError(
             f"k-NN with k={k} and temperature={temperature:g} is not defined\n"
-            "k must be 1 or more, temperature above 0\nthe usual values are k=20 and temperature=0.07"
+            f"k must be 1 or more, temperature above 0\nthe usual values are k={K} and temperature={TEMPERATURE}"
         )
     classes, targets = torch.unique(train_labels, return_inverse=True)
     with torch.autocast(train.device.type, enabled=False):
@@ -80,8 +87,8 @@ def knn_accuracy(
     test: Tensor,
     test_labels: Tensor,
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: int = K,
+    temperature: float = TEMPERATURE,
 ) -> float:
     """Share of test images that :func:`knn_classify` gets right, in percent."""
     predictions = knn_classify(train, train_labels, test, k=k, temperature=temperature)
@@ -94,5 +101,11 @@ def knn_protocol(k: int, temperature: float, n_train: int, n_test: int) -> str:
     >>> knn_protocol(20, 0.07, 50_000, 10_000)
     'k-NN k=20 T=0.07 cosine, frozen, final model, 50,000 train / 10,000 test'
     """
+    vote = vote_protocol(k, temperature, n_train)
+    return f"{vote}, frozen, final model, {n_train:,} train / {n_test:,} test"
+
+
+def vote_protocol(k: int, temperature: float, n_train: int) -> str:
+    """How the neighbours among ``n_train`` vote."""
     used = f"k={k}" if k <= n_train else f"k={n_train} (asked for {k}, the bank holds {n_train})"
-    return f"k-NN {used} T={temperature:g} cosine, frozen, final model, {n_train:,} train / {n_test:,} test"
+    return f"k-NN {used} T={temperature:g} cosine"

@@ -6,14 +6,24 @@ import torch
 from torch import Tensor
 
 from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.evaluate.knn import knn_accuracy, knn_protocol
+from selfstudy.evaluate.knn import TEMPERATURE, K, knn_accuracy, knn_protocol
 from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import linear_probe
 from selfstudy.evaluate.results import Score
 
 PROBES = ("knn", "linear")
 STS = "sts"  # of pairs of texts alone, see evaluate/similarity.py
-_K, _TEMPERATURE = 20, 0.07
+
+
+def require_known(probes: Sequence[str]) -> None:
+    """Refuse a probe that there is not, before the minutes that embedding takes.
+
+    Raises:
+        UsageError: naming the nearest one, and all.
+    """
+    for probe in probes:
+        if probe not in PROBES:
+            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, PROBES)}\nknown: {', '.join(PROBES)}")
 
 
 def evaluate_features(
@@ -36,13 +46,9 @@ def evaluate_features(
         probes: any of ``"knn"`` and ``"linear"``.
 
     Raises:
-        UsageError: an unknown probe.
         DataError: labels refused by :func:`selfstudy.evaluate.labels.check_labels`, a label missing for an image, or
             features that are not finite.
     """
-    for probe in probes:
-        if probe not in PROBES:
-            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, PROBES)}\nknown: {', '.join(PROBES)}")
     _check_features(name, train, train_labels)
     _check_features(name, test, test_labels)
     check_labels(train_labels, test_labels)
@@ -52,8 +58,9 @@ def evaluate_features(
 def _score(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Score:
     """One probe's line of the table."""
     if probe == "knn":
-        accuracy = knn_accuracy(*train, *test, k=_K, temperature=_TEMPERATURE)
-        return Score(name, probe, accuracy, knn_protocol(_K, _TEMPERATURE, len(train[0]), len(test[0])))
+        return Score(
+            name, probe, knn_accuracy(*train, *test), knn_protocol(K, TEMPERATURE, len(train[0]), len(test[0]))
+        )
     result = linear_probe(*train, *test)
     return Score(name, probe, result.accuracy, result.protocol)
 
