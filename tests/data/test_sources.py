@@ -387,3 +387,12 @@ def test_a_compressed_tar_says_what_to_do(folder):
         archive.add(folder, ".")
     with pytest.raises(DataError, match=r"unpack a \.tar\.gz first"):
         open_source(path)
+
+
+def test_data_of_one_part_has_no_test_split(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("path,label\na.png,x\na.png,y\n")
+    for data in (tmp_path / "list.csv", TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4) % 2)):
+        assert len(open_source(data, labels=True)) > 1
+        with pytest.raises(UsageError, match="has no 'test' split\ngive the test images apart"):
+            open_source(data, labels=True, split="test")

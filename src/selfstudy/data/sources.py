@@ -76,6 +76,7 @@ def open_source(
         return _open_named(str(data), labels, split, label_column)
     from selfstudy.data.arrays import open_object
 
+    _refuse_test_split(split, type(data).__name__)
     return open_object(data, labels=labels)
 
 
@@ -102,8 +103,15 @@ def _open_named(name: str, labels: bool, split: str | None, label_column: str | 
     if path.suffix.lower() in (".npz", ".npy"):
         return arrays.open_array_file(path, labels=labels, split=split)
     if path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst", ".parquet"):
+        _refuse_test_split(split, f"table {name}")
         return tables.open_table(path, labels=labels, label_column=label_column or "label")
     raise UsageError(
         f"{name!r} is not a kind of data that can be opened\n"
         "allowed: a folder, .zip, .tar, .txt, .csv, .tsv, .parquet, .npz, .npy"
     )
+
+
+def _refuse_test_split(split: str | None, what: str) -> None:
+    """Data of one part has nothing to test on apart: all of it given for the test would be the train images again."""
+    if split == "test":
+        raise UsageError(f"{what} has no 'test' split\ngive the test images apart")
