@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_TITLES = {"knn": "k-NN", "linear": "linear", "sts": "STS"}
+_TITLES = {"knn": "k-NN", "sts": "STS", "finetune": "fine-tuned"}
+_TITLES |= {"low-shot-1": "1 label", "low-shot-5": "5 labels", "low-shot-25": "25 labels"}
+_TITLES |= {"retrieval-map": "mAP", "retrieval-recall-1": "R@1", "retrieval-recall-5": "R@5"}
 _PERCENT = (1, " %")
 _DIGITS_AND_UNITS = {"sts": (1, ""), "bits per byte": (3, "")}  # of all that are no percentages
+_WIDTH = 80  # characters; a wider table goes on below
 
 
 class Score(NamedTuple):
@@ -17,15 +20,18 @@ class Score(NamedTuple):
 
     Attributes:
         features: what was probed, e.g. ``"pretrained encoder"``.
-        probe: ``"knn"``, ``"linear"`` or ``"sts"``.
+        probe: ``"knn"``, ``"linear"``, ``"finetune"`` or ``"sts"``; ``"low-shot-5"`` with 5 labels of each class;
+            ``"retrieval-map"`` or ``"retrieval-recall-5"``.
         accuracy: in percent; of ``"sts"`` Spearman's correlation times 100.
         protocol: how it was measured; numbers with different protocols must not be compared.
+        spread: standard deviation over repetitions, where there were any.
     """
 
     features: str
     probe: str
     accuracy: float
     protocol: str
+    spread: float | None = None
 
 
 class Results:
@@ -49,12 +55,13 @@ class Results:
         return len(self.scores)
 
     def __str__(self) -> str:
-        """The table, and each protocol once."""
-        return "\n".join([*aligned(self.table()), "", *self.protocols()])
+        """Features down, probes across, in as many blocks as a page needs, then each protocol once."""
+        first, *columns = (list(column) for column in zip(*self.table(), strict=True))
+        return "\n".join([line for block in _blocks(first, columns) for line in [*block, ""]] + self.protocols())
 
     def table(self) -> list[list[str]]:
         """Features down, probes across, as text; the first row and the first column are headings."""
-        cells = {(score.features, score.probe): shown(score.probe, score.accuracy) for score in self.scores}
+        cells = {score[:2]: shown(score.probe, score.accuracy, score.spread) for score in self.scores}
         probes = list(dict.fromkeys(score.probe for score in self.scores))
         rows = [["features", *(title(probe) for probe in probes)]]
         for name in dict.fromkeys(score.features for score in self.scores):
@@ -77,7 +84,7 @@ class Results:
         return {score[:2]: score.accuracy for score in self.scores}[features, probe]
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Columns ``features``, ``probe``, ``accuracy``, ``protocol``: what ``pandas.DataFrame`` takes."""
+        """Columns, the fields of :class:`Score`: what ``pandas.DataFrame`` takes."""
         return {column: [getattr(score, column) for score in self.scores] for column in Score._fields}
 
     def to_csv(self, path: str | Path | None = None) -> str:
@@ -108,6 +115,16 @@ def shown(probe: str, value: float, deviation: float | None = None) -> str:
     digits, unit = _DIGITS_AND_UNITS.get(probe, _PERCENT)
     spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
     return f"{value:.{digits}f}{spread}{unit}"
+
+
+def _blocks(first: list[str], columns: list[list[str]]) -> list[list[str]]:
+    """The lines of tables that begin with the first column and hold as many of the others as a page has room for."""
+    tables = [[first]]
+    for column in columns:
+        if len(tables[-1]) > 1 and sum(2 + max(map(len, one)) for one in [*tables[-1], column]) > 2 + _WIDTH:
+            tables.append([first])
+        tables[-1].append(column)
+    return [aligned([list(row) for row in zip(*table, strict=True)]) for table in tables]
 
 
 def aligned(table: list[list[str]]) -> list[str]:
