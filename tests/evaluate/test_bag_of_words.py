@@ -186,6 +186,14 @@ def test_one_text_for_each_class_and_fewer_than_twenty_are_enough():
     assert "k=2 (asked for 20, the bank holds 2)" in scores[0].protocol
 
 
+def test_bags_that_share_no_word_are_found_together_by_retrieval():
+    train, test = ["red ball", "red box", "blue cup", "green cup"], ["red ball", "pen"]
+    scores = tf_idf_scores(train, torch.tensor([0, 0, 1, 1]), test, torch.tensor([0, 1]), probes=["retrieval"])
+    found = {score.probe: score.accuracy for score in scores}
+    assert found["retrieval-map"] == pytest.approx((100 + 50) / 2)  # no word of "pen" is known: half of all are its class
+    assert found["retrieval-recall-1"] == pytest.approx((100 + 50) / 2)
+
+
 def test_texts_without_a_word_are_refused():
     with pytest.raises(DataError, match="2 train texts hold no word"):
         bags_of_words(["...", "!"], ["word"])

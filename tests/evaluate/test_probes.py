@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 
 from selfstudy.errors import DataError, UsageError
 from selfstudy.evaluate.features import raw_pixels
-from selfstudy.evaluate.probes import evaluate_features, require_known
+from selfstudy.evaluate.probes import FROZEN, evaluate_features, require_known
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,24 @@ def test_both_probes_read_digits_from_their_pixels(digits):
     assert linear.protocol.endswith("final model, 1,000 train / 797 test, test used once")
 
 
+def test_neighbours_read_digits_from_their_pixels(digits):
+    scores = evaluate_features("raw pixels", *digits, probes=["retrieval"])
+    found = {score.probe: score.accuracy for score in scores}
+    assert 40 < found["retrieval-map"] < found["retrieval-recall-1"] < found["retrieval-recall-5"] <= 100
+    assert found["retrieval-recall-1"] > 94  # the class of the nearest one: k-NN with k = 1
+
+
 def test_shuffled_labels_give_chance(digits):
     train, labels, test, test_labels = digits
     shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
-    for score in evaluate_features("raw pixels", train, shuffled, test, test_labels):
-        assert score.accuracy < 20
+    for score in evaluate_features("raw pixels", train, shuffled, test, test_labels, probes=FROZEN):
+        assert score.accuracy < 20 or score.probe == "retrieval-recall-5"  # five guesses
+
+
+def test_label_values_need_not_be_consecutive(digits):
+    train, labels, test, test_labels = digits
+    moved = evaluate_features("x", train, labels * 10 + 5, test, test_labels * 10 + 5, probes=FROZEN)
+    assert moved == evaluate_features("x", *digits, probes=FROZEN)
 
 
 def test_probes_come_in_the_order_asked_for(digits):
@@ -39,7 +52,7 @@ def test_probes_come_in_the_order_asked_for(digits):
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
         require_known(["knn", "liner"])
-    assert "known: knn, linear" in str(caught.value)
+    assert "known: knn, linear, retrieval" in str(caught.value)
 
 
 def test_labels_are_checked(digits):
@@ -64,6 +77,6 @@ def test_features_that_are_not_finite_are_refused(digits, bad):
 
 
 def test_accuracies_are_those_of_float32_under_autocast(digits):
-    expected = evaluate_features("x", *digits)
+    expected = evaluate_features("x", *digits, probes=FROZEN)
     with torch.autocast("cpu", torch.bfloat16):
-        assert evaluate_features("x", *digits) == expected
+        assert evaluate_features("x", *digits, probes=FROZEN) == expected

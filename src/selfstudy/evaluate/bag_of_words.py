@@ -21,6 +21,7 @@ from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import _HELD_OUT, _held_out
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Score
+from selfstudy.evaluate.retrieval import Cosines, retrieval_scores
 from selfstudy.ops.random import permutation
 
 NAME = "TF-IDF bag of words"
@@ -55,14 +56,14 @@ def tf_idf_scores(
     probes: Sequence[str] = PROBES,
     seed: int = 0,
 ) -> list[Score]:
-    """The accuracy of every probe on bags of words; terms, weights and L2 strength are chosen on train alone.
+    """The scores of every probe on bags of words; terms, weights and L2 strength are chosen on train alone.
 
     Args:
         train_texts: N texts.
         train_labels: (N,) int64.
         test_texts: M texts.
         test_labels: (M,) int64.
-        probes: any of ``"knn"`` and ``"linear"``.
+        probes: any of :data:`selfstudy.evaluate.probes.FROZEN`.
         seed: decides which tenth of train, of every class alike, chooses the L2 strength, and which of several equally
             near texts vote.
 
@@ -76,7 +77,8 @@ def tf_idf_scores(
     check_labels(train_labels, test_labels)
     bags = bags_of_words(train_texts, test_texts)
     classes, targets = torch.unique(train_labels.cpu(), return_inverse=True)
-    return [_score(probe, bags, targets, torch.searchsorted(classes, test_labels.cpu()), seed) for probe in probes]
+    test_targets = torch.searchsorted(classes, test_labels.cpu())
+    return [score for probe in probes for score in _scores(probe, bags, targets, test_targets, seed)]
 
 
 def bags_of_words(train_texts: Sequence[str], test_texts: Sequence[str]) -> Bags:
@@ -110,8 +112,10 @@ def word_vectorizer(*, longest: int, min_df: int) -> Any:
     return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, longest), sublinear_tf=True, min_df=min_df)
 
 
-def _score(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: int) -> Score:
-    """One probe's line of the table; targets are class indices, (N,) and (M,)."""
+def _scores(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: int) -> list[Score]:
+    """One probe's columns of the table; targets are class indices, (N,) and (M,)."""
+    if probe == "retrieval":
+        return retrieval_scores(NAME, cosines_of_bags(bags), targets, test_targets, features=bags.how)
     if probe == "knn":
         predictions = knn_of_bags(bags, targets, seed=seed)
         how = f"{vote_protocol(K, TEMPERATURE, len(targets))}, ties by seed {seed}, {bags.how}"
@@ -122,7 +126,14 @@ def _score(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: 
             f"{100 * _HELD_OUT:g} % of train (seed {seed})"
         )
     accuracy = 100.0 * float((predictions == test_targets).double().mean())
-    return Score(NAME, probe, accuracy, f"{how}, {len(targets):,} train / {len(test_targets):,} test, test used once")
+    protocol = f"{how}, {len(targets):,} train / {len(test_targets):,} test, test used once"
+    return [Score(NAME, probe, accuracy, protocol)]
+
+
+def cosines_of_bags(bags: Bags) -> Cosines:
+    """Cosines with all of train, in float64."""
+    bank = bags.train.T.tocsr()  # (V, N)
+    return lambda rows: torch.from_numpy((bags.test[rows.numpy()] @ bank).toarray())
 
 
 def linear_of_bags(bags: Bags, targets: Tensor, *, seed: int = 0) -> tuple[Tensor, float]:

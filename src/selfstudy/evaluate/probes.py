@@ -10,8 +10,11 @@ from selfstudy.evaluate.knn import TEMPERATURE, K, knn_accuracy, knn_protocol
 from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import linear_probe
 from selfstudy.evaluate.results import Score
+from selfstudy.evaluate.retrieval import cosines_of, retrieval_scores
 
-PROBES = ("knn", "linear")
+PROBES = ("knn", "linear")  # unless others are asked for
+FROZEN = (*PROBES, "retrieval")  # of features that stay as they are
+KNOWN = FROZEN
 STS = "sts"  # of pairs of texts alone, see evaluate/similarity.py
 
 
@@ -22,8 +25,8 @@ def require_known(probes: Sequence[str]) -> None:
         UsageError: naming the nearest one, and all.
     """
     for probe in probes:
-        if probe not in PROBES:
-            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, PROBES)}\nknown: {', '.join(PROBES)}")
+        if probe not in KNOWN:
+            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, KNOWN)}\nknown: {', '.join(KNOWN)}")
 
 
 def evaluate_features(
@@ -35,7 +38,7 @@ def evaluate_features(
     *,
     probes: Sequence[str] = PROBES,
 ) -> list[Score]:
-    """The accuracy of every probe on these features.
+    """The scores of every probe on these features.
 
     Args:
         name: what the features are, for the table: ``"raw pixels"``, ``"untrained encoder"``, ``"pretrained encoder"``.
@@ -43,7 +46,7 @@ def evaluate_features(
         train_labels: (N,) int64.
         test: (M, D) float32.
         test_labels: (M,) int64.
-        probes: any of ``"knn"`` and ``"linear"``.
+        probes: any of :data:`FROZEN`.
 
     Raises:
         DataError: labels refused by :func:`selfstudy.evaluate.labels.check_labels`, a label missing for an image, or
@@ -52,17 +55,18 @@ def evaluate_features(
     _check_features(name, train, train_labels)
     _check_features(name, test, test_labels)
     check_labels(train_labels, test_labels)
-    return [_score(name, probe, (train, train_labels), (test, test_labels)) for probe in probes]
+    return [score for probe in probes for score in _scores(name, probe, (train, train_labels), (test, test_labels))]
 
 
-def _score(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Score:
-    """One probe's line of the table."""
+def _scores(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> list[Score]:
+    """One probe's columns of the table."""
+    if probe == "retrieval":
+        return retrieval_scores(name, cosines_of(train[0], test[0]), train[1], test[1], features="frozen, final model")
     if probe == "knn":
-        return Score(
-            name, probe, knn_accuracy(*train, *test), knn_protocol(K, TEMPERATURE, len(train[0]), len(test[0]))
-        )
+        protocol = knn_protocol(K, TEMPERATURE, len(train[0]), len(test[0]))
+        return [Score(name, probe, knn_accuracy(*train, *test), protocol)]
     result = linear_probe(*train, *test)
-    return Score(name, probe, result.accuracy, result.protocol)
+    return [Score(name, probe, result.accuracy, result.protocol)]
 
 
 def _check_features(name: str, features: Tensor, labels: Tensor) -> None:
