@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression
 
 from selfstudy.errors import DataError
 from selfstudy.evaluate import bag_of_words
-from selfstudy.evaluate.bag_of_words import L2_PATH, NAME, bags_of_words, knn_of_bags, linear_of_bags, tf_idf_scores
+from selfstudy.evaluate.bag_of_words import L2, L2_PATH, NAME, bags_of_words, knn_of_bags, linear_of_bags, tf_idf_scores
+from selfstudy.evaluate.low_shot import drawn_labels
 from selfstudy.evaluate.results import Score
 
 
@@ -186,11 +187,25 @@ def test_one_text_for_each_class_and_fewer_than_twenty_are_enough():
     assert "k=2 (asked for 20, the bank holds 2)" in scores[0].protocol
 
 
+def test_few_labels_of_bags_are_scikit_learns_regression_on_the_texts_drawn():
+    (train, labels), (test, test_labels) = corpus(200, own=0.4), corpus(100, seed=1, own=0.4)
+    few = tf_idf_scores(train, labels, test, test_labels, probes=["low-shot"])[1]
+    bags, found = bags_of_words(train, test), []
+    for draw in range(5):
+        rows = drawn_labels(labels, 5, 0, draw).numpy()
+        model = LogisticRegression(C=1 / L2, tol=1e-8, max_iter=1000).fit(bags.train[rows], labels[rows])
+        found.append(100 * model.score(bags.test, test_labels))
+    assert few.probe == "low-shot-5" and few.accuracy == pytest.approx(np.mean(found), abs=0.5)
+    assert few.spread == pytest.approx(np.std(found, ddof=1), abs=0.5)
+
+
 def test_bags_that_share_no_word_are_found_together_by_retrieval():
     train, test = ["red ball", "red box", "blue cup", "green cup"], ["red ball", "pen"]
     scores = tf_idf_scores(train, torch.tensor([0, 0, 1, 1]), test, torch.tensor([0, 1]), probes=["retrieval"])
     found = {score.probe: score.accuracy for score in scores}
-    assert found["retrieval-map"] == pytest.approx((100 + 50) / 2)  # no word of "pen" is known: half of all are its class
+    assert found["retrieval-map"] == pytest.approx(
+        (100 + 50) / 2
+    )  # no word of "pen" is known: half of all are its class
     assert found["retrieval-recall-1"] == pytest.approx((100 + 50) / 2)
 
 

@@ -25,9 +25,10 @@ def test_both_probes_read_digits_from_their_pixels(digits):
     assert linear.protocol.endswith("final model, 1,000 train / 797 test, test used once")
 
 
-def test_neighbours_read_digits_from_their_pixels(digits):
-    scores = evaluate_features("raw pixels", *digits, probes=["retrieval"])
+def test_few_labels_and_neighbours_read_digits_from_their_pixels(digits):
+    scores = evaluate_features("raw pixels", *digits, probes=["low-shot", "retrieval"])
     found = {score.probe: score.accuracy for score in scores}
+    assert 30 < found["low-shot-1"] < found["low-shot-5"] < found["low-shot-25"] < 96
     assert 40 < found["retrieval-map"] < found["retrieval-recall-1"] < found["retrieval-recall-5"] <= 100
     assert found["retrieval-recall-1"] > 94  # the class of the nearest one: k-NN with k = 1
 
@@ -52,7 +53,7 @@ def test_probes_come_in_the_order_asked_for(digits):
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
         require_known(["knn", "liner"])
-    assert "known: knn, linear, retrieval" in str(caught.value)
+    assert "known: knn, linear, low-shot, retrieval" in str(caught.value)
 
 
 def test_labels_are_checked(digits):

@@ -19,6 +19,7 @@ from selfstudy.errors import DataError
 from selfstudy.evaluate.knn import TEMPERATURE, K, _vote, vote_protocol
 from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import _HELD_OUT, _held_out
+from selfstudy.evaluate.low_shot import L2, Classifier, low_shot_scores
 from selfstudy.evaluate.probes import PROBES
 from selfstudy.evaluate.results import Score
 from selfstudy.evaluate.retrieval import Cosines, retrieval_scores
@@ -114,6 +115,9 @@ def word_vectorizer(*, longest: int, min_df: int) -> Any:
 
 def _scores(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: int) -> list[Score]:
     """One probe's columns of the table; targets are class indices, (N,) and (M,)."""
+    if probe == "low-shot":
+        how = f"L2 = {L2:g}, {bags.how}"
+        return low_shot_scores(NAME, classifier_of_bags(bags, targets), targets, test_targets, features=how, seed=seed)
     if probe == "retrieval":
         return retrieval_scores(NAME, cosines_of_bags(bags), targets, test_targets, features=bags.how)
     if probe == "knn":
@@ -128,6 +132,16 @@ def _scores(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed:
     accuracy = 100.0 * float((predictions == test_targets).double().mean())
     protocol = f"{how}, {len(targets):,} train / {len(test_targets):,} test, test used once"
     return [Score(NAME, probe, accuracy, protocol)]
+
+
+def classifier_of_bags(bags: Bags, targets: Tensor) -> Classifier:
+    """Logistic regression on a few rows of train, asked about test."""
+
+    def classify(rows: Tensor) -> Tensor:
+        model = LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_PASSES)
+        return torch.from_numpy(_fit(model, bags.train[rows.numpy()], targets[rows].numpy(), L2).predict(bags.test))
+
+    return classify
 
 
 def cosines_of_bags(bags: Bags) -> Cosines:

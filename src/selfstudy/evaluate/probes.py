@@ -9,11 +9,12 @@ from selfstudy.errors import DataError, UsageError, did_you_mean
 from selfstudy.evaluate.knn import TEMPERATURE, K, knn_accuracy, knn_protocol
 from selfstudy.evaluate.labels import check_labels
 from selfstudy.evaluate.linear import linear_probe
+from selfstudy.evaluate.low_shot import L2, classifier_of, low_shot_scores
 from selfstudy.evaluate.results import Score
 from selfstudy.evaluate.retrieval import cosines_of, retrieval_scores
 
 PROBES = ("knn", "linear")  # unless others are asked for
-FROZEN = (*PROBES, "retrieval")  # of features that stay as they are
+FROZEN = (*PROBES, "low-shot", "retrieval")  # of features that stay as they are
 KNOWN = FROZEN
 STS = "sts"  # of pairs of texts alone, see evaluate/similarity.py
 
@@ -60,6 +61,8 @@ def evaluate_features(
 
 def _scores(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> list[Score]:
     """One probe's columns of the table."""
+    if probe == "low-shot":
+        return _low_shot(name, *train, *test)
     if probe == "retrieval":
         return retrieval_scores(name, cosines_of(train[0], test[0]), train[1], test[1], features="frozen, final model")
     if probe == "knn":
@@ -67,6 +70,14 @@ def _scores(name: str, probe: str, train: tuple[Tensor, Tensor], test: tuple[Ten
         return [Score(name, probe, knn_accuracy(*train, *test), protocol)]
     result = linear_probe(*train, *test)
     return [Score(name, probe, result.accuracy, result.protocol)]
+
+
+def _low_shot(name: str, train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> list[Score]:
+    """Columns of the probe on few labels."""
+    classes, targets = torch.unique(train_labels, return_inverse=True)
+    test_targets = torch.searchsorted(classes, test_labels)
+    features = f"frozen features standardised by all {len(train):,} of train, L2 = {L2:g} of their number, final model"
+    return low_shot_scores(name, classifier_of(train, targets, test), targets, test_targets, features=features)
 
 
 def _check_features(name: str, features: Tensor, labels: Tensor) -> None:

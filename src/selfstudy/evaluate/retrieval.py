@@ -64,7 +64,7 @@ def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, blo
     precision, hits = 0.0, dict.fromkeys(NEAREST, 0.0)
     for label in torch.unique(test_labels).tolist():
         members = torch.nonzero(train_labels == label).flatten()  # (R,)
-        for rows in torch.nonzero(test_labels == label).flatten().split(at_once):
+        for rows in torch.split(torch.nonzero(test_labels == label).flatten(), at_once):
             near = cosines(rows)  # (m, N)
             alike = near[:, members]  # (m, R)
             precision += float(average_precision(near, alike).sum())
@@ -88,7 +88,7 @@ def average_precision(near: Tensor, alike: Tensor) -> Tensor:
 
 
 def hit_chance(near: Tensor, alike: Tensor, k: int) -> Tensor:
-    """The chance (m,) float64 that one of the query's class is among the k nearest; 0 or 1 unless some are equally near.
+    """The chance (m,) float64 that one of a query's class is among the k nearest; 0 or 1 unless some are equally near.
 
     Args:
         near: as for :func:`average_precision`.
