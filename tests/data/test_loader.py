@@ -112,6 +112,15 @@ def test_a_file_that_vanishes_is_replaced_and_reported(folder):
     assert crops.crops[0].shape == (8, 3, 16, 16)
 
 
+def test_an_image_in_the_place_of_another_brings_its_own_label(folder):
+    data = _data(folder, in_memory=False, labels=torch.arange(24))
+    wanted = data[0].labels.clone()
+    victim = int(wanted[0])
+    (folder / f"{victim:02d}.png").unlink()
+    wanted[0] = (victim + 1) % 24
+    assert torch.equal(data[0].labels, wanted)
+
+
 def test_when_everything_vanishes_the_run_stops_with_advice(folder):
     data = _data(folder, in_memory=False)
     for file in folder.iterdir():

@@ -121,22 +121,25 @@ class TrainingData(Dataset[Crops]):
         flat = one_each(self.specs)
         numbers = torch.arange(len(flat))[:, None]  # (V, 1)
         keys = fold(self.order.seed, epoch, positions[None, :], numbers)  # (V, B)
-        labels = None if self.labels is None else self.labels[positions]
         if self.images is not None and self.images.tensor is not None:
-            return Crops(keys, {}, self.images.tensor[positions], labels, {})
+            return Crops(keys, {}, self.images.tensor[positions], self._labels_of(positions), {})
         failed: dict[int, str] = {}
-        images = [self._read(int(position), failed) for position in positions]
+        read, images = zip(*(self._read(int(position), failed) for position in positions), strict=True)
+        labels = self._labels_of(torch.tensor(read))
         crops = {v: _crop_each(images, spec, keys[v]) for v, spec in enumerate(flat) if isinstance(spec, View)}
         return Crops(keys, crops, None, labels, failed)
 
-    def _read(self, position: int, failed: dict[int, str]) -> Tensor:
-        """The image at a position; an unreadable one is replaced by the next readable one and noted."""
+    def _labels_of(self, positions: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels[positions]
+
+    def _read(self, position: int, failed: dict[int, str]) -> tuple[int, Tensor]:
+        """The position and the image there; an unreadable one is replaced by the next readable one and noted."""
         if self.images is not None:
-            return self.images[position]
+            return position, self.images[position]
         for offset in range(_SUBSTITUTES_TRIED):
             candidate = (position + offset) % len(self.indices)
             try:
-                return with_channels(self.source.read(self.indices[candidate]), self.channels)
+                return candidate, with_channels(self.source.read(self.indices[candidate]), self.channels)
             except BadInput as error:
                 failed[candidate] = str(error)
         raise DataError(
@@ -145,7 +148,7 @@ class TrainingData(Dataset[Crops]):
         )
 
 
-def _crop_each(images: list[Tensor], view: View, keys: Tensor) -> Tensor:
+def _crop_each(images: Sequence[Tensor], view: View, keys: Tensor) -> Tensor:
     """Random resized crops of images of any sizes: (B, C, h, w)."""
     heights = torch.tensor([image.shape[-2] for image in images])
     widths = torch.tensor([image.shape[-1] for image in images])
