@@ -207,6 +207,19 @@ def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run
         assert pixels.features == "raw pixels" and pixels.accuracy == 100
 
 
+def test_a_table_is_evaluated_by_the_column_that_is_named(run, tmp_path):
+    for number in range(30):
+        Image.new("L", (16, 16), 10 + 120 * (number % 2)).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{'dark' if number % 2 else 'bright'}" for number in range(30)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,kind", *rows]))
+    scores = run.evaluate(tmp_path / "list.csv", probe=["linear"], label_column="kind")
+    assert next(iter(scores)).accuracy == 100 and "24 train / 6 test" in next(iter(scores)).protocol
+    with pytest.raises(DataError, match="no column 'label' of labels\nit has: path, kind"):
+        run.evaluate(tmp_path / "list.csv", probe=["linear"])
+    with pytest.raises(UsageError, match="text column 'kind': .* is a run on images"):
+        run.evaluate(tmp_path / "list.csv", text_column="kind")
+
+
 def test_train_and_test_with_different_classes_are_refused(run, tmp_path):
     for part, names in (("a", ["cat", "dog"]), ("b", ["cat", "owl"])):
         for name in names:

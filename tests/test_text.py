@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import threading
 import time
@@ -135,6 +136,24 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
     assert rows == len(table) == 12 and table["id"][0].as_py() == "00.txt"
     whole = encoder.embed((corpus / "00.txt").read_text())
     np.testing.assert_allclose(table["embedding"][0].as_py(), whole[0], atol=1e-5)
+
+
+def test_labels_and_texts_are_read_from_the_columns_that_are_named(runs, reviews, tmp_path):
+    pairs = [row.split("\t") for row in (reviews / "train.tsv").read_text().splitlines()]
+    rows = [f"{label}\t-\t{text}\tno" for label, text in pairs]
+    (tmp_path / "t.tsv").write_text("\n".join(["stars\tlabel\tremark\ttext", *rows]))
+    arguments = ["evaluate", str(runs["bert"].folder), str(tmp_path / "t.tsv"), "--probe", "linear"]
+    named = ["--label-column", "stars", "--text-column", "remark"]
+    found = CliRunner().invoke(app, [*arguments, *named], catch_exceptions=False).output
+    assert float(re.search(r"TF-IDF bag of words +([\d.]+) %", found)[1]) > 80  # the texts name their label
+    with pytest.raises(
+        UsageError, match="no column 'star'; did you mean 'stars'.*\nit has: stars, label, remark, text"
+    ):
+        runs["bert"].evaluate(tmp_path / "t.tsv", label_column="star")
+    with pytest.raises(UsageError, match="probe sts reads columns sentence1, sentence2 and score"):
+        runs["bert"].evaluate(tmp_path / "t.tsv", probe=["sts"], label_column="stars")
+    with pytest.raises(UsageError, match="is a folder, which has no columns"):
+        runs["bert"].evaluate(tmp_path, text_column="1")
 
 
 def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs, tmp_path):

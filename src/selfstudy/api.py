@@ -44,9 +44,9 @@ class Run:
 
     folder: Path
 
-    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES) -> Results:
+    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, **columns: Any) -> Results:
         """See :func:`evaluate`."""
-        return evaluate(self.folder, data, test=test, probe=probe)
+        return evaluate(self.folder, data, test=test, probe=probe, **columns)
 
     def embed(self, data: Any, out: str | Path, *, overwrite: bool = False) -> int:
         """See :func:`embed`."""
@@ -127,9 +127,16 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
 
 
 def evaluate(
-    run: str | Path, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, console: Console | None = None
+    run: str | Path,
+    data: Any,
+    *,
+    test: Any = None,
+    probe: Sequence[str] = PROBES,
+    label_column: str | None = None,
+    text_column: str | None = None,
+    console: Console | None = None,
 ) -> Results:
-    """Accuracies of frozen features under simple probes, beside raw pixels or TF-IDF and the encoder untrained.
+    """How good an encoder is under simple probes, beside raw pixels or TF-IDF and the same encoder untrained.
 
     A run that began with timm's weights is measured beside those.
 
@@ -138,26 +145,36 @@ def evaluate(
         data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or
             class sub-folders of text files; for ``"sts"`` a table of two sentences and a score.
         test: labelled ones to test on; when left out, ``data``'s own test split, or a fifth of it held out.
-        probe: any of ``"knn"`` and ``"linear"``; or ``"sts"`` alone, for pairs of sentences.
+        probe: any of ``"knn"``, ``"linear"``, ``"low-shot"`` and ``"retrieval"``; or ``"sts"`` alone, for pairs of sentences.
+        label_column: of a table; when left out ``label``, and for text the usual names.
+        text_column: of a table of texts; found when left out.
         console: where progress is printed; nowhere when left out.
 
     Raises:
-        UsageError: an unknown probe, or no run at ``run``.
+        UsageError: an unknown probe, a column where there is none, or no run at ``run``.
         DataError: no labels, or train and test classes that differ.
     """
     folder = RunFolder.existing(run)
     text, out = is_text(folder.path), console or _QUIET
+    asked = {"label_column": label_column, "text_column": text_column}
+    columns: dict[str, Any] = {name: column for name, column in asked.items() if column is not None}
+    if text_column is not None and not text:
+        raise UsageError(f"text column {text_column!r}: {folder.path} is a run on images\nleave the text column out")
     if text:  # slow to load
         from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
         if test is not None:
             raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
+        if columns:
+            raise UsageError(
+                "probe sts reads columns sentence1, sentence2 and score\nleave the label and the text column out"
+            )
         results = evaluate_pairs(folder, data, console=out)
     else:
         require_known(probe)
         evaluate_run = evaluate_text_run if text else evaluate_image_run
-        results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out)
-    on = {"data": name_of(data), "test": None if test is None else name_of(test)}
+        results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out, **columns)
+    on = {"data": " ".join([name_of(data), *columns.values()]), "test": None if test is None else name_of(test)}
     folder.append(folder.evaluations, (score._asdict() | on for score in results))
     return results
 

@@ -142,12 +142,17 @@ def evaluate(
     test: Annotated[
         str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
     ] = None,
-    probe: Annotated[str, typer.Option(help="Comma-separated: knn, linear; or sts.")] = "knn,linear",
+    probe: Annotated[
+        str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval; or sts.")
+    ] = "knn,linear",
+    label_column: Annotated[str | None, typer.Option(help="Of a table; label, or found, when left out.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Of a table of texts; found when left out.")] = None,
 ) -> None:
-    """Measure frozen features with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
+    """Measure an encoder with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api
 
-    print(api.evaluate(run, data, test=test, probe=[p.strip() for p in probe.split(",")], console=_console()))
+    probes, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
+    print(api.evaluate(run, data, test=test, probe=probes, console=_console(), **columns))
 
 
 @app.command()

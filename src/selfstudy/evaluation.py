@@ -41,6 +41,7 @@ def evaluate_image_run(
     test: Any,
     probes: tuple[str, ...],
     console: Console,
+    label_column: str | None = None,
     known: Sequence[Score] = (),
 ) -> Results:
     """All scores of a run; the test images are touched once, by the final encoder.
@@ -48,7 +49,7 @@ def evaluate_image_run(
     Scores that are ``known`` of raw pixels, or of the untrained encoder of the same seed, are not measured again.
     """
     embedder = Embedder.load(folder.path)
-    train_set, test_set, split = _open(data, test, embedder.preprocessing.channels)
+    train_set, test_set, split = _open(data, test, embedder.preprocessing.channels, label_column)
     console.print(
         f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False
     )
@@ -102,16 +103,16 @@ def _untrained(embedder: Embedder) -> Embedder:
     return Embedder(build_encoder(spec_of(embedder.description)), embedder.preprocessing, embedder.description)
 
 
-def _open(data: Any, test: Any, channels: int) -> tuple[Labelled, Labelled, str]:
+def _open(data: Any, test: Any, channels: int, column: str | None = None) -> tuple[Labelled, Labelled, str]:
     """Train and test images, and a sentence on how they were split."""
     if test is not None:
-        train_set, test_set = _labelled(data, None, channels), _labelled(test, None, channels)
+        train_set, test_set = (_labelled(part, None, channels, column) for part in (data, test))
         how = "test images given apart"
     else:
         test_source = _test_split(data)
         if test_source is None:
-            return _hold_out(_labelled(data, None, channels))
-        train_set, test_set = _labelled(data, "train", channels), _scan_labels(test_source, channels)
+            return _hold_out(_labelled(data, None, channels, column))
+        train_set, test_set = _labelled(data, "train", channels, column), _scan_labels(test_source, channels)
         how = "the data's own test split"
     require_same_classes(train_set.classes, test_set.classes)
     return train_set, _numbered_like(train_set, test_set), how
@@ -132,8 +133,8 @@ def _test_split(data: Any) -> Source | None:
         return None
 
 
-def _labelled(data: Any, split: str | None, channels: int) -> Labelled:
-    return _scan_labels(open_source(data, labels=True, split=split), channels)
+def _labelled(data: Any, split: str | None, channels: int, column: str | None) -> Labelled:
+    return _scan_labels(open_source(data, labels=True, split=split, label_column=column), channels)
 
 
 def _scan_labels(source: Source, channels: int) -> Labelled:

@@ -1,6 +1,6 @@
 """Evaluates a run on text: the same probes on TF-IDF, on the untrained encoder and on the pretrained one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,19 @@ from selfstudy.text_embedder import TextEmbedder
 from selfstudy.work import initial_seed
 
 
-def evaluate_text_run(folder: RunFolder, data: Any, *, test: Any, probes: tuple[str, ...], console: Console) -> Results:
+def evaluate_text_run(
+    folder: RunFolder,
+    data: Any,
+    *,
+    test: Any,
+    probes: tuple[str, ...],
+    console: Console,
+    label_column: str = "auto",
+    text_column: str = "auto",
+) -> Results:
     """All scores of a run on labelled texts; the test texts are touched once, by the final encoder."""
     embedder = TextEmbedder.load(folder.path)
-    train, held_out, split = _open(data, test)
+    train, held_out, split = _open(data, test, {"label_column": label_column, "text_column": text_column})
     console.print(f"evaluate {len(train.texts):,} train, {len(held_out.texts):,} test texts; {split}", highlight=False)
     labels, test_labels = (torch.from_numpy(part.labels).long() for part in (train, held_out))
     console.print("         TF-IDF bag of words", highlight=False)
@@ -51,13 +60,13 @@ def untrained(embedder: TextEmbedder) -> TextEmbedder:
     return TextEmbedder(embedder.encoder.anew(), embedder.tokenizer, embedder.description, device=embedder.device)
 
 
-def _open(data: Any, test: Any) -> tuple[LabelledTexts, LabelledTexts, str]:
+def _open(data: Any, test: Any, columns: Mapping[str, str]) -> tuple[LabelledTexts, LabelledTexts, str]:
     """Train and test texts, and a sentence on how they were split."""
-    whole = read_labelled_texts(data)
+    whole = read_labelled_texts(data, **columns)
     if test is None:
         kept, held = hold_out(torch.from_numpy(whole.labels).long())
         return _part(whole, kept), _part(whole, held), "a fifth of each class held out"
-    other = read_labelled_texts(test)
+    other = read_labelled_texts(test, **columns)
     require_same_classes(whole.classes, other.classes)
     return whole, other, "test texts given apart"
 

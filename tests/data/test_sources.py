@@ -396,3 +396,20 @@ def test_data_of_one_part_has_no_test_split(tmp_path):
         assert len(open_source(data, labels=True)) > 1
         with pytest.raises(UsageError, match="has no 'test' split\ngive the test images apart"):
             open_source(data, labels=True, split="test")
+
+
+def test_labels_are_read_from_the_column_that_is_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("path,kind,label\na.png,x,1\na.png,y,1\n")
+    assert open_source(tmp_path / "list.csv", labels=True, label_column="kind").class_names == ["x", "y"]
+    pq.write_table(pa.table({"image": [(tmp_path / "a.png").read_bytes()] * 2, "kind": [3, 4]}), tmp_path / "t.parquet")
+    assert len(open_source(tmp_path / "t.parquet", labels=True, label_column="kind").class_names) == 2
+    for table, columns in (("list.csv", "path, kind, label"), ("t.parquet", "image, kind")):
+        with pytest.raises(DataError, match=f"no column 'knd' of labels; did you mean 'kind'.*\nit has: {columns}$"):
+            open_source(tmp_path / table, labels=True, label_column="knd")
+
+
+def test_a_label_column_of_what_is_no_table_is_refused(tmp_path):
+    for data, what in ((tmp_path, str(tmp_path)), (np.zeros((4, 8, 8), np.uint8), "ndarray"), ("sample:digits",) * 2):
+        with pytest.raises(UsageError, match=f"{what} is no table, which alone has a column 'kind'\nleave"):
+            open_source(data, labels=True, label_column="kind")

@@ -74,6 +74,8 @@ def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_co
     """
     path = _as_path(path)
     if path.is_dir():
+        if (text_column, label_column) != ("auto", "auto"):
+            raise UsageError(f"{path} is a folder, which has no columns\nleave the label and the text column out")
         return _numbered(*_class_folders(path), f"folder {path}")
     rows = _rows(path, implies_header(text_column, label_column))
     columns = column_names(record.value for record in rows)

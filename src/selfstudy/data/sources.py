@@ -12,6 +12,8 @@ from selfstudy.errors import UsageError, did_you_mean
 
 __all__ = ["BadInput", "Source", "open_source"]
 
+_TABLES = (".txt", ".csv", ".tsv", ".lst", ".parquet")
+
 
 class Source(Protocol):
     """Images by number.
@@ -69,10 +71,14 @@ def open_source(
         label_column: of a table; ``label`` when left out.
 
     Raises:
-        UsageError: nothing there, an unknown kind, or a split the data does not have.
+        UsageError: nothing there, an unknown kind, a split the data does not have, or a column of what is no table.
         DataError: no images, or labels asked for and not found.
     """
-    if isinstance(data, str | Path):
+    is_path = isinstance(data, str | Path)
+    if label_column is not None and not (is_path and Path(data).suffix.lower() in _TABLES):
+        what = str(data) if is_path else type(data).__name__
+        raise UsageError(f"{what} is no table, which alone has a column {label_column!r}\nleave the label column out")
+    if is_path:
         return _open_named(str(data), labels, split, label_column)
     from selfstudy.data.arrays import open_object
 
@@ -102,7 +108,7 @@ def _open_named(name: str, labels: bool, split: str | None, label_column: str | 
         return archive.open_archive(path, labels=labels, split=split)
     if path.suffix.lower() in (".npz", ".npy"):
         return arrays.open_array_file(path, labels=labels, split=split)
-    if path.suffix.lower() in (".txt", ".csv", ".tsv", ".lst", ".parquet"):
+    if path.suffix.lower() in _TABLES:
         _refuse_test_split(split, f"table {name}")
         return tables.open_table(path, labels=labels, label_column=label_column or "label")
     raise UsageError(

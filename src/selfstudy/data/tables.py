@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from selfstudy.data.folder import FileReader
 from selfstudy.data.members import EncodedImages
-from selfstudy.errors import DataError
+from selfstudy.errors import DataError, did_you_mean
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path")
 _IMAGE_COLUMNS = ("image", "img", "bytes", "jpg", "png")
@@ -91,9 +91,9 @@ def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: 
         cells = pa.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
     if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
         raise DataError(f"{what}: column {column!r} holds {cells.type}, encoded images are binary")
-    columns: dict[str, Any] = (
-        {label_column: table[label_column].to_pylist()} if label_column in table.column_names else {}
-    )
+    columns: dict[str, Any] = {
+        name: table[name].to_pylist() if name == label_column else [] for name in table.column_names
+    }
     width = len(str(max(len(cells) - 1, 0)))
     return EncodedImages(
         [f"{number:0{width}d}" for number in range(len(cells))],
@@ -107,7 +107,10 @@ def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: 
 def _labels(columns: dict[str, list[Any]], label_column: str, what: str) -> list[str]:
     """The label column as names, numbers padded so that they sort as numbers."""
     if label_column not in columns:
-        raise DataError(f"{what} has no column {label_column!r}\nlabels are needed to evaluate")
+        raise DataError(
+            f"{what} has no column {label_column!r} of labels{did_you_mean(label_column, columns)}\n"
+            f"it has: {', '.join(columns)}"
+        )
     names = [str(value) for value in columns[label_column]]
     if len(set(names)) < 2:
         raise DataError(f"{what} has one class, {names[0]!r}\nat least two are needed to evaluate")

@@ -27,7 +27,9 @@ def require_known(probes: Sequence[str]) -> None:
     """
     for probe in probes:
         if probe not in KNOWN:
-            raise UsageError(f"unknown probe {probe!r}{did_you_mean(probe, KNOWN)}\nknown: {', '.join(KNOWN)}")
+            raise UsageError(
+                f"unknown probe {probe!r}{did_you_mean(probe, KNOWN)}\nknown: {', '.join(KNOWN)}; {STS} by itself"
+            )
 
 
 def evaluate_features(
