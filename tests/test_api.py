@@ -1,5 +1,6 @@
 """The public functions end to end on small real data."""
 
+import io
 import json
 import shutil
 
@@ -9,10 +10,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from rich.console import Console
 
 import selfstudy
 from selfstudy.config import read_yaml
 from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
+from selfstudy.evaluate.finetune import RECIPE
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -218,6 +221,23 @@ def test_a_table_is_evaluated_by_the_column_that_is_named(run, tmp_path):
         run.evaluate(tmp_path / "list.csv", probe=["linear"])
     with pytest.raises(UsageError, match="text column 'kind': .* is a run on images"):
         run.evaluate(tmp_path / "list.csv", text_column="kind")
+
+
+def test_fine_tuning_stands_beside_the_untrained_encoder_and_changes_no_other_number(run, monkeypatch):
+    monkeypatch.setattr("selfstudy.evaluation.RECIPE", RECIPE._replace(epochs=2, steps=1))
+    images = torch.randint(0, 256, (80, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    data = images, torch.arange(80) % 2
+    files = {file: file.read_bytes() for file in (run.folder / "encoder").iterdir()}
+    console = Console(record=True, file=io.StringIO(), width=500)
+    both = selfstudy.evaluate(run.folder, data, probe=["finetune", "knn"], console=console)
+    tuned = [score for score in both if score.probe == "finetune"]
+    assert [score.features for score in tuned] == ["untrained encoder", "pretrained encoder"]
+    assert "2 epochs, batch 64, random crop of 50 to 100 % of the area, flip, fp32, seed 0" in tuned[0].protocol
+    assert "64 train / 16 test" in tuned[0].protocol and str(both).splitlines()[1].split()[-1] == "-"
+    assert "untrained encoder, fine-tuned: epoch 2 of 2, loss" in console.export_text()
+    again = [*run.evaluate(data, probe=["knn"]), *run.evaluate(data, probe=["finetune"])]
+    assert sorted(again) == sorted(both)
+    assert {file: file.read_bytes() for file in files} == files
 
 
 def test_train_and_test_with_different_classes_are_refused(run, tmp_path):

@@ -18,6 +18,8 @@ from selfstudy.cli import app
 from selfstudy.data.tokenizer import digest, train_tokenizer
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
+from selfstudy.evaluate.finetune import RECIPE
+from selfstudy.text_embedder import encode_rows
 from selfstudy.text_work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
@@ -138,22 +140,52 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
     np.testing.assert_allclose(table["embedding"][0].as_py(), whole[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["bert", "gpt"])
+def test_a_text_encoder_is_fine_tuned_beside_the_untrained_one(method, runs, reviews, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfstudy.text_evaluation.RECIPE", RECIPE._replace(epochs=1, steps=1))
+    folder = shutil.copytree(runs[method].folder, tmp_path / "run")
+    weights = folder / "encoder" / "model.safetensors"
+    before = weights.read_bytes()
+    probes = ["low-shot", "retrieval", "finetune"]
+    results = selfstudy.evaluate(folder, reviews / "train.tsv", test=reviews / "test.tsv", probe=probes)
+    tuned = [score for score in results if score.probe == "finetune"]
+    assert [score.features for score in tuned] == ["untrained encoder", "pretrained encoder"]
+    assert "1 epochs, batch 60, the first 24 tokens of a text, fp32" in tuned[0].protocol
+    assert [score.probe for score in results if score.features == "TF-IDF bag of words"] == [
+        *(f"low-shot-{shots}" for shots in (1, 5, 25)), "retrieval-map", "retrieval-recall-1", "retrieval-recall-5",
+    ]  # fmt: skip
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_rows_are_encoded_for_training_as_they_are_to_be_embedded(pad, runs):
+    encoder = runs["gpt"].encoder
+    if not pad:
+        encoder.encoder.vocabulary = encoder.encoder.vocabulary._replace(pad=None)
+    rows = encoder.first_rows(["red ball", "blue", "red round ball " * 9])
+    assert max(map(len, rows)) == 24  # of a longer text, as much as a row holds
+    embedded = encode_rows(encoder.encoder, rows)
+    np.testing.assert_allclose(embedded[:2].detach().numpy(), encoder.embed(["red ball", "blue"]), atol=1e-5)
+    embedded.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.encoder.network.base_model.parameters())
+
+
 def test_labels_and_texts_are_read_from_the_columns_that_are_named(runs, reviews, tmp_path):
     pairs = [row.split("\t") for row in (reviews / "train.tsv").read_text().splitlines()]
     rows = [f"{label}\t-\t{text}\tno" for label, text in pairs]
     (tmp_path / "t.tsv").write_text("\n".join(["stars\tlabel\tremark\ttext", *rows]))
-    arguments = ["evaluate", str(runs["bert"].folder), str(tmp_path / "t.tsv"), "--probe", "linear"]
+    arguments = ["evaluate", str(runs["simcse"].folder), str(tmp_path / "t.tsv"), "--probe", "linear"]
     named = ["--label-column", "stars", "--text-column", "remark"]
     found = CliRunner().invoke(app, [*arguments, *named], catch_exceptions=False).output
     assert float(re.search(r"TF-IDF bag of words +([\d.]+) %", found)[1]) > 80  # the texts name their label
     with pytest.raises(
         UsageError, match="no column 'star'; did you mean 'stars'.*\nit has: stars, label, remark, text"
     ):
-        runs["bert"].evaluate(tmp_path / "t.tsv", label_column="star")
+        runs["simcse"].evaluate(tmp_path / "t.tsv", label_column="star")
     with pytest.raises(UsageError, match="probe sts reads columns sentence1, sentence2 and score"):
-        runs["bert"].evaluate(tmp_path / "t.tsv", probe=["sts"], label_column="stars")
+        runs["simcse"].evaluate(tmp_path / "t.tsv", probe=["sts"], label_column="stars")
     with pytest.raises(UsageError, match="is a folder, which has no columns"):
-        runs["bert"].evaluate(tmp_path, text_column="1")
+        runs["simcse"].evaluate(tmp_path, text_column="1")
 
 
 def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs, tmp_path):

@@ -145,7 +145,8 @@ def evaluate(
         data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or
             class sub-folders of text files; for ``"sts"`` a table of two sentences and a score.
         test: labelled ones to test on; when left out, ``data``'s own test split, or a fifth of it held out.
-        probe: any of ``"knn"``, ``"linear"``, ``"low-shot"`` and ``"retrieval"``; or ``"sts"`` alone, for pairs of sentences.
+        probe: any of ``"knn"``, ``"linear"``, ``"low-shot"``, ``"retrieval"`` and ``"finetune"``, which trains the
+            whole encoder; or ``"sts"`` alone, for pairs of sentences.
         label_column: of a table; when left out ``label``, and for text the usual names.
         text_column: of a table of texts; found when left out.
         console: where progress is printed; nowhere when left out.

@@ -143,7 +143,7 @@ def evaluate(
         str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
     ] = None,
     probe: Annotated[
-        str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval; or sts.")
+        str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval, finetune; or sts.")
     ] = "knn,linear",
     label_column: Annotated[str | None, typer.Option(help="Of a table; label, or found, when left out.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Of a table of texts; found when left out.")] = None,

@@ -8,21 +8,27 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from selfstudy.data.loader import TrainingData, render
 from selfstudy.data.scan import Scan, scan
 from selfstudy.data.sources import Source, open_source
 from selfstudy.embedder import Embedder, read_batches
 from selfstudy.encoders.timm import build_encoder, spec_of
 from selfstudy.errors import DataError, UsageError
 from selfstudy.evaluate.features import raw_pixels, raw_pixels_name
-from selfstudy.evaluate.probes import evaluate_features
+from selfstudy.evaluate.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.evaluate.labels import check_labels
+from selfstudy.evaluate.probes import FINETUNE, evaluate_features
 from selfstudy.evaluate.results import Results, Score
 from selfstudy.evaluate.split import hold_out, require_same_classes
+from selfstudy.finetuning import finetuned
 from selfstudy.ops.pixels import as_float
 from selfstudy.run_folder import RunFolder
 from selfstudy.views.geometry import fit
+from selfstudy.views.spec import Labels, View
 from selfstudy.work import initial_seed
 
 _BATCH = 256
+_CROP = (0.5, 1.0)  # share of the image's area that is left of it when an encoder is fine-tuned
 
 
 class Labelled(NamedTuple):
@@ -59,20 +65,54 @@ def evaluate_image_run(
         return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
 
     before = "timm's weights" if embedder.description["pretrained"] else "untrained encoder"
+    untrained = _untrained(embedder)
     extractors = [
-        (raw_pixels_name((preprocessing.channels, *preprocessing.size)), pixels),
-        (before, _untrained(embedder).of_images),
-        ("pretrained encoder", embedder.of_images),
+        (raw_pixels_name((preprocessing.channels, *preprocessing.size)), pixels, None),
+        (before, untrained.of_images, untrained),
+        ("pretrained encoder", embedder.of_images, embedder),
     ]
+    frozen = [probe for probe in probes if probe != FINETUNE]
     scores: list[Score] = []
-    for name, extract in extractors:
+    for name, extract, tunable in extractors:
         if found := [score for score in known if score.features == name and score.probe in probes]:
             scores += found
             continue
-        console.print(f"         {name}", highlight=False)
-        train, test_part = (_features(extract, part) for part in (train_set, test_set))
-        scores += evaluate_features(name, *train, *test_part, probes=probes)
+        if frozen:
+            console.print(f"         {name}", highlight=False)
+            train, test_part = (_features(extract, part) for part in (train_set, test_set))
+            scores += evaluate_features(name, *train, *test_part, probes=frozen)
+        if FINETUNE in probes and tunable is not None:
+            task, n_test = _task(tunable, train_set, test_set), len(test_set.labels)
+            scores.append(finetuned(folder, name, tunable.encoder, task, n_test=n_test, console=console))
     return Results(scores)
+
+
+def _task(embedder: Embedder, train: Labelled, test: Labelled) -> Task:
+    """Images and classes to fine-tune an encoder on; test images are prepared as they are to be embedded."""
+    check_labels(train.labels, test.labels, train.classes)
+    preprocessing, device = embedder.preprocessing, embedder.device
+    embedder.encoder.to(device)
+    order = order_of(len(train.labels), RECIPE)
+    data = TrainingData(
+        order,
+        [View(preprocessing.size, scale=_CROP), Labels()],
+        images=train.scan.images,
+        source=train.source,
+        indices=train.scan.good.tolist(),
+        channels=train.scan.channels,
+        labels=train.labels,
+    )
+
+    def of_train(step: int) -> Batch:
+        return Batch(*render(data[step], data.specs, (preprocessing.mean, preprocessing.std), device))
+
+    def of_test() -> Iterator[Batch]:
+        for positions, images in _batches(test):
+            yield Batch(preprocessing.prepare_batch(images).to(device), test.labels[positions].to(device))
+
+    how = f"random crop of {100 * _CROP[0]:g} to 100 % of the area, flip"
+    classes = len(train.classes)
+    return Task(RECIPE, order, of_train, of_test(), classes, lambda encoder, images: encoder(images), how)
 
 
 def _features(extract: Callable[[Sequence[Tensor]], Tensor], part: Labelled) -> tuple[Tensor, Tensor]:

@@ -113,14 +113,14 @@ class TextEmbedder:
         return self.context - len(before) - len(after)
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
-        """Embeddings (n, D) of rows, in one pass where they can be padded."""
-        pad = self.encoder.vocabulary.pad
-        if pad is None and len({len(row) for row in rows}) > 1:  # nothing tells padding from text
-            return torch.cat([self._encode([row]) for row in rows])
-        ids = padded(rows, 0 if pad is None else pad).to(self.device)
+        """Embeddings (n, D) of rows, on the CPU and free of the graph."""
         with torch.inference_mode():
-            embedding: Tensor = self.encoder(ids)
-        return embedding.float().cpu()
+            return encode_rows(self.encoder, rows).float().cpu()
+
+    def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
+        """The ids of every text as far as one row holds them."""
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [next(self._pieces(text.ids[: self._room])) for text in encoded]
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
         """The most probable tokens for every mask of a text, best first.
@@ -209,6 +209,15 @@ class TextEmbedder:
 
     def _said(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def encode_rows(encoder: TextEncoder, rows: Sequence[Tensor]) -> Tensor:
+    """Embeddings (n, D) of rows of ids (T,), in one pass where they can be padded."""
+    pad = encoder.vocabulary.pad
+    if pad is None and len({len(row) for row in rows}) > 1:  # nothing tells padding from text
+        return torch.cat([encode_rows(encoder, [row]) for row in rows])
+    embedding: Tensor = encoder(padded(rows, 0 if pad is None else pad).to(encoder.starts_word.device))
+    return embedding
 
 
 def encoder_folder(folder: str | Path) -> Path:

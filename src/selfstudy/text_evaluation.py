@@ -1,6 +1,6 @@
 """Evaluates a run on text: the same probes on TF-IDF, on the untrained encoder and on the pretrained one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,13 +9,18 @@ from torch import Tensor
 
 from selfstudy.data.labelled_texts import LabelledTexts, read_labelled_texts, read_pairs
 from selfstudy.evaluate.bag_of_words import tf_idf_scores
-from selfstudy.evaluate.probes import evaluate_features
+from selfstudy.evaluate.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.evaluate.labels import check_labels
+from selfstudy.evaluate.probes import FINETUNE, evaluate_features
 from selfstudy.evaluate.results import Results, Score
 from selfstudy.evaluate.similarity import TF_IDF_COSINE, rank_score, similarity_score, tf_idf_similarity
 from selfstudy.evaluate.split import hold_out, require_same_classes
+from selfstudy.finetuning import finetuned
 from selfstudy.run_folder import RunFolder
-from selfstudy.text_embedder import TextEmbedder
+from selfstudy.text_embedder import TextEmbedder, encode_rows
 from selfstudy.work import initial_seed
+
+_BATCH = 64
 
 
 def evaluate_text_run(
@@ -33,13 +38,40 @@ def evaluate_text_run(
     train, held_out, split = _open(data, test, {"label_column": label_column, "text_column": text_column})
     console.print(f"evaluate {len(train.texts):,} train, {len(held_out.texts):,} test texts; {split}", highlight=False)
     labels, test_labels = (torch.from_numpy(part.labels).long() for part in (train, held_out))
-    console.print("         TF-IDF bag of words", highlight=False)
-    scores: list[Score] = tf_idf_scores(train.texts, labels, held_out.texts, test_labels, probes=probes)
+    frozen = [probe for probe in probes if probe != FINETUNE]
+    scores: list[Score] = []
+    if frozen:
+        console.print("         TF-IDF bag of words", highlight=False)
+        scores += tf_idf_scores(train.texts, labels, held_out.texts, test_labels, probes=frozen)
     for name, extractor in (("untrained encoder", untrained(embedder)), ("pretrained encoder", embedder)):
-        console.print(f"         {name}", highlight=False)
-        features, test_features = (extractor.of_texts(part.texts) for part in (train, held_out))
-        scores += evaluate_features(name, features, labels, test_features, test_labels, probes=probes)
+        if frozen:
+            console.print(f"         {name}", highlight=False)
+            features, test_features = (extractor.of_texts(part.texts) for part in (train, held_out))
+            scores += evaluate_features(name, features, labels, test_features, test_labels, probes=frozen)
+        if FINETUNE in probes:
+            task, n_test = _task(extractor, train, held_out), len(held_out.texts)
+            scores.append(finetuned(folder, name, extractor.encoder, task, n_test=n_test, console=console))
     return Results(scores)
+
+
+def _task(embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts) -> Task:
+    """Texts and classes to fine-tune an encoder on, each text as far as a row holds it."""
+    rows, test_rows = (embedder.first_rows(part.texts) for part in (train, test))
+    labels, test_labels = (torch.from_numpy(part.labels).long() for part in (train, test))
+    check_labels(labels, test_labels, train.classes)
+    order = order_of(len(rows), RECIPE)
+
+    def of_train(step: int) -> Batch:
+        _, chosen = order.batch(step)
+        return Batch([rows[i] for i in chosen.tolist()], labels[chosen].to(embedder.device))
+
+    def of_test() -> Iterator[Batch]:
+        for start in range(0, len(test_rows), _BATCH):
+            part = slice(start, start + _BATCH)
+            yield Batch(test_rows[part], test_labels[part].to(embedder.device))
+
+    how = f"the first {embedder.context} tokens of a text"
+    return Task(RECIPE, order, of_train, of_test(), len(train.classes), encode_rows, how)
 
 
 def evaluate_pairs(folder: RunFolder, data: Any, *, console: Console) -> Results:

@@ -53,7 +53,7 @@ def test_probes_come_in_the_order_asked_for(digits):
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
         require_known(["knn", "liner"])
-    assert "known: knn, linear, low-shot, retrieval; sts by itself" in str(caught.value)
+    assert "known: knn, linear, low-shot, retrieval, finetune; sts by itself" in str(caught.value)
 
 
 def test_labels_are_checked(digits):

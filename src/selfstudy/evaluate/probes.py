@@ -15,7 +15,8 @@ from selfstudy.evaluate.retrieval import cosines_of, retrieval_scores
 
 PROBES = ("knn", "linear")  # unless others are asked for
 FROZEN = (*PROBES, "low-shot", "retrieval")  # of features that stay as they are
-KNOWN = FROZEN
+FINETUNE = "finetune"
+KNOWN = (*FROZEN, FINETUNE)
 STS = "sts"  # of pairs of texts alone, see evaluate/similarity.py
 
 
