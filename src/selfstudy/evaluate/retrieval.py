@@ -9,6 +9,7 @@ average precision takes them as found together, as scikit-learn does, and recall
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,8 +66,8 @@ def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, blo
     for label in torch.unique(test_labels).tolist():
         members = torch.nonzero(train_labels == label).flatten()  # (R,)
         for rows in torch.split(torch.nonzero(test_labels == label).flatten(), at_once):
-            near = cosines(rows)  # (m, N)
-            alike = near[:, members]  # (m, R)
+            cosine = cosines(rows)  # (m, N)
+            near, alike = _rising(cosine), _rising(cosine[:, members])  # (m, N), (m, R)
             precision += float(average_precision(near, alike).sum())
             for k in NEAREST:
                 hits[k] += float(hit_chance(near, alike, k).sum())
@@ -74,14 +75,18 @@ def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, blo
     return Retrieval(percent * precision, {k: percent * sum_ for k, sum_ in hits.items()})
 
 
+def _rising(rows: Tensor) -> Tensor:
+    """The numbers of every row sorted; numpy takes a quarter of the time of torch, which sorts their places as well."""
+    return torch.from_numpy(np.sort(rows.cpu().numpy(), axis=1))
+
+
 def average_precision(near: Tensor, alike: Tensor) -> Tensor:
     """Mean over the images of a query's class of the precision at the place where each is found: (m,) float64.
 
     Args:
-        near: (m, N) cosines with the whole gallery.
-        alike: (m, R) those of them that are with the query's class, R at least 1.
+        near: (m, N) cosines with the whole gallery, rising.
+        alike: (m, R) those of them that are with the query's class, rising; R at least 1.
     """
-    near, alike = near.sort(dim=1).values, alike.sort(dim=1).values
     so_near = near.shape[1] - torch.searchsorted(near, alike)  # (m, R), how many are at least as near as each
     alike_so_near = alike.shape[1] - torch.searchsorted(alike, alike)
     return (alike_so_near.double() / so_near).mean(dim=1)
@@ -95,11 +100,12 @@ def hit_chance(near: Tensor, alike: Tensor, k: int) -> Tensor:
         alike: as there.
         k: at least 1.
     """
-    best = alike.amax(dim=1, keepdim=True)
-    nearer, level = (near > best).sum(dim=1), (near == best).sum(dim=1)  # (m,) each; those nearer are of other classes
-    others = level - (alike == best).sum(dim=1)
-    miss = torch.ones(len(near), dtype=torch.float64, device=near.device)
+    best = alike[:, -1:].contiguous()
+    no_nearer = torch.searchsorted(near, best, right=True)  # (m, 1)
+    nearer, level = near.shape[1] - no_nearer, no_nearer - torch.searchsorted(near, best)  # the nearer are no hits
+    others = level - (alike.shape[1] - torch.searchsorted(alike, best))
+    miss = torch.ones(len(near), 1, dtype=torch.float64)
     for drawn in range(k):  # the k - nearer places left are drawn among those that are level
         chance = (others - drawn).clamp(min=0) / (level - drawn).clamp(min=1).double()
         miss *= torch.where(nearer + drawn < k, chance, 1.0)
-    return 1 - miss
+    return 1 - miss[:, 0]
