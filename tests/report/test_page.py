@@ -40,6 +40,15 @@ def test_a_page_needs_no_other_file_and_no_network(make_run):
     assert "<script" not in html
 
 
+def test_a_spread_over_draws_stands_beside_its_number(make_run):
+    scores = [
+        score("pretrained encoder", 51.52, probe="low-shot-5", spread=1.26),
+        score("raw pixels", 30.0, spread=None),
+    ]
+    text = words(page(make_run("a", scores=scores)))
+    assert "features 5 labels k-NN pretrained encoder 51.5 ± 1.3 % - raw pixels - 30.0 %" in text
+
+
 def test_without_scores_the_page_says_how_to_get_them(make_run):
     assert "selfstudy evaluate" in page(make_run("a"))
 

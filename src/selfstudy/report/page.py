@@ -84,7 +84,9 @@ def score_tables(evaluations: list[Line]) -> list[Table]:
     tables: list[tuple[tuple[Any, Any], dict[tuple[str, str], Score]]] = []
     for line in evaluations:
         if is_number(line.get("accuracy")) and "bits_per_byte" not in line:
-            score = Score(*(line.get(key, "") for key in Score._fields))
+            spread = line.get("spread")
+            features, probe, protocol = (str(line.get(key, "")) for key in ("features", "probe", "protocol"))
+            score = Score(features, probe, line["accuracy"], protocol, spread if is_number(spread) else None)
             data = (line.get("data"), line.get("test"))
             place = (score.features, score.probe)
             open_ = next((cells for of, cells in tables if of == data and place not in cells), None)
