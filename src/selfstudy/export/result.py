@@ -12,7 +12,7 @@ from selfstudy.atomic import staged_folder
 from selfstudy.errors import FileRefusedError
 
 TOLERANCE = 1e-4
-BATCHES = (1, 7)
+_BATCHES = (1, 7)
 
 
 class ExportResult(NamedTuple):
@@ -22,6 +22,34 @@ class ExportResult(NamedTuple):
     max_abs_difference: float
     usage: str
     library: str
+
+
+def largest_difference(
+    ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], *, shape: tuple[int, ...]
+) -> float:
+    """The largest difference of two networks' outputs, NaN if one gives any, on random images in batches of two sizes.
+
+    Args:
+        ours: of images (B, C, H, W) float32 in [0, 1].
+        theirs: likewise.
+        shape: (C, H, W) of an image.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        batches = [torch.rand(size, *shape, generator=generator) for size in _BATCHES]
+        return float(torch.stack([(ours(images) - theirs(images)).abs().max() for images in batches]).max())
+
+
+def require_agreement(difference: float, *, at_most: float = TOLERANCE) -> None:
+    """Nothing, where the reloaded network computes what ours does.
+
+    Raises:
+        FileRefusedError: it differs by more, or by NaN.
+    """
+    if not difference <= at_most:
+        raise FileRefusedError(
+            f"the exported network differs by {difference:.1e}, at most {at_most} is allowed; nothing kept"
+        )
 
 
 def write_and_compare(
@@ -46,13 +74,6 @@ def write_and_compare(
     """
     with staged_folder(file.parent) as folder:
         save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, folder / file.name)
-        theirs = reload(folder / file.name).eval()
-        images = torch.Generator().manual_seed(0)
-        with torch.inference_mode():
-            batches = [torch.randn(size, *shape, generator=images) for size in BATCHES]
-            worst = float(torch.stack([(ours(x) - theirs(x)).abs().max() for x in batches]).max())  # NaN if any is
-        if not worst <= TOLERANCE:
-            raise FileRefusedError(
-                f"the exported network differs by {worst:.1e}, at most {TOLERANCE} is allowed; nothing kept"
-            )
+        worst = largest_difference(ours, reload(folder / file.name).eval(), shape=shape)
+        require_agreement(worst)
     return worst

@@ -18,8 +18,7 @@ from selfstudy.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import POOLED
 from selfstudy.encoders.text_store import tokenizer_config
-from selfstudy.errors import FileRefusedError
-from selfstudy.export.result import ExportResult
+from selfstudy.export.result import ExportResult, require_agreement
 from selfstudy.text_embedder import TextEmbedder
 
 if TYPE_CHECKING:
@@ -48,10 +47,7 @@ def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResul
         if theirs is None:
             library, theirs = "transformers (sentence-transformers is not installed)", _by_transformers(folder, texts)
         worst = float((embedder.of_texts(texts) - theirs).abs().max())
-        if not worst <= _TOLERANCE:
-            raise FileRefusedError(
-                f"vectors of the reopened encoder differ by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
-            )
+        require_agreement(worst, at_most=_TOLERANCE)
     return ExportResult(out, worst, _usage(embedder, out), library)
 
 

@@ -11,8 +11,7 @@ from selfstudy.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import CAUSAL, POOLED
 from selfstudy.encoders.text_store import FACTS, load_text_encoder
-from selfstudy.errors import FileRefusedError
-from selfstudy.export.result import ExportResult
+from selfstudy.export.result import ExportResult, require_agreement
 
 _TOLERANCE = 1e-5
 
@@ -29,10 +28,7 @@ def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
             if file.is_file() and file.name != FACTS:
                 shutil.copyfile(file, folder / file.name)
         worst = _difference(encoder, facts, folder)
-        if not worst <= _TOLERANCE:
-            raise FileRefusedError(
-                f"what transformers loads differs by {worst:.1e}, at most {_TOLERANCE} is allowed; nothing kept"
-            )
+        require_agreement(worst, at_most=_TOLERANCE)
     return ExportResult(out, worst, _usage(encoder, facts, out), "transformers")
 
 
