@@ -21,6 +21,7 @@ from selfstudy.export.onnx import export_onnx
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.timm import export_timm
+from selfstudy.export.timm_wrapper import export_timm_wrapper
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.export.transformers import export_transformers
 from selfstudy.inspection import inspect_run
@@ -33,7 +34,12 @@ from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
 
-_EXPORTS = {"timm": export_timm, "torchvision": export_torchvision, "onnx": export_onnx}
+_EXPORTS = {
+    "timm": export_timm,
+    "torchvision": export_torchvision,
+    "onnx": export_onnx,
+    "transformers": export_timm_wrapper,
+}
 _TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
 _QUIET = Console(quiet=True)
 
@@ -224,7 +230,8 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
 
     Args:
         run: the run folder.
-        to: ``"timm"``, ``"torchvision"`` or ``"onnx"``; ``"transformers"`` or ``"sentence-transformers"`` for text.
+        to: ``"transformers"``; for images also ``"timm"``, ``"torchvision"`` or ``"onnx"``, for text also
+            ``"sentence-transformers"``.
         out: folder to write into.
         overwrite: write into a folder that holds files already; never into a run.
 

@@ -1,5 +1,6 @@
 """Image encoders by timm name, with stem, patch size and input channels fitted to the images."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -147,6 +148,15 @@ def is_vision_transformer(name: str) -> bool:
 def pooling_options(pool: str | None) -> dict[str, Any]:
     """Timm's arguments for a vision transformer that pools in this way, its last normalisation staying in place."""
     return {"global_pool": pool, "fc_norm": False} if pool not in ("auto", None) else {}
+
+
+def creation_arguments(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Timm's arguments, beside the name, for the network of an encoder's description; its stem is not among them."""
+    arguments = {"in_chans": description["channels"]}
+    if description["patch_size"]:
+        arguments |= {"img_size": tuple(description["image_size"]), "patch_size": description["patch_size"]}
+        arguments |= pooling_options(description["pool"])
+    return arguments
 
 
 def spec_of(description: dict[str, Any]) -> EncoderSpec:

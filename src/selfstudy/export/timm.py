@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from selfstudy.encoders.store import load_encoder
-from selfstudy.encoders.timm import pooling_options, use_stem
+from selfstudy.encoders.timm import creation_arguments, use_stem
 from selfstudy.export.result import ExportResult, write_and_compare
 
 
@@ -18,10 +18,7 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
     """
     encoder, config = load_encoder(encoder_folder)
-    options = {"num_classes": 0, "in_chans": config["channels"]}
-    if config["patch_size"]:
-        options |= {"img_size": tuple(config["image_size"]), "patch_size": config["patch_size"]}
-        options |= pooling_options(config["pool"])
+    options = {"num_classes": 0, **creation_arguments(config)}
     stem = config["stem"]
 
     def reload(file: Path) -> nn.Module:
