@@ -271,6 +271,16 @@ def test_a_build_cut_off_at_any_write_continues_to_the_same_files(tmp_path, monk
     assert cut > 15
 
 
+def test_what_a_killed_build_left_half_written_is_gone_after_the_next(tmp_path):
+    _build(tmp_path / "whole")
+    with pytest.raises(OSError, match="pulled out"):
+        _build(tmp_path / "cut", _Failing(50))
+    for name in ("train-00007.bin.tmp", ".counts.bin.tmp-77"):
+        (tmp_path / "cut" / name).write_bytes(b"half")
+    _build(tmp_path / "cut")
+    assert _contents(tmp_path / "cut") == _contents(tmp_path / "whole")
+
+
 def test_a_finished_store_is_opened_without_reading_a_document(tmp_path):
     built = _build(tmp_path)
     before = _contents(tmp_path)

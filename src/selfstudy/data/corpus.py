@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
+from selfstudy.atomic import replace_file
 from selfstudy.config import TextDataConfig
 from selfstudy.data.documents import Document, Documents, open_documents
 from selfstudy.data.memory import give_back_freed_memory
@@ -201,9 +202,7 @@ def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfi
             corpus_bytes=census.text_bytes,
         )
         give_back_freed_memory()
-        staged = kept.with_suffix(".tmp")
-        staged.write_text(trained.to_str(), encoding="utf-8")
-        staged.replace(kept)
+        replace_file(kept, trained.to_str().encode())
     return load_tokenizer(kept)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from selfstudy.atomic import replace_file
 from selfstudy.data.documents import Document
 from selfstudy.data.token_store import (
     COUNTS,
@@ -42,7 +43,7 @@ from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, Usag
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_OURS = re.compile(r"((train|heldout)-\d{5,}|counts)\.bin(\.tmp)?")
+_OURS = re.compile(r"(train|heldout)-\d{5,}\.bin(\.tmp)?|counts\.bin|\.counts\.bin\.tmp-\d+")
 _BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory for a character
 _BATCH_DOCUMENTS = 4096  # and some for each text, however short
 _PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
@@ -334,13 +335,8 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write beside the target, sync, rename."""
-    staged = file.with_name(f"{file.name}.tmp")
-    with staged.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    staged.replace(file)
+    """Write a file whole, and its name for good."""
+    replace_file(file, content)
     _sync_folder(file.parent)
 
 

@@ -5,7 +5,6 @@ The losses themselves come from whoever runs the model; nothing here knows one.
 
 import hashlib
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from selfstudy.atomic import replace_file
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.ops.random import fold, uniform
 
@@ -186,14 +186,10 @@ def save_mask_set(masks: MaskSet, path: Path, *, digest: str) -> None:
     """
     numbers = {key: repr(value) for key, value in masks._asdict().items() if key != _POSITIONS}
     about = {"format": _FORMAT, "format_version": str(FORMAT_VERSION), _DIGEST: digest, **numbers}
-    staged = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        staged.write_bytes(save({_POSITIONS: masks.positions.contiguous()}, about))
-        staged.replace(path)
+        replace_file(path, save({_POSITIONS: masks.positions.contiguous()}, about))
     except OSError as error:
         raise EnvironmentFault(f"cannot write {path}: {error.strerror or error}\nfree space or name another") from None
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def load_mask_set(path: Path, *, digest: str) -> MaskSet:
