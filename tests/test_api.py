@@ -178,7 +178,9 @@ def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path)
     selfstudy.compare([run.folder, other.folder], out=tmp_path / "new" / "both.html", overwrite=True)
 
 
-def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """Whether timm's weights were asked for, for every network that was made."""
     create, asked = timm.create_model, []
 
     def download(name, *, pretrained, **options):
@@ -186,11 +188,29 @@ def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, m
         return create(name, **options)
 
     monkeypatch.setattr(timm, "create_model", download)
+    return asked
+
+
+def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, asked):
     run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", set={"encoder.pretrained": True}, **QUICK)
     assert asked == [True]
     results = run.evaluate("sample:digits", probe=["knn"])
     assert asked == [True, False, True]  # the encoder that was trained comes from its folder
     assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
+
+
+def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(tmp_path, asked):
+    begun = {"out": tmp_path / "r", "set": {"encoder.pretrained": True}, **QUICK}
+    selfstudy.pretrain("sample:digits", **begun)
+    settings, described = ((tmp_path / "r" / name).read_text() for name in ("config.yaml", "encoder/config.json"))
+    selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
+    assert asked == [True, False]
+    assert (tmp_path / "r" / "config.yaml").read_text() == settings.replace("3 steps", "4 steps")
+    again = json.loads((tmp_path / "r" / "encoder" / "config.json").read_text())
+    assert again == json.loads(described) | {"sha256": again["sha256"]} and again["pretrained"]
+    shutil.rmtree(tmp_path / "r" / "checkpoints")
+    selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
+    assert asked == [True, False, True]
 
 
 def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run, tmp_path, monkeypatch):

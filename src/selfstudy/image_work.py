@@ -62,11 +62,16 @@ def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bo
     return Data(source, found)
 
 
-def build_method(resolved: Resolved) -> tuple[Method, Resolved]:
-    """The method around a fresh encoder, and the configuration with the encoder's own choices filled in."""
+def build_method(resolved: Resolved, *, fetch: bool = True) -> tuple[Method, Resolved]:
+    """The method around a fresh encoder, and the configuration with the encoder's own choices filled in.
+
+    Args:
+        resolved: what to build.
+        fetch: see :func:`selfstudy.encoders.timm.build_encoder`.
+    """
     config = resolved.config
     torch.manual_seed(initial_seed(config.train.seed))
-    encoder = build_encoder(encoder_spec(resolved))
+    encoder = build_encoder(encoder_spec(resolved), fetch=fetch)
     chosen = config.encoder.model_copy(
         update={"stem": encoder.description["stem"], "patch_size": encoder.description["patch_size"] or "auto"}
     )
@@ -125,9 +130,9 @@ class ImageWork:
         self.unit = Unit()
         self.plateau: tuple[float, str] | None = None
 
-    def build_method(self) -> tuple[Method, Resolved]:
+    def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
         """See :func:`build_method`."""
-        return build_method(self.resolved)
+        return build_method(self.resolved, fetch=fetch)
 
     def fingerprint(self) -> tuple[int, str]:
         """Of the source."""

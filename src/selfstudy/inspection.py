@@ -102,8 +102,7 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
             f"{folder.path} holds no checkpoint yet\n"
             f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume"
         )
-    fresh = config.encoder.model_copy(update={"pretrained": False})  # the checkpoint has all weights
-    method, _ = build_method(Resolved(config.model_copy(update={"encoder": fresh}), {}, long_run=False))
+    method, _ = build_method(Resolved(config, {}, long_run=False), fetch=False)
     try:
         method.load_state_dict(checkpoint.model, strict=True)
     except RuntimeError as error:

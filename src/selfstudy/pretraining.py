@@ -82,10 +82,12 @@ def pretrain(
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
-        method, resolved = work.build_method()
+        store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
+        checkpoint = _checkpoint_to_resume(folder, store, console) if resume else None
+        method, resolved = work.build_method(fetch=checkpoint is None)
         resolved = fabric.broadcast(resolved)  # what one process measured holds for all
-        store = CheckpointStore(folder.checkpoints, keep=resolved.config.train.keep)
-        checkpoint = _checkpoint_to_resume(folder, store, resolved, work, console) if resume else None
+        if resume:
+            _require_same_run(folder, resolved, work)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
         trainer = make_trainer(fabric, method, resolved, work, folder)  # before anything is written: it may refuse
@@ -180,13 +182,23 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
     )
 
 
-def _checkpoint_to_resume(
-    folder: RunFolder, store: CheckpointStore, resolved: Resolved, work: Work, console: Console
-) -> Checkpoint | None:
-    """The newest whole checkpoint, after checking that the run it belongs to is the one asked for."""
+def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Console) -> Checkpoint | None:
+    """The newest whole checkpoint of the run in the folder, if there is one."""
     if not folder.config.is_file():
         console.print(f"resume   {folder.path} holds no run yet; starting one", highlight=False)
         return None
+    checkpoint = store.latest()
+    for rejected in store.rejected:
+        console.print(f"resume   {rejected}", highlight=False)
+    text = f"from step {checkpoint.step:,}" if checkpoint else "no checkpoint yet: from the beginning"
+    console.print(f"resume   {text}", highlight=False)
+    return checkpoint
+
+
+def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None:
+    """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
+    if not folder.config.is_file():
+        return
     saved = configured(cfg.read_yaml(folder.config))
     changes = _changes(saved, resolved.config)
     if changes:
@@ -202,12 +214,6 @@ def _checkpoint_to_resume(
             f"the data is not what this run began with: {environment['inputs']} inputs then, {inputs} now\n"
             "bring the files back, or start a new run with --out"
         )
-    checkpoint = store.latest()
-    for rejected in store.rejected:
-        console.print(f"resume   {rejected}", highlight=False)
-    text = f"from step {checkpoint.step:,}" if checkpoint else "no checkpoint yet: from the beginning"
-    console.print(f"resume   {text}", highlight=False)
-    return checkpoint
 
 
 def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -61,8 +61,8 @@ class TextWork:
         end = cast(int, self.corpus.special.eos)
         return cuts_of(self.corpus.store.train, tokens_of(self._specs(context)), seed=seed, end=end)
 
-    def build_method(self) -> tuple[Method, Resolved]:
-        """The method around a fresh encoder; the precision is tried out where it is open."""
+    def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
+        """The method around a fresh encoder, for which nothing is ever fetched; an open precision is tried out."""
         config, reasons = self.resolved.config, dict(self.resolved.reasons)
         torch.manual_seed(initial_seed(config.train.seed))
         encoder = text_encoder(cast(cfg.TextRunConfig, config), self.corpus)

@@ -33,8 +33,11 @@ class Work(Protocol):
     unit: Unit
     plateau: tuple[float, str] | None
 
-    def build_method(self) -> tuple[Method, Resolved]:
-        """The method around a fresh encoder, and the settings with nothing left to decide."""
+    def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
+        """The method around a fresh encoder, and the settings with nothing left to decide.
+
+        Without ``fetch`` no weights come over the network: those of a checkpoint are loaded next.
+        """
         ...
 
     def fingerprint(self) -> tuple[int, str]:

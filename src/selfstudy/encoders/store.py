@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
         raise FileRefusedError(f"{weights}: its digest is not the one in {_CONFIG}; the file is damaged or another's")
     settings = config.model_dump()
     try:
-        encoder = build_encoder(replace(spec_of(settings), pretrained=False))  # its weights are in the folder
+        encoder = build_encoder(spec_of(settings), fetch=False)
         encoder.network.load_state_dict(load(packed), strict=True)
     except (SelfstudyError, SafetensorError, RuntimeError, TypeError) as error:
         raise FileRefusedError(f"{folder}: does not fit its own description: {first_line(error)}") from None

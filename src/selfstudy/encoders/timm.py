@@ -103,8 +103,12 @@ class TimmTokenEncoder(TimmEncoder):
         return net.forward_head(tokens, pre_logits=True), blocks
 
 
-def build_encoder(spec: EncoderSpec) -> TimmEncoder:
+def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
     """A fresh encoder; ``description`` holds what rebuilds it, ``reason`` says why it has its stem.
+
+    Args:
+        spec: what decides it.
+        fetch: get timm's weights where it starts from those; needless where a state dict is loaded next.
 
     Raises:
         UsageError: an unknown name, a stem, patch size or pooling the network cannot have, images too small for it.
@@ -121,7 +125,7 @@ def build_encoder(spec: EncoderSpec) -> TimmEncoder:
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
     else:
         _refuse_settings_of_transformers(spec)
-    network = _create(spec, options)
+    network = _create(spec, options, fetch=spec.pretrained and fetch)
     if isinstance(network, timm.models.ResNet):  # names do not tell: resnetv2_50 and resnet50_clip are none
         stem, reason = _stem(spec)
     elif spec.stem not in ("auto", "stock"):
@@ -246,10 +250,10 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
     return patch, reason
 
 
-def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
+def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Module:
     """Timm's network; a failed download, or a pooling that it does not have, becomes one line."""
     try:
-        return timm.create_model(spec.name, pretrained=spec.pretrained, **options)  # type: ignore[no-any-return]
+        return timm.create_model(spec.name, pretrained=fetch, **options)  # type: ignore[no-any-return]
     except AssertionError:
         if "global_pool" not in options:
             raise
@@ -258,7 +262,7 @@ def _create(spec: EncoderSpec, options: dict[str, Any]) -> nn.Module:
             "use another vision transformer, such as vit_tiny_patch16_224, or leave encoder.pool out"
         ) from None
     except (OSError, RuntimeError) as error:
-        if not spec.pretrained:
+        if not fetch:
             raise
         raise EnvironmentFault(
             f"timm's weights for {spec.name} could not be fetched: {first_line(error)[:150]}\n"
