@@ -218,7 +218,10 @@ class HealthConfig(Closed):
     """The label-free check of the representation while it is trained."""
 
     every: Annotated[int, Field(ge=1, description="steps between readings")] = 50
-    on_collapse: Literal["warn", "stop"] = "warn"
+    on_collapse: Annotated[
+        Literal["warn", "stop"],
+        Field(description="stop ends the run, in the first tenth of it only at NaN or infinity"),
+    ] = "warn"
 
 
 class RunConfig(Closed):

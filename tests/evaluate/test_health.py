@@ -118,11 +118,19 @@ def test_embeddings_on_one_line_are_collapsed_though_they_spread():
     assert "all embeddings lie on about one line (effective rank 1." in reading.message
 
 
+@pytest.mark.parametrize("embedding", [torch.ones(64, 8), normal(64, 1) @ normal(1, 8)], ids=["alike", "on a line"])
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, "watch"), (0.099, "watch"), (0.1, "collapsed")])
+def test_a_collapse_is_only_watched_in_the_first_tenth_of_training(embedding, fraction, expected):
+    reading = read(embedding, fraction=fraction)
+    assert reading.verdict == expected and reading.message.startswith(f"{expected} since step 1: all ")
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_embeddings_that_are_not_finite_are_collapsed_and_null_in_json(bad):
+def test_embeddings_that_are_not_finite_are_collapsed_at_any_time_and_null_in_json(bad, fraction):
     embedding = normal(64, 8)
     embedding[3, 2] = bad
-    reading = read(embedding)
+    reading = read(embedding, fraction=fraction)
     assert reading.verdict == "collapsed" and "embeddings hold NaN or infinity" in reading.message
     assert json.loads(reading.to_json())["effective_rank"] is None
 

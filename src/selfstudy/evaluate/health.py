@@ -11,6 +11,8 @@ collapsed  dimension std below 0.1                         0 is a constant outpu
                                                            2021, arXiv:2011.10566, figure 2; 0.1 is a tenth of that
 collapsed  effective rank below 2                          all embeddings on about one line: Jing et al. 2022,
                                                            arXiv:2110.09348
+watch      either of these two in the first 10 % of        random weights may give it: a ReLU network whose outputs
+           training                                        have a large common part
 watch      loss within 1 % of its chance value             the outputs are uniform; checked after the first 10 %
                                                            of training, which may be warm-up
 watch      loss within 2 % of a plateau that the data      a language model that predicts frequencies has the loss of
@@ -37,7 +39,7 @@ COLLAPSED_STD = 0.1
 COLLAPSED_RANK = 2.0
 CHANCE_MARGIN = 0.01
 PLATEAU_MARGIN = 0.02
-GRACE = 0.1  # fraction of training before the loss is held against its chance value
+GRACE = 0.1  # fraction of training that is judged mildly: it may be warm-up, or the random weights it began with
 
 
 def effective_rank(embedding: Tensor) -> float:
@@ -174,8 +176,11 @@ def verdict(
         chance: the formula of ``reading.chance_loss``, for the words.
         plateau: a loss at which runs get stuck, and what it is.
     """
-    late = None if fraction < GRACE else _chance(reading, chance) or _teacher(reading) or _stuck(reading, plateau)
-    return _collapse(reading) or late or _healthy(reading)
+    broken, collapse = _not_finite(reading), _collapse(reading)
+    if fraction < GRACE:
+        return broken or (collapse._replace(verdict="watch") if collapse else _healthy(reading))
+    late = _chance(reading, chance) or _teacher(reading) or _stuck(reading, plateau)
+    return broken or collapse or late or _healthy(reading)
 
 
 def _stuck(reading: HealthReading, plateau: tuple[float, str] | None) -> Finding | None:
@@ -190,18 +195,24 @@ def _stuck(reading: HealthReading, plateau: tuple[float, str] | None) -> Finding
     )
 
 
+def _not_finite(reading: HealthReading) -> Finding | None:
+    """The rule about embeddings that are no numbers, which no training mends."""
+    std, rank = reading.dimension_std, reading.effective_rank
+    if std is None or rank is None or not (math.isnan(std) or math.isnan(rank)):
+        return None
+    return Finding(
+        "collapsed",
+        "embeddings hold NaN or infinity",
+        "the learning rate is too high, or half precision overflows",
+        "lower optimizer.lr or use --precision fp32",
+    )
+
+
 def _collapse(reading: HealthReading) -> Finding | None:
-    """The rules about the embeddings."""
+    """The rules about what the embeddings have in common."""
     std, rank = reading.dimension_std, reading.effective_rank
     if std is None or rank is None:
         return None
-    if math.isnan(std) or math.isnan(rank):
-        return Finding(
-            "collapsed",
-            "embeddings hold NaN or infinity",
-            "the learning rate is too high, or half precision overflows",
-            "lower optimizer.lr or use --precision fp32",
-        )
     if std < COLLAPSED_STD:
         return Finding(
             "collapsed",
