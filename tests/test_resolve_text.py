@@ -11,11 +11,11 @@ from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import method_class
 
 
-def _resolve(duration="auto", method="gpt", tokens=10_000_000, **settings):
+def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **settings):
     nested = {"data": {"path": "x"}, "method": {"name": method}, "train": {"duration": duration, "device": "cpu"}}
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
-    facts = resolve.TextFacts(tokens, lambda context: tokens // context)
+    facts = resolve.TextFacts(tokens, lambda context: tokens // context, found)
     return resolve.resolve_text(resolve.configured(nested), facts, method_class(method))
 
 
@@ -31,6 +31,20 @@ def _two_processors(monkeypatch):
 def test_the_encoder_grows_with_the_tokens_that_can_be_read(duration, size):
     resolved = _resolve(duration)
     assert resolved.config.encoder.name == f"llama-{size}" and "encoder.name" in resolved.reasons
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "column", "reason"),
+    [
+        ("Review", "auto", "Review", "a usual name of texts"),
+        ("2", "auto", "2", "its texts are the longest"),
+        ("text", "text", "text", None),
+        (None, "auto", "auto", None),
+    ],
+)
+def test_the_column_of_text_is_written_down_with_its_reason(found, given, column, reason):
+    resolved = _resolve("9 steps", found=found, data__column=given)
+    assert resolved.config.data.column == column and resolved.reasons.get("data.column") == reason
 
 
 def test_more_processors_train_a_larger_one(monkeypatch):

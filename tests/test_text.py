@@ -225,6 +225,17 @@ def test_documents_are_embedded_as_they_were_learnt_where_that_fits(runs, cache,
     assert run.embed(tmp_path / "b.txt", tmp_path / "f.parquet") == 2
 
 
+def test_a_run_on_a_table_writes_down_the_column_it_found_and_resumes(cache, tmp_path):
+    (tmp_path / "a.csv").write_text("\n".join(["title,review", *(f"{n},{word} ball" for n, word in enumerate(WORDS))]))
+    begun = {"method": "simcse", "out": tmp_path / "run", **_settings(cache) | {"batch_size": 2}}
+    selfstudy.pretrain(tmp_path / "a.csv", **begun)
+    written = (tmp_path / "run" / "config.yaml").read_text()
+    assert "column: review  # a usual name of texts" in written
+    (tmp_path / "run" / "config.yaml").write_text(written.replace("column: review", "column: auto"))  # an older run
+    selfstudy.pretrain(tmp_path / "a.csv", resume=True, **begun | {"steps": 4})
+    assert "column: review  #" in (tmp_path / "run" / "config.yaml").read_text()
+
+
 def test_a_long_text_is_the_mean_of_its_pieces_by_their_length(runs):
     encoder = runs["bert"].encoder
     room = 22  # of 24, less the class token and the separator

@@ -33,6 +33,7 @@ from selfstudy.work import Work
 # Of the data their fingerprint says whether they are the same, wherever they lie now.
 _FREE_ON_RESUME = {
     "data.path",
+    "data.column",
     "train.workers",
     "train.checkpoint_every",
     "train.keep",

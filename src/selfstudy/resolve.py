@@ -10,6 +10,7 @@ import torch
 
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
 from selfstudy.data.scan import Scan
+from selfstudy.data.text_files import TEXT_COLUMNS
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.encoders.timm import is_vision_transformer, require_known
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
@@ -46,10 +47,12 @@ class TextFacts(NamedTuple):
     Attributes:
         tokens: to learn from.
         rows: function that says how many rows of a length there are.
+        column: of tables, the one that all texts come from.
     """
 
     tokens: int
     rows: Callable[[int], int]
+    column: str | None = None
 
 
 class _Draft:
@@ -169,6 +172,9 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     draft = _Draft(config)
     decide, settings = draft.decide, draft.settings
     causal = method.language_head == "causal"
+    if facts.column is not None:
+        usual = facts.column.casefold() in TEXT_COLUMNS
+        decide("data.column", facts.column, "a usual name of texts" if usual else "its texts are the longest")
     longest = longest_row(Path(settings["encoder"]["name"]))
     decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
     context = settings["data"]["context"]

@@ -46,7 +46,11 @@ class TextWork:
         self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
         needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
-        facts = TextFacts(len(self.corpus.store.train), lambda context: len(self._cuts(context, settings.train.seed)))
+        facts = TextFacts(
+            len(self.corpus.store.train),
+            lambda context: len(self._cuts(context, settings.train.seed)),
+            self.corpus.column,
+        )
         self.resolved = resolve_text(settings, facts, self.cls)
         if settings is not asked:
             self.resolved.reasons["data.tokenizer"] = "the encoder's own"

@@ -56,6 +56,34 @@ def test_a_folder_has_a_document_in_every_file_and_a_share_of_them_is_held_out(t
     assert 4 <= corpus.store.held_out.documents <= 16
 
 
+@pytest.mark.parametrize(
+    ("files", "held_out", "column"),
+    [
+        ({"a.csv": "title,Review\n1,red ball\n2,blue box\n"}, None, "Review"),
+        ({"a.tsv": "1\tred ball\n2\tblue box\n"}, None, "1"),
+        ({"a.csv": "text\nred\nblue\n", "b.jsonl": '"green"\n{"text": "red"}\n'}, None, "text"),
+        ({"a.csv": "text\nred\nblue\n", "b.csv": "body\ngreen\n"}, None, None),
+        ({"a.csv": "text\nred\nblue\n"}, {"c.csv": "text\ngreen\n"}, "text"),
+        ({"a.csv": "text\nred\nblue\n"}, {"c.csv": "body\ngreen\n"}, None),
+        ({"a.csv": "text\nred\nblue\n"}, {"c.txt": "green\n"}, None),
+        ({"a.txt": "red\n\nblue\n"}, None, None),
+    ],
+    ids=["named", "no header", "strings beside", "two names", "same held out", "other held out", "plain", "no table"],
+)
+def test_the_column_is_told_where_all_texts_come_from_one_and_asking_for_it_changes_nothing(
+    tmp_path, files, held_out, column
+):
+    for folder, contents in (("data", files), ("apart", held_out or {})):
+        (tmp_path / folder).mkdir()
+        for name, content in contents.items():
+            (tmp_path / folder / name).write_text(content)
+    apart = {"held_out": str(tmp_path / "apart")} if held_out else {}
+    corpus = _open(tmp_path / "data", tmp_path / "cache", **apart)
+    assert corpus.column == column
+    if column is not None:
+        assert _open(tmp_path / "data", tmp_path / "cache", column=column, **apart).census == corpus.census
+
+
 def test_held_out_text_may_be_given_apart(one, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("ba" * 5)

@@ -55,6 +55,7 @@ class Corpus(NamedTuple):
         store: the tokens.
         landmarks: losses that a model passes on its way, in nats per token.
         held_out: how the held-out part was chosen, in words.
+        column: of tables, the one that all texts come from; None where there is no such.
     """
 
     census: Census
@@ -63,6 +64,7 @@ class Corpus(NamedTuple):
     store: TokenStore
     landmarks: Landmarks
     held_out: str
+    column: str | None
 
 
 class Split(NamedTuple):
@@ -137,7 +139,8 @@ def open_corpus(
             held_out=split.share,
             held_out_documents=split.held_out,
         )
-    corpus = Corpus(census, tokenizer, roles(tokenizer), store, landmarks(store), split.words)
+    column = _common_column(documents, split.held_out)
+    corpus = Corpus(census, tokenizer, roles(tokenizer), store, landmarks(store), split.words, column)
     _say_what_it_became(corpus, console)
     return corpus
 
@@ -175,6 +178,14 @@ def _split(documents: Documents, census: Census, config: TextDataConfig) -> Spli
         beginning, end = (_Part(documents, held_out, end=end) for end in (False, True))
         return Split(beginning, end, 0.0, f"the last {held_out:.0%} of the characters")
     return Split(documents, None, held_out, f"{held_out:.0%} of the documents, by a hash of their names")
+
+
+def _common_column(documents: Documents, held_out: Iterable[Document] | None) -> str | None:
+    """The column of tables that all documents come from, those held out included where they are other text."""
+    found = documents.columns
+    if len(found) != 1 or isinstance(held_out, Documents) and held_out.columns != found:
+        return None
+    return next(iter(found))
 
 
 def _rule_of_more(documents: Documents, config: TextDataConfig) -> str:

@@ -17,7 +17,6 @@ from selfstudy.data.members import is_image_name
 from selfstudy.data.names import printable
 from selfstudy.data.text_files import (
     KINDS,
-    Report,
     TextFile,
     column_names,
     first_rows,
@@ -65,11 +64,12 @@ class Problem(NamedTuple):
 
 
 class _Log:
-    """The problems of one iteration."""
+    """The problems of one iteration, and the columns of tables that its texts come from."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.count = 0
+        self.columns: set[str] = set()
 
     def add(self, path: str, offset: int, reason: str) -> None:
         self.count += 1
@@ -103,6 +103,11 @@ class Documents:
     def problem_count(self) -> int:
         """How many things the latest iteration had to leave out."""
         return self._log.count
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """The columns of tables that the texts of the latest iteration, complete or not, come from."""
+        return frozenset(self._log.columns)
 
     def __iter__(self) -> Iterator[Document]:
         """Documents in the byte order of their paths, within a file in its own order."""
@@ -241,7 +246,7 @@ class _Files(NamedTuple):
         for file in self.files:
             report = partial(log.add, file.name)
             plain, known = file.kind == "plain", log.count
-            texts = read_plain(file, self.rule, report) if plain else _texts_of(file, self.column, report)
+            texts = read_plain(file, self.rule, report) if plain else _texts_of(file, self.column, log)
             if plain and self.rule == "file":
                 text = next((text for _, text in texts), "")
                 if text or log.count == known:
@@ -251,8 +256,9 @@ class _Files(NamedTuple):
                 yield Document(f"{file.name}#{number}", text)
 
 
-def _texts_of(file: TextFile, column: str, report: Report) -> Iterator[tuple[int, str]]:
+def _texts_of(file: TextFile, column: str, log: _Log) -> Iterator[tuple[int, str]]:
     """The text of every record, with the record's number."""
+    report = partial(log.add, file.name)
     header = implies_header(column)
     rows = first_rows(file, header=header)
     columns = column_names(rows)
@@ -262,6 +268,7 @@ def _texts_of(file: TextFile, column: str, report: Report) -> Iterator[tuple[int
         missing = "column of text" if name is None else f"column {name!r}"
         report(0, f"no {missing} among {', '.join(columns) or 'those'}")
         return
+    log.columns |= set() if name is None else {name}
     for record in read_records(file, report, header=header, only=None if name is None else [name]):
         reason, text = _text_in(record.value, name)
         if reason:
