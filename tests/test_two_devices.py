@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from selfstudy.train.lock import run_lock
+
 # Without BatchNorm, whose statistics are each process's own, the two must agree but for the order of sums.
 RUN = ["--method", "moco", "--encoder", "vit_tiny_patch16_224", "--image-size", "16", "--batch-size", "8"]
 
@@ -61,6 +63,48 @@ def test_two_processes_on_a_clock_stop_together_and_resume(photos, tmp_path):
     again = _pretrain(photos, out, *shared, "--resume")
     assert again.returncode == 0, again.stderr
     assert "from step" in again.stdout
+
+
+COLLAPSED = """
+from selfstudy.methods.base import Method, MethodConfig, Recipe, StepOutput
+from selfstudy.views.spec import View
+
+
+class Collapsed(Method):
+    class Config(MethodConfig):
+        pass
+
+    @staticmethod
+    def default_views(size, channels=3):
+        return [View(size)]
+
+    @staticmethod
+    def recipe(facts):
+        return Recipe({"name": "adamw", "lr": 1e-3, "weight_decay": 0.0}, {}, {})
+
+    def forward(self, views, progress):
+        embedding = self.encoder(views[0])
+        return StepOutput(embedding.square().mean(), {}, embedding.detach() * 0 + 1)
+"""
+
+
+@pytest.mark.slow
+def test_when_the_first_process_stops_on_purpose_the_other_says_so_in_one_line(photos, tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__init__.py").touch()
+    (tmp_path / "own" / "collapsed.py").write_text(COLLAPSED, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    options = ["--steps", "9", "--method", "own.collapsed"]
+    for setting in ("train.devices=2", "health.every=1", "health.on_collapse=stop"):
+        options += ["--set", setting]
+    stopped = _pretrain(photos, tmp_path / "run", *options)
+    assert stopped.returncode == 4, stopped.stderr
+    with run_lock(tmp_path / "run"):
+        in_use = _pretrain(photos, tmp_path / "run", *options, "--resume")
+    assert in_use.returncode == 6, in_use.stderr
+    for result, why in ((stopped, "collapsed since step 1"), (in_use, "is in use by process")):
+        assert result.stderr.count(why) == 1 and "internal error" not in result.stderr
+        assert "selfstudy: another process of this run stopped" in result.stderr
 
 
 @pytest.mark.slow

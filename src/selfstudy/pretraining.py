@@ -1,7 +1,9 @@
 """Puts a run together: data, encoder, method, optimizer, monitors, checkpoints; then trains it."""
 
 import json
-from contextlib import ExitStack
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ _FREE_ON_RESUME = {
     "train.log_every",
     "train.device",
 }
+_HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
 
 def derive(data: Any, config: cfg.RunConfig, *, console: Console) -> str:
@@ -79,7 +82,7 @@ def pretrain(
     if on_cpu:
         give_back_freed_memory()  # opening a large corpus needs much that training does not
         keep_freed_memory()
-    with ExitStack() as stack:
+    with ExitStack() as stack, _lost_processes_named(fabric):
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
@@ -135,6 +138,24 @@ def launch(train: cfg.TrainConfig) -> Fabric:
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _lost_processes_named(fabric: Fabric) -> Iterator[None]:
+    """Turns what torch says of a process that is gone into one line: that process said itself why it stopped.
+
+    Raises:
+        EnvironmentFault: another process of the run stopped inside the block.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size > 1 and (isinstance(error, torch.distributed.DistError) or _HUNG_UP.search(str(error))):
+            raise EnvironmentFault(
+                "another process of this run stopped, so this one does; its message says why\n"
+                f"torch noticed by: {first_line(error)[:150]}"
+            ) from error
+        raise
 
 
 def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Console) -> None:
