@@ -20,6 +20,7 @@ from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.onnx import export_onnx
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
+from selfstudy.export.text_onnx import export_text_onnx
 from selfstudy.export.timm import export_timm
 from selfstudy.export.timm_wrapper import export_timm_wrapper
 from selfstudy.export.torchvision import export_torchvision
@@ -40,7 +41,11 @@ _EXPORTS = {
     "onnx": export_onnx,
     "transformers": export_timm_wrapper,
 }
-_TEXT_EXPORTS = {"transformers": export_transformers, "sentence-transformers": export_sentence_transformers}
+_TEXT_EXPORTS = {
+    "transformers": export_transformers,
+    "sentence-transformers": export_sentence_transformers,
+    "onnx": export_text_onnx,
+}
 _QUIET = Console(quiet=True)
 
 
@@ -230,7 +235,7 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
 
     Args:
         run: the run folder.
-        to: ``"transformers"``; for images also ``"timm"``, ``"torchvision"`` or ``"onnx"``, for text also
+        to: ``"transformers"`` or ``"onnx"``; of images also ``"timm"`` or ``"torchvision"``, of text also
             ``"sentence-transformers"``.
         out: folder to write into.
         overwrite: write into a folder that holds files already; never into a run.

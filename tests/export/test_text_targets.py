@@ -18,6 +18,7 @@ from selfstudy.encoders.text_store import save_text_encoder
 from selfstudy.errors import FileRefusedError
 from selfstudy.export import sentence_transformers as target
 from selfstudy.export.sentence_transformers import export_sentence_transformers
+from selfstudy.export.text_onnx import export_text_onnx
 from selfstudy.export.transformers import export_transformers
 from selfstudy.text_embedder import TextEmbedder
 
@@ -145,6 +146,26 @@ def test_the_printed_lines_open_a_directory_for_transformers(tmp_path, layout):
     ours = TextEmbedder.load(folder, device="cpu").encoder.states(torch.arange(6, 12)[None])
     torch.testing.assert_close(states, ours, atol=1e-5, rtol=0)
     assert result.library == "transformers" and not [name for name in names["model"].state_dict() if "pooler" in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "pool"), [(layout, "mean") for layout in LAYOUTS] + [("bert", "cls"), ("llama", "last")]
+)
+def test_the_printed_lines_give_our_vectors_in_onnx_runtime(tmp_path, layout, pool):
+    pytest.importorskip("onnxscript")
+    folder = _saved(tmp_path / "encoder", layout, pool=pool, head=True)
+    result = export_text_onnx(folder, tmp_path / "out")
+    embedder = TextEmbedder.load(folder, device="cpu")
+    for texts in (["red ball"], TEXTS):  # without padding, and with it
+        names: dict = {}
+        exec(result.usage.replace('["a text", "another"]', repr(texts)), names)
+        np.testing.assert_allclose(names["vectors"], embedder.embed(texts), atol=1e-5)
+    assert result.library == "ONNX Runtime" and result.max_abs_difference <= 1e-5
+    about = json.loads(names["session"].get_modelmeta().custom_metadata_map["selfstudy"])
+    assert (about["name"], about["method"]) == (f"{layout}-tiny", "simcse")
+    shapes = [(part.name, part.shape) for part in names["session"].get_inputs()]
+    assert shapes == [(name, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")]
 
 
 def test_the_command_line_says_who_compared(tmp_path, alone):

@@ -129,14 +129,17 @@ class TextEncoder(nn.Module):
 
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
         """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D) float32; padding does not count."""
+        pad = self.vocabulary.pad
+        return self.pooled_over(states, torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad)
+
+    def pooled_over(self, states: Tensor, real: Tensor) -> Tensor:
+        """``states`` (B, T, D) as one vector each, (B, D) float32; ``real`` (B, T) bool says which tokens count."""
         states = states if states.dtype == torch.float64 else states.float()
         if self.pool == "cls":
             return states[:, 0]
-        pad = self.vocabulary.pad
-        real = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad  # (B, T)
         if self.pool == "last":
             last = real.shape[1] - 1 - real.flip(1).int().argmax(dim=1)  # (B,)
-            return states[torch.arange(len(states), device=ids.device), last]
+            return states[torch.arange(len(states), device=states.device), last]
         weights = real.to(states.dtype)[..., None]  # (B, T, 1)
         return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 

@@ -43,22 +43,13 @@ def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
         EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
     """
-    runtime = _runtime()
+    runtime = onnx_runtime()
     encoder, config = load_encoder(encoder_folder)
     network = _FromPixels(encoder, config["mean"], config["std"]).eval()
     shape = (config["channels"], *config["image_size"])
-    with _quiet():
-        batch = torch.export.Dim("batch")
-        program: Any = torch.onnx.export(
-            network,
-            (torch.rand(2, *shape),),
-            dynamo=True,
-            dynamic_shapes=({0: batch},),
-            input_names=["images"],
-            output_names=["embedding"],
-            verbose=False,
-        )
-    program.model.metadata_props["selfstudy"] = json.dumps(config)
+    program = to_onnx(
+        network, {"images": torch.rand(2, *shape)}, output="embedding", any_length=["batch"], about=config
+    )
     file = out / "model.onnx"
     with staged_folder(out) as folder:
         program.save(folder / file.name)  # weights of more than 2 GB go to a second file beside it
@@ -74,7 +65,38 @@ def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
     return ExportResult(file, worst, usage, "ONNX Runtime")
 
 
-def _runtime() -> Any:
+def to_onnx(
+    network: nn.Module, inputs: dict[str, Tensor], *, output: str, any_length: list[str], about: dict[str, Any]
+) -> Any:
+    """A network as torch's ONNX program, which has ``save``.
+
+    Args:
+        network: in eval mode, of the inputs in their order.
+        inputs: an example of each, by name.
+        output: name of the only one.
+        any_length: names of the first axes of every input, which may have any length.
+        about: facts that JSON can hold, kept in the file's metadata under ``selfstudy``.
+    """
+    with _quiet():
+        program: Any = torch.onnx.export(
+            network,
+            tuple(inputs.values()),
+            dynamo=True,
+            dynamic_shapes=tuple(dict(enumerate(any_length)) for _ in inputs),
+            input_names=list(inputs),
+            output_names=[output],
+            verbose=False,
+        )
+    program.model.metadata_props["selfstudy"] = json.dumps(about)
+    return program
+
+
+def onnx_runtime() -> Any:
+    """The module ``onnxruntime``.
+
+    Raises:
+        EnvironmentFault: it is not installed, or what torch needs to write such files.
+    """
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch.onnx needs it, and says so at length

@@ -9,7 +9,7 @@ text as :class:`~selfstudy.text_embedder.TextEmbedder` does, for a causal encode
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,14 +18,11 @@ from selfstudy.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import POOLED
 from selfstudy.encoders.text_store import tokenizer_config
+from selfstudy.export.framing import framing_tokenizer, texts_that_fit
 from selfstudy.export.result import ExportResult, require_agreement
 from selfstudy.text_embedder import TextEmbedder
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 _TOLERANCE = 1e-5
-_TEXTS = 16
 _POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}
 _POOLING_FILE, _LENGTH_FILE = "1_Pooling/config.json", "sentence_bert_config.json"
 
@@ -40,7 +37,7 @@ def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResul
         FileRefusedError: the encoder is damaged, or what is reopened gives other vectors; nothing is kept.
     """
     embedder = TextEmbedder.load(encoder_folder, device="cpu")
-    texts = _texts(embedder)
+    texts = texts_that_fit(embedder)
     with staged_folder(out) as folder:
         _write(embedder, folder)
         library, theirs = "sentence-transformers", _by_sentence_transformers(folder, texts)
@@ -54,7 +51,7 @@ def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResul
 def _write(embedder: TextEmbedder, out: Path) -> None:
     """Write everything."""
     encoder, context = embedder.encoder, embedder.context
-    tokenizer = _framing(embedder)
+    tokenizer = framing_tokenizer(embedder)
     trunk: Any = encoder.network.base_model
     with quiet():
         trunk.save_pretrained(out)
@@ -66,22 +63,6 @@ def _write(embedder: TextEmbedder, out: Path) -> None:
     (out / "1_Pooling").mkdir(exist_ok=True)
     for name, value in content.items():
         (out / name).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _framing(embedder: TextEmbedder) -> "Tokenizer":
-    """The tokenizer, made to put before and after every text what our own embedder puts there."""
-    from tokenizers import Tokenizer
-    from tokenizers.processors import TemplateProcessing
-
-    copy = Tokenizer.from_str(embedder.tokenizer.to_str())
-    before, after = ([(copy.id_to_token(number), number) for number in ids] for ids in embedder.frame)
-    names = [[name for name, _ in part] for part in (before, after)]
-    copy.post_processor = TemplateProcessing(
-        single=[*names[0], "$A", *names[1]],
-        pair=[*names[0], "$A", *names[1], "$B:1", *(f"{name}:1" for name in names[1])],
-        special_tokens=[*before, *after],
-    )
-    return copy
 
 
 def _descriptions(encoder: TextEncoder, context: int) -> dict[str, Any]:
@@ -103,18 +84,6 @@ def _descriptions(encoder: TextEncoder, context: int) -> dict[str, Any]:
         _LENGTH_FILE: {"max_seq_length": context, "do_lower_case": False, **unpooled},
         _POOLING_FILE: {"word_embedding_dimension": encoder.embed_dim, **pooling, "include_prompt": True},
     }
-
-
-def _texts(embedder: TextEmbedder) -> list[str]:
-    """Random tokens as texts of several lengths that fit into a row, without white space around: it may be cut off."""
-    tokenizer, generator = embedder.tokenizer, torch.Generator().manual_seed(0)
-    room = embedder.context - sum(len(part) for part in embedder.frame)
-    texts = []
-    for number in range(_TEXTS):
-        length = 1 + number * room // (3 * _TEXTS)  # what is decoded may take up to three times as many tokens
-        ids = torch.randint(embedder.encoder.vocabulary.size, (length,), generator=generator).tolist()
-        texts.append(tokenizer.decode(ids).strip())
-    return [text for text in texts if 0 < len(tokenizer.encode(text, add_special_tokens=False).ids) <= room]
 
 
 def _by_sentence_transformers(folder: Path, texts: list[str]) -> Tensor | None:
