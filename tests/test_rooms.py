@@ -50,7 +50,7 @@ ALLOWED = {
     "text_embedder": {"data", "encoders", "errors", "evaluate"},
     "text_evaluation": {"data", "encoders", "evaluate", "finetuning", "run_folder", "text_embedder", "work"},
     "embedding": {"config", "data", "embedder", "errors", "export", "run_folder", "text_embedder"},
-    "api": _ASSEMBLY | {"atomic", "embedding", "report", "settings", "text_embedder", "text_evaluation"},
+    "api": _ASSEMBLY | {"embedding", "report", "settings", "text_embedder", "text_evaluation"},
     "demo": {"api"},
     "cli": {"api", "config", "errors", "methods", "encoders", "data", "demo"},
 }
