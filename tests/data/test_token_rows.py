@@ -101,6 +101,11 @@ def test_the_batch_of_a_step_is_the_same_reached_or_jumped_to_and_with_workers(t
     assert torch.equal(reached.ids, _data()[4].ids) and torch.equal(reached.keys, _data()[4].keys)
 
 
+def test_rows_have_keys_only_where_something_is_drawn():
+    assert _data((Tokens(10),))[0].keys.shape == (0, 8)
+    assert _data((Tokens(10), Draws(2)))[0].keys.shape == (2, 8)
+
+
 def test_two_processes_and_two_micro_batches_hold_the_rows_of_one():
     whole = _data()[3]
     halves = [_data(shard=Shard(rank, 2))[3] for rank in (0, 1)]

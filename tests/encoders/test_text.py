@@ -37,6 +37,14 @@ def test_states_and_logits_are_those_of_transformers(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_head_depends_on_its_own_parameters_and_no_others(layout):
+    encoder = _encoder(layout)
+    encoder.logits(torch.randn(2, 16)).square().sum().backward()
+    reached = {id(value) for value in encoder.parameters() if value.grad is not None}
+    assert reached == {id(value) for value in encoder.head_parameters()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_document_in_a_packed_row_is_seen_as_if_it_were_alone(layout):
     encoder, ids = _encoder(layout), _ids(rows=2)
     segments = torch.tensor([[0] * 5 + [1] * 7, [0] * 12])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfstudy.ops.random import fold, generator, permutation, uniform
+from selfstudy.ops.random import fold, generator, permutation, seed_torch, uniform
 
 
 def _splitmix64(state):
@@ -16,6 +16,21 @@ def _splitmix64(state):
 @pytest.mark.parametrize("value", [0, 1, 1234567, 2**63 + 5, 2**64 - 1])
 def test_fold_is_splitmix64(value):
     assert int(fold(value)) & (2**64 - 1) == _splitmix64(value)
+
+
+@pytest.mark.parametrize("chain", [(5, -3, 2**64 - 1), (0, 2**63, 7), (1,)])
+def test_numbers_and_tensors_of_one_element_give_the_same_key(chain):
+    one_by_one = [torch.tensor([value - (value >> 63 << 64 if value > 0 else 0)]) for value in chain]
+    for tensors in range(len(chain) + 1):  # whichever of them are tensors
+        mixed = [*chain[: len(chain) - tensors], *one_by_one[len(chain) - tensors :]]
+        assert int(fold(*mixed)) == int(fold(*chain))
+
+
+def test_seeding_draws_what_torchs_own_seeding_draws():
+    torch.manual_seed(2**40 + 1)
+    expected = torch.rand(3)
+    seed_torch(2**40 + 1, torch.device("cpu"))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_keys_stay_on_the_device_of_their_counters():

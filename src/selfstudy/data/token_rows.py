@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     Attributes:
         ids: (B, T) int64.
-        keys: (S, B) int64 random keys, one for each spec and row.
+        keys: (S, B) int64 random keys, one for each spec and row; (0, B) where no spec draws.
         failed: always empty: what cannot be read was left out when the corpus was tokenised.
     """
 
@@ -162,9 +162,14 @@ class TokenRows(Dataset[Rows]):
         epoch, positions = self.shard.part(self.order, item)
         spans = [self.cuts.span(epoch, int(row)) for row in positions]
         texts = [torch.from_numpy(self.stream.read(*span)) for span in spans]
-        numbers = torch.arange(len(self.specs))[:, None]  # (S, 1)
         ids = padded([wrapped(text, self._wrap) for text in texts] if self._wrapped else texts, self._wrap.pad)
-        return Rows(ids, fold(self.order.seed, epoch, positions[None, :], numbers), {})
+        return Rows(ids, self._keys(epoch, positions), {})
+
+    def _keys(self, epoch: int, positions: Tensor) -> Tensor:
+        """(S, B) int64, or (0, B) where no spec draws: making them takes longer than reading short rows."""
+        if not any(isinstance(spec, Draws) for spec in self.specs):
+            return torch.zeros(0, len(positions), dtype=torch.int64)
+        return fold(self.order.seed, epoch, positions[None, :], torch.arange(len(self.specs))[:, None])
 
 
 def wrapped(ids: Tensor, wrap: Wrap) -> Tensor:

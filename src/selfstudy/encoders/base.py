@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -100,6 +100,10 @@ class LanguageEncoder(Protocol):
 
     def logits(self, states: Tensor) -> Tensor:
         """Scores (..., V) of every vocabulary entry for ``states`` (..., D)."""
+        ...
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """All that :meth:`logits` depends on besides its argument."""
         ...
 
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:

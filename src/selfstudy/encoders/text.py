@@ -113,6 +113,11 @@ class TextEncoder(nn.Module):
             raise UsageError("this encoder has no language model's head\nuse a run of bert or gpt")
         return _HEADS[self.layout](self.network, states)
 
+    def head_parameters(self) -> list[nn.Parameter]:
+        """What :meth:`logits` depends on besides its argument, an embedding that is the head's weight too included."""
+        trunk = getattr(self.network, "base_model", self.network)
+        return [value for part in self.network.children() if part is not trunk for value in part.parameters()]
+
     def forward(self, ids: Tensor) -> Tensor:
         """One vector (B, D) float32 for each text of ``ids`` (B, T) int64."""
         return self.pooled(self.states(ids), ids)

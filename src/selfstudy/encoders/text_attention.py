@@ -39,12 +39,13 @@ def attend(
     if query.device.type != "cpu" or value.dtype != torch.bfloat16 or key.shape != query.shape or length > _LONGEST:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     query, key, value = (part.to(value.dtype).flatten(0, 1) for part in (query, key, value))  # (B heads, T, d)
-    bias = torch.zeros(length, length, dtype=value.dtype)
     if attention_mask is not None:
         seen = attention_mask.expand(batch, heads, length, length).flatten(0, 1)  # (B heads, T, T)
         bias = torch.zeros_like(seen, dtype=value.dtype).masked_fill_(~seen, -torch.inf)
     elif getattr(module, "is_causal", True) if options.get("is_causal") is None else options["is_causal"]:
-        bias = torch.full_like(bias, -torch.inf).triu_(1)
+        bias = torch.full((length, length), -torch.inf, dtype=value.dtype).triu_(1)
+    else:
+        bias = torch.zeros(length, length, dtype=value.dtype)
     scale = options.get("scaling") or width**-0.5
     weights = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scale).softmax(dim=2)  # (B heads, T, T)
     weights = F.dropout(weights, options.get("dropout", 0.0))

@@ -17,7 +17,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.errors import TrainingError
 from selfstudy.ops.classification import cross_entropy
-from selfstudy.ops.random import fold
+from selfstudy.ops.random import fold, seed_torch
 from selfstudy.ops.schedules import Cosine, Progress
 
 _STEP_STREAM = 0x66696E65
@@ -136,14 +136,14 @@ class _Classifier(nn.Module):
 
 def _train(classifier: nn.Module, task: Task, optimizer: torch.optim.Optimizer, report: Callable[[str], None]) -> None:
     """All steps."""
-    recipe, per_epoch = task.recipe, task.order.steps_per_epoch
+    recipe, per_epoch, device = task.recipe, task.order.steps_per_epoch, next(classifier.parameters()).device
     schedule, total, loss = Cosine(recipe.learning_rate, warmup=recipe.warmup), per_epoch * task.epochs, 0.0
     classifier.train()
     for step in range(total):
         for group in optimizer.param_groups:
             group["lr"] = schedule(Progress(step, total))
         # Dropout is a function of the step: nothing drawn before decides it.
-        torch.manual_seed(int(fold(recipe.seed, _STEP_STREAM, step)) & (2**63 - 1))
+        seed_torch(int(fold(recipe.seed, _STEP_STREAM, step)) & (2**63 - 1), device)
         loss += _step(classifier, task.train(step), optimizer, recipe.clip) / per_epoch
         if not math.isfinite(loss):
             raise TrainingError(

@@ -80,7 +80,7 @@ class BERT(Method):
         states = self.encoder.states(self._shown(ids, hidden, fate, other), self._segments(ids))  # (B, T, D)
         asked = states[torch.arange(len(ids))[:, None], hidden].flatten(0, 1)  # (B M, D)
         head, size = self.encoder.logits, self.encoder.vocabulary.size
-        loss, right = vocabulary_loss(head, asked, answers.flatten(), size, self.encoder.parameters())
+        loss, right = vocabulary_loss(head, asked, answers.flatten(), size, self.encoder.head_parameters())
         return StepOutput(loss, {"accuracy": right}, self.encoder.pooled(states, ids).detach())
 
     def _shown(self, ids: Tensor, hidden: Tensor, fate: Tensor, other: Tensor) -> Tensor:

@@ -60,5 +60,5 @@ class GPT(Method):
         segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.eos)
         states = self.encoder.states(given, segments)  # (B, T, D)
         head, size = self.encoder.logits, self.encoder.vocabulary.size
-        loss, right = vocabulary_loss(head, states.flatten(0, 1), answers, size, self.encoder.parameters())
+        loss, right = vocabulary_loss(head, states.flatten(0, 1), answers, size, self.encoder.head_parameters())
         return StepOutput(loss, {"accuracy": right}, self.encoder.pooled(states, given).detach())

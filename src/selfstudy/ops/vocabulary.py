@@ -25,7 +25,7 @@ def vocabulary_loss(
         states: (N, D).
         answers: (N,) int64 in 0 .. K - 1.
         size: K.
-        parameters: all that ``score`` depends on and that learn; others among them do no harm.
+        parameters: all that ``score`` depends on and that learn; others among them cost time and do no harm.
 
     Returns:
         () float32 (float64 for float64 scores), which can be differentiated once, and () float32.
