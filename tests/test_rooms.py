@@ -37,7 +37,7 @@ ALLOWED = {
     "losses": {"methods", "ops"},
     "records": {"config", "resolve", "run_folder", "work"},
     "report": {"config", "errors", "evaluate", "run_folder"},
-    "settings": {"config", "errors", "resolve"},
+    "settings": {"config", "data", "errors", "resolve"},
     "work": {"config", "data", "methods", "ops", "resolve", "run_folder", "train"},
     "image_work": _ASSEMBLY - {"pretraining", "evaluation", "inspection", "records"},
     "text_work": _ASSEMBLY - {"pretraining", "evaluation", "inspection", "records"} | {"held_out"},

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from selfstudy import config as cfg
 from selfstudy.atomic import replace_file
+from selfstudy.data.names import name_of
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
 from selfstudy.embedding import documents_as_for, embed_images, embed_texts
@@ -29,7 +30,7 @@ from selfstudy.inspection import inspect_run
 from selfstudy.pretraining import default_out, derive
 from selfstudy.pretraining import pretrain as _pretrain
 from selfstudy.run_folder import RunFolder
-from selfstudy.settings import build_config, merge, name_of, read_settings
+from selfstudy.settings import build_config, merge, read_settings
 from selfstudy.text_embedder import Guess, TextEmbedder, is_text
 
 if TYPE_CHECKING:

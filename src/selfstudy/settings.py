@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfstudy import config as cfg
+from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.resolve import configured
 
@@ -43,11 +44,6 @@ def build_config(data: Any, nested: dict[str, Any], keywords: Mapping[str, Any])
     if "path" not in (nested.get("data") or {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
     return configured(nested)
-
-
-def name_of(data: Any) -> str:
-    """What data are called in a run's files: a path or name as it was given, the kind of anything else."""
-    return str(data) if isinstance(data, str | Path) else type(data).__name__
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:

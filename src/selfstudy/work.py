@@ -8,7 +8,7 @@ from rich.console import Console
 from selfstudy.config import RunConfig
 from selfstudy.data.loader import Batches, Shard
 from selfstudy.methods.base import Method
-from selfstudy.ops.random import fold
+from selfstudy.ops.random import seed_of
 from selfstudy.resolve import Resolved
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.loop import Render
@@ -19,7 +19,7 @@ _ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other u
 
 def initial_seed(seed: int) -> int:
     """What torch is seeded with before the encoder is built, so that its untrained twin can be rebuilt."""
-    return int(fold(seed, _ENCODER_STREAM)) & (2**63 - 1)
+    return seed_of(seed, _ENCODER_STREAM)
 
 
 class Work(Protocol):

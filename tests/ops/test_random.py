@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from selfstudy.ops.random import fold, generator, permutation, seed_torch, uniform
+from selfstudy.ops.random import fold, generator, permutation, seed_of, seed_torch, uniform
 
 
 def _splitmix64(state):
@@ -27,9 +27,9 @@ def test_numbers_and_tensors_of_one_element_give_the_same_key(chain):
 
 
 def test_seeding_draws_what_torchs_own_seeding_draws():
-    torch.manual_seed(2**40 + 1)
+    torch.manual_seed(seed_of(2**40 + 1, 3))
     expected = torch.rand(3)
-    seed_torch(2**40 + 1, torch.device("cpu"))
+    seed_torch(2**40 + 1, 3, device=torch.device("cpu"))
     assert torch.equal(torch.rand(3), expected)
 
 

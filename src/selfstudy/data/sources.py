@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from selfstudy.data.decode import BadInput
+from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
 
 __all__ = ["BadInput", "Source", "open_source"]
@@ -76,13 +77,14 @@ def open_source(
     """
     is_path = isinstance(data, str | Path)
     if label_column is not None and not (is_path and Path(data).suffix.lower() in _TABLES):
-        what = str(data) if is_path else type(data).__name__
-        raise UsageError(f"{what} is no table, which alone has a column {label_column!r}\nleave the label column out")
+        raise UsageError(
+            f"{name_of(data)} is no table, which alone has a column {label_column!r}\nleave the label column out"
+        )
     if is_path:
         return _open_named(str(data), labels, split, label_column)
     from selfstudy.data.arrays import open_object
 
-    _refuse_test_split(split, type(data).__name__)
+    _refuse_test_split(split, name_of(data))
     return open_object(data, labels=labels)
 
 

@@ -17,7 +17,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.errors import TrainingError
 from selfstudy.ops.classification import cross_entropy
-from selfstudy.ops.random import fold, seed_torch
+from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Cosine, Progress
 
 _STEP_STREAM = 0x66696E65
@@ -143,7 +143,7 @@ def _train(classifier: nn.Module, task: Task, optimizer: torch.optim.Optimizer, 
         for group in optimizer.param_groups:
             group["lr"] = schedule(Progress(step, total))
         # Dropout is a function of the step: nothing drawn before decides it.
-        seed_torch(int(fold(recipe.seed, _STEP_STREAM, step)) & (2**63 - 1), device)
+        seed_torch(recipe.seed, _STEP_STREAM, step, device=device)
         loss += _step(classifier, task.train(step), optimizer, recipe.clip) / per_epoch
         if not math.isfinite(loss):
             raise TrainingError(

@@ -53,14 +53,13 @@ def linear_probe(
     began = time.perf_counter()
     classes, targets = torch.unique(train_labels, return_inverse=True)
     with torch.no_grad(), torch.autocast(train.device.type, enabled=False):
-        mean, scale = _standardisation(train)
-        x = _design(train, mean, scale)  # (N, D + 1)
+        mean, scale = standardisation(train)
+        x = design(train, mean, scale)  # (N, D + 1)
         part = permutation(len(x), seed)[: max(1, _PATH_ELEMENTS // x.shape[1])].to(x.device)
-        covariance, start = _covariance(x), x.new_zeros(x.shape[1], len(classes))
+        covariance, start = covariance_of(x), x.new_zeros(x.shape[1], len(classes))
         l2, weights = _choose_l2(x[part], targets[part], start=start, covariance=covariance, seed=seed)
         weights = logistic_regression(x, targets, l2, start=weights, covariance=covariance)
-        scores = [_design(rows, mean, scale) @ weights for rows in torch.split(test, _CHUNK)]  # (n, K) each
-    predictions = torch.cat([rows.argmax(dim=1) for rows in scores])
+        predictions = predict(test, mean, scale, weights)
     accuracy = 100.0 * float((classes[predictions] == test_labels).double().mean())
     protocol = linear_protocol(len(train), len(test), path_images=len(part), seed=seed)
     return LinearResult(accuracy, l2, protocol, time.perf_counter() - began)
@@ -151,13 +150,13 @@ def _held_out(targets: Tensor, seed: int) -> Tensor:
     return mask
 
 
-def _standardisation(train: Tensor) -> tuple[Tensor, Tensor]:
+def standardisation(train: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (D,) and divisor (D,) of every feature; a constant one is only centred, its rounding noise not blown up."""
     mean, std = train.float().mean(dim=0), train.float().std(dim=0, correction=0)
     return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))
 
 
-def _design(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+def design(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Standardised features with a column of ones for the bias: (N, D + 1) float32."""
     x = torch.ones(len(features), features.shape[1] + 1, device=features.device)
     torch.sub(features, mean, out=x[:, :-1])
@@ -165,7 +164,13 @@ def _design(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return x
 
 
-def _covariance(x: Tensor) -> Tensor:
-    """Uncentred covariance of the columns, from enough evenly spaced rows to be of full rank."""
+def predict(features: Tensor, mean: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
+    """The class index (M,) int64 of features (M, D), by weights (D + 1, K) of what :func:`design` makes of them."""
+    parts = torch.split(features, _CHUNK)
+    return torch.cat([(design(part, mean, scale) @ weights).argmax(dim=1) for part in parts])
+
+
+def covariance_of(x: Tensor) -> Tensor:
+    """Uncentred covariance (D, D) of the columns of ``x`` (N, D), from enough evenly spaced rows to be of full rank."""
     rows = x[:: max(1, len(x) // max(4 * x.shape[1], 8192))]
     return rows.T @ rows / len(rows)

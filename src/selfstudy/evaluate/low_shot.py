@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from selfstudy.evaluate.linear import _CHUNK, _covariance, _design, _standardisation, logistic_regression
+from selfstudy.evaluate.linear import covariance_of, design, logistic_regression, predict, standardisation
 from selfstudy.evaluate.results import Score
 from selfstudy.ops.random import permutation
 
@@ -68,15 +68,14 @@ def drawn_labels(targets: Tensor, shots: int, seed: int, draw: int) -> Tensor:
 def classifier_of(train: Tensor, targets: Tensor, test: Tensor) -> Classifier:
     """Logistic regression on a few rows of dense features (N, D), asked about test (M, D)."""
     with torch.no_grad(), torch.autocast(train.device.type, enabled=False):
-        mean, scale = _standardisation(train)
+        mean, scale = standardisation(train)
 
     def classify(rows: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(train.device.type, enabled=False):
-            x = _design(train[rows], mean, scale)  # (n, D + 1)
+            x = design(train[rows], mean, scale)  # (n, D + 1)
             start = x.new_zeros(x.shape[1], int(targets.max()) + 1)
             l2 = L2 * train.shape[1]
-            weights = logistic_regression(x, targets[rows], l2, start=start, covariance=_covariance(x))
-            parts = torch.split(test, _CHUNK)
-            return torch.cat([(_design(part, mean, scale) @ weights).argmax(dim=1) for part in parts])
+            weights = logistic_regression(x, targets[rows], l2, start=start, covariance=covariance_of(x))
+            return predict(test, mean, scale, weights)
 
     return classify

@@ -84,14 +84,19 @@ def permutation(n: int, *counters: int) -> Tensor:
 
 def generator(*counters: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator seeded from the counters, for draws made inside a method (masks, dropout)."""
-    return torch.Generator(device=device).manual_seed(int(fold(*counters)) & (2**63 - 1))
+    return torch.Generator(device=device).manual_seed(seed_of(*counters))
 
 
-def seed_torch(seed: int, device: torch.device) -> None:
-    """Seed what torch draws on the CPU and on one device.
+def seed_of(*counters: int) -> int:
+    """What the counters give as a seed that every generator of torch takes, in [0, 2^63)."""
+    return int(fold(*counters)) & (2**63 - 1)
+
+
+def seed_torch(*counters: int, device: torch.device) -> None:
+    """Seed what torch draws on the CPU and on one device, from the counters.
 
     ``torch.manual_seed`` looks for every kind of accelerator, which takes a hundredth of a small network's step.
     """
-    torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed_of(*counters))
     if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
+        torch.get_device_module(device).manual_seed(seed_of(*counters))

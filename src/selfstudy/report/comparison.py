@@ -53,6 +53,11 @@ class Number(NamedTuple):
     test: str
     protocol: str
 
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """Probe, data, test and protocol: what two numbers have in common that may be compared."""
+        return self.probe, self.data, self.test, self.protocol
+
 
 class Column(NamedTuple):
     """Runs with the same settings, whatever their seeds."""
@@ -132,11 +137,11 @@ class Comparison:
 
     def _protocols(self) -> list[tuple[str, str, str, str]]:
         """Probe, data, test and protocol of every kind of number, in the order of the runs."""
-        return list(dict.fromkeys((one.probe, one.data, one.test, one.protocol) for one in self.numbers))
+        return list(dict.fromkeys(one.place for one in self.numbers))
 
     def _rows(self, place: tuple[str, str, str, str]) -> list[list[str]]:
         """A row for everything that was measured in one way."""
-        found = [one for one in self.numbers if (one.probe, one.data, one.test, one.protocol) == place]
+        found = [one for one in self.numbers if one.place == place]
         cells = {(one.features, one.column): _cell(one) for one in found}
         names = dict.fromkeys(one.features for one in found)
         return [[name, *(cells.get((name, column.name), "-") for column in self.columns)] for name in names]
@@ -146,12 +151,16 @@ def _columns(records: Sequence[RunRecord]) -> list[Column]:
     """The runs by their settings but for the seed, each column with a name of its own."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        same = {key: value for key, value in record.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}}
-        groups.setdefault(repr((same, record.environment.get("data_fingerprint"))), []).append(record)
+        groups.setdefault(repr((_settings(record), record.environment.get("data_fingerprint"))), []).append(record)
     folders = [group[0].path for group in groups.values()]
     short = len({folder.name for folder in folders}) == len(folders)
     names = [_name(group, short=short) for group in groups.values()]
     return [Column(name, group) for name, group in zip(names, groups.values(), strict=True)]
+
+
+def _settings(run: RunRecord) -> dict[str, Any]:
+    """Those that can change a result, but for the seed."""
+    return {key: value for key, value in run.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}}
 
 
 def _name(group: list[RunRecord], *, short: bool) -> str:
@@ -173,14 +182,13 @@ def _description(run: RunRecord) -> dict[str, Any]:
     """Settings that can change a result, the data by its fingerprint, and the environment."""
     environment = run.environment
     versions = environment.get("versions")
-    about = {
+    return {
         "data": f"{run.settings.get('data.path')} ({str(environment.get('data_fingerprint'))[:8]})",
-        **{key: value for key, value in run.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}},
+        **_settings(run),
         **(versions if isinstance(versions, dict) else {}),
         "processors": environment.get("processors"),
         "platform": environment.get("platform"),
     }
-    return about
 
 
 def _training(columns: list[Column]) -> list[list[str]]:

@@ -89,10 +89,11 @@ def score_tables(evaluations: list[Line]) -> list[Table]:
             score = Score(features, probe, line["accuracy"], protocol, spread if is_number(spread) else None)
             data = (line.get("data"), line.get("test"))
             place = (score.features, score.probe)
-            open_ = next((cells for of, cells in tables if of == data and place not in cells), None)
-            if open_ is None:
-                tables.append((data, open_ := {}))
-            open_[place] = score
+            cells = next((cells for of, cells in tables if of == data and place not in cells), None)
+            if cells is None:
+                cells = {}
+                tables.append((data, cells))
+            cells[place] = score
     return [
         Table(data=data, test=test, rows=Results(cells.values()).table(), protocols=Results(cells.values()).protocols())
         for (data, test), cells in tables

@@ -85,12 +85,11 @@ def read_run(folder: RunFolder) -> RunRecord:
     Raises:
         FileRefusedError: a file is not what its name says.
     """
-    text = folder.config.read_text(encoding="utf-8", errors="replace")
     pictures = [folder.views, *sorted(folder.pictures.glob("*.png"))]
     return RunRecord(
         path=folder.path,
         settings=cfg.flatten(cfg.read_yaml(folder.config)),
-        reasons=cfg.reasons_in(text),
+        reasons=cfg.reasons_in(folder.config.read_text(encoding="utf-8")),
         environment=_object(folder.environment),
         metrics=_lines(folder.metrics),
         health=_lines(folder.health),

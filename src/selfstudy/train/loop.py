@@ -20,7 +20,7 @@ from selfstudy.config import Duration
 from selfstudy.data.loader import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
-from selfstudy.ops.random import fold, seed_torch
+from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Progress, Schedule
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
@@ -147,7 +147,7 @@ class Trainer:
         began, number = time.perf_counter(), self.steps_done
         set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
         # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
-        seed_torch(int(fold(self.plan.seed, number, self.fabric.global_rank)) & (2**63 - 1), self.fabric.device)
+        seed_torch(self.plan.seed, number, self.fabric.global_rank, device=self.fabric.device)
         result = self._forward_backward(progress)
         self._require_finite(result)
         self.method.before_step(progress)
