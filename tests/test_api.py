@@ -341,6 +341,15 @@ def test_a_changed_setting_on_resume_is_refused_with_both_values(run, change, te
         selfstudy.pretrain("sample:digits", out=run.folder, resume=True, **change)
 
 
+def test_a_run_older_than_a_setting_resumes(tmp_path):
+    run = selfstudy.pretrain("sample:digits", out=tmp_path / "run", **QUICK)
+    file = run.folder / "config.yaml"
+    older = [line for line in file.read_text().splitlines() if not line.startswith("  compile:")]
+    file.write_text("\n".join(older))
+    longer = selfstudy.pretrain("sample:digits", out=run.folder, resume=True, **QUICK | {"steps": QUICK["steps"] + 1})
+    assert "compile: false" in file.read_text() and longer.folder == run.folder
+
+
 def test_changed_data_on_resume_is_refused(run, tmp_path):
     pixels = np.zeros((50, 20, 20), np.uint8)
     np.save(tmp_path / "other.npy", pixels)

@@ -32,7 +32,7 @@ BRIEFLY = ["swav", "nnclr", "ibot", "data2vec"]  # prototypes, neighbours, masks
 TEXT = ["bert", "gpt", "simcse"]
 TIMES = int(os.environ.get("SELFSTUDY_KILLS", "1"))  # 2 for the 20 kills of each that docs/log.md tells of
 CASES = [*((m, 0, 10 * TIMES) for m in [*THOROUGH, *TEXT]), *((m, 2, 5) for m in THOROUGH)]
-CASES += [(m, 0, 2) for m in BRIEFLY]
+CASES += [(m, 0, 2) for m in [*BRIEFLY, "gpt compiled"]]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +45,14 @@ def photos(tmp_path_factory):
     return folder
 
 
-def _train_on_text(photos: Path, out: Path, method: str) -> None:
+def _train_on_text(photos: Path, out: Path, method: str, *, compiled: bool) -> None:
     """What a child does with the corpus beside the photos; whoever is killed first may be tokenising it."""
     corpus = out.parent / "corpus"
     corpus.mkdir(exist_ok=True)
     for number in range(12):
         (corpus / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
     small = {"encoder.width": 16, "encoder.depth": 2, "encoder.heads": 2, "data.cache": str(out.parent / "cache")}
-    overrides = {"train.checkpoint_every": "1 steps", **small}
+    overrides = {"train.checkpoint_every": "1 steps", "train.compile": compiled, **small}
     given = {"steps": STEPS, "batch_size": 8, "precision": "fp32", "device": "cpu", "context": 24, "tokenizer": "byte"}
     api.pretrain(corpus, method=method, out=out, resume=True, set=overrides, **given)
 
@@ -60,8 +60,9 @@ def _train_on_text(photos: Path, out: Path, method: str) -> None:
 def _train(photos: Path, out: Path, method: str, workers: int) -> None:
     """What a child does."""
     torch.set_num_threads(1)
+    method, _, compiled = method.partition(" ")
     if available()[method].needs == "text":
-        return _train_on_text(photos, out, method)
+        return _train_on_text(photos, out, method, compiled=bool(compiled))
     overrides = {"train.checkpoint_every": "1 steps", "data.cache_gigabytes": 0 if workers else "auto"}
     encoder = "test_vit" if available()[method].needs == "tokens" else "resnet10t"
     given = {"method": method, "encoder": encoder, "workers": workers, "set": overrides, **SETTINGS}
@@ -122,6 +123,7 @@ def _fresh(out: Path, number: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, as it compiles
 @pytest.mark.parametrize(("method", "workers", "kills"), CASES)
 def test_kills_at_random_moments_leave_no_trace(photos, tmp_path, method, workers, kills):
     _finish(photos, tmp_path / "straight", method, workers)

@@ -72,6 +72,24 @@ def test_a_step_on_processors_takes_few_tokens_at_once_where_rows_are_apart(meth
     assert _resolve("2000 steps", method, train__batch_size=rows).config.train.accumulate == parts
 
 
+@pytest.mark.parametrize(
+    ("duration", "method", "asked", "compiled"),
+    [
+        ("20 minutes", "gpt", "auto", "auto"),  # to be tried where the network is built
+        ("100000 steps", "bert", "auto", "auto"),
+        ("3 minutes", "gpt", "auto", False),
+        ("9 steps", "bert", "auto", False),
+        ("20 minutes", "simcse", "auto", False),  # its rows differ in length
+        ("9 steps", "gpt", True, True),
+        ("20 minutes", "gpt", False, False),
+    ],
+)
+def test_layers_are_compiled_where_a_run_is_long_enough(duration, method, asked, compiled):
+    resolved = _resolve(duration, method, train__compile=asked)
+    assert resolved.config.train.compile == compiled
+    assert ("train.compile" in resolved.reasons) == (asked == "auto" and compiled is False)
+
+
 def test_the_encoder_that_is_given_decides_how_many_steps_fit():
     """Momentum and the like follow the number of steps: of a larger network fewer fit into the same minutes."""
     size = {"encoder__name": "modernbert-base"}

@@ -188,6 +188,7 @@ class TrainConfig(Closed):
     batch_size: Annotated[Auto | int, Field(description="images per optimizer step, over all processes")] = "auto"
     accumulate: Annotated[Auto | Count, Field(description="micro-batches per step")] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Annotated[Auto | bool, Field(description="torch.compile the encoder's layers")] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1
     workers: Annotated[Auto | Annotated[int, Field(ge=0)], Field(description="decoding processes")] = "auto"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from selfstudy.resolve import Resolved, best_device, configured
 from selfstudy.run_folder import RunFolder
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
+from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, ProgressBar
@@ -97,6 +98,8 @@ def pretrain(
         trainer = make_trainer(fabric, method, resolved, work, folder)  # before anything is written: it may refuse
         if checkpoint is not None:
             trainer.restore(checkpoint)
+        if cfg.settled(resolved.config.train.compile):
+            stack.enter_context(compiled_encoders(method, fabric.device))
         if fabric.is_global_zero:
             store.clean()
             store.require_space(method.state_dict())
@@ -179,6 +182,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
         clip=cfg.settled(optimizer.clip),
         seed=train.seed,
         half=train.precision == "bf16",
+        compiled=cfg.settled(train.compile),
         workers=cfg.settled(train.workers),
         checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
         resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
@@ -221,8 +225,8 @@ def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None
     """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
     if not folder.config.is_file():
         return
-    saved = configured(cfg.read_yaml(folder.config))
-    changes = _changes(saved, resolved.config)
+    written = cfg.read_yaml(folder.config)
+    changes = _changes(configured(written), resolved.config, written)
     if changes:
         raise UsageError(
             "--resume cannot change these settings:\n"
@@ -238,15 +242,21 @@ def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None
         )
 
 
-def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ and may not; a longer duration in the same unit is an extension and allowed."""
+def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig, written: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ and may not; a longer duration in the same unit is an extension and allowed.
+
+    A setting that was not ``written`` did not exist when the run began, and may be anything.
+    """
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
+    unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
     before, after = (cfg.Duration.parse(config.train.duration) for config in (saved, asked))
     if before.unit == after.unit and after.amount >= before.amount:
         different.pop("train.duration", None)
     return {
-        key: pair for key, pair in different.items() if key not in _FREE_ON_RESUME and not key.startswith("health.")
+        key: pair
+        for key, pair in different.items()
+        if key not in _FREE_ON_RESUME | unknown_then and not key.startswith("health.")
     }
 
 

@@ -31,6 +31,9 @@ _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the 
 # Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
 # corpora read theirs several times, which is worth less, and do better with half as many (docs/log.md, 2026-11-25).
 _TOKENS_PER_WEIGHT = 10
+# Seconds of training from which compiling a network's layers is worth it: ten to sixteen of them, and then steps take a
+# tenth to a quarter less time; over rows of different lengths they take more (docs/log.md, 2026-11-26).
+_WORTH_COMPILING = 300
 
 
 class Resolved(NamedTuple):
@@ -154,6 +157,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
         "the images fit in memory" if in_memory else f"{cpus} processors",
     )
     _decide_machine(draft)
+    decide("train.compile", False, "no faster for images on processors; on a GPU try it")
     decide("train.duration", *_duration(images, _IMAGES_TO_SEE, "images"))
     steps = _expected_steps(draft, images, _IMAGES_PER_SECOND[draft.train("device")])
     channels, batch = settings["data"]["channels"], draft.train("batch_size")
@@ -197,6 +201,9 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
+    long = steps * batch >= per_second * _WORTH_COMPILING
+    if draft.train("device") != "cpu" or method.reads_pieces or not long:
+        decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
     trained = Path(settings["encoder"]["name"]).is_dir()
     draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
     return draft.resolved(TextRunConfig, steps * batch)

@@ -25,6 +25,7 @@ from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.resolve import Resolved, TextFacts, resolve_text
 from selfstudy.run_folder import RunFolder
+from selfstudy.train.compiling import compiler_problem
 from selfstudy.train.lock import run_lock
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
@@ -79,6 +80,10 @@ class TextWork:
             rows = torch.randint(encoder.vocabulary.size, (count, context))
             precision, reasons["train.precision"] = faster_precision(encoder, rows)
             train = train.model_copy(update={"precision": precision})
+        if train.compile == "auto":
+            problem = compiler_problem(torch.device("cpu"))
+            reasons["train.compile"] = f"tried: {problem or 'torch.compile works here, and the run is long'}"
+            train = train.model_copy(update={"compile": not problem})
         return method, self.resolved._replace(config=config.model_copy(update={"train": train}), reasons=reasons)
 
     def fingerprint(self) -> tuple[int, str]:

@@ -32,3 +32,12 @@ def test_when_the_time_is_up_training_is_over_and_the_schedule_has_ended():
 def test_a_resumed_clock_goes_on_from_the_time_already_used():
     clock = Clock.of(Duration.parse("1 minutes"), steps_per_epoch=5, batch_size=8, elapsed_seconds=61)
     assert clock.is_over(clock.progress(12))
+
+
+def test_a_clock_that_begins_again_has_used_what_earlier_runs_used_and_no_more():
+    clock = Clock.of(Duration.parse("1 minutes"), steps_per_epoch=5, batch_size=8, elapsed_seconds=15)
+    time.sleep(0.2)
+    assert clock.elapsed_seconds >= 15.2
+    clock.begin_again()
+    assert 15 <= clock.elapsed_seconds < 15.2
+    assert clock.progress(100).fraction == pytest.approx(0.25, abs=1e-2)

@@ -76,15 +76,30 @@ class TextEncoder(nn.Module):
             segments: (B, T) int64, which document of its row a token belongs to, rising from left to right; all of a
                 row see one another when left out.
         """
-        trunk: Any = getattr(self.network, "base_model", self.network)
         mask = self._mask(ids, segments)
         given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         if segments is not None and self.layout not in _ROTARY:
             given["position_ids"] = positions(segments) + self._first
         if self.causal:
             given["use_cache"] = False
-        states: Tensor = trunk(**given).last_hidden_state
+        states: Tensor = self._trunk(**given).last_hidden_state
         return states
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have torch compile each layer, as it would :meth:`forward` of any module.
+
+        Layers alike are compiled once. With embeddings among what is compiled, gradients on processors would be summed
+        in an order that changes.
+        """
+        layers = next(m for m in self.modules() if isinstance(m, nn.ModuleList) and len(m) == self.depth)
+        for layer in layers:
+            layer.compile(*args, **kwargs)
+
+    @property
+    def _trunk(self) -> nn.Module:
+        """The network without its head."""
+        trunk: nn.Module = getattr(self.network, "base_model", self.network)
+        return trunk
 
     def _mask(self, ids: Tensor, segments: Tensor | None) -> Any:
         """(B, 1, T, T) bool, what each token sees; (B, T) where only padding is hidden; None where nothing is."""
@@ -115,8 +130,7 @@ class TextEncoder(nn.Module):
 
     def head_parameters(self) -> list[nn.Parameter]:
         """What :meth:`logits` depends on besides its argument, an embedding that is the head's weight too included."""
-        trunk = getattr(self.network, "base_model", self.network)
-        return [value for part in self.network.children() if part is not trunk for value in part.parameters()]
+        return [value for part in self.network.children() if part is not self._trunk for value in part.parameters()]
 
     def forward(self, ids: Tensor) -> Tensor:
         """One vector (B, D) float32 for each text of ``ids`` (B, T) int64."""

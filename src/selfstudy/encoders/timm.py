@@ -59,6 +59,10 @@ class TimmEncoder(nn.Module):
         """Embeddings (B, D) of normalised images (B, C, H, W)."""
         return self.network(x)  # type: ignore[no-any-return]
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have torch compile the network, as it would :meth:`forward` of any module."""
+        self.network.compile(*args, **kwargs)
+
 
 class TimmTokenEncoder(TimmEncoder):
     """A timm vision transformer, which also gives one vector per patch."""
@@ -70,6 +74,11 @@ class TimmTokenEncoder(TimmEncoder):
         self.num_tokens = int(patches.num_patches)
         self.grid: tuple[int, int] = tuple(patches.grid_size)
         self.patch_size: tuple[int, int] = tuple(patches.patch_size)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have torch compile each block; those that are alike are compiled once."""
+        for block in self.network.blocks:  # type: ignore[union-attr]  # a Sequential
+            block.compile(*args, **kwargs)
 
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """See :class:`selfstudy.encoders.base.TokenEncoder`."""

@@ -243,6 +243,12 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have torch compile the encoder, and copies of it that teach, as it would :meth:`forward` of any module."""
+        for module in self.modules():
+            if isinstance(module, type(self.encoder)):
+                module.compile(*args, **kwargs)
+
     def before_step(self, progress: Progress) -> None:
         """Called when gradients are final and the optimizer has not moved yet."""
         return None

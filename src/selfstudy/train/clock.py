@@ -23,7 +23,12 @@ class Clock:
 
     def __init__(self, total_steps: int | None, minutes: float | None, *, elapsed_seconds: float = 0.0) -> None:
         self._total_steps, self._budget = total_steps, None if minutes is None else minutes * 60
-        self._start = time.monotonic() - elapsed_seconds
+        self._before = elapsed_seconds
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Count from now: what went by since this clock was made was not training."""
+        self._start = time.monotonic() - self._before
 
     @classmethod
     def of(cls, duration: Duration, *, steps_per_epoch: int, batch_size: int, elapsed_seconds: float = 0.0) -> "Clock":
@@ -45,7 +50,7 @@ class Clock:
         fraction = self.elapsed_seconds / self._budget
         if step == 0:
             return Progress(0, _TOTAL_BEFORE_MEASURING)
-        return Progress(step, step if fraction >= 1 else max(step + 1, round(step / max(fraction, 1e-9))))
+        return Progress(step, step if fraction >= 1 else max(step + 1, round(step / max(fraction, 1e-6))))
 
     def is_over(self, progress: Progress) -> bool:
         """Whether no further step is to be taken."""

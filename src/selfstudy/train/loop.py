@@ -24,6 +24,7 @@ from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Progress, Schedule
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
+from selfstudy.train.compiling import COMPILING_STEPS, training_step
 from selfstudy.train.monitor import Monitor, Observation, ProgressBar
 from selfstudy.train.optimizer import clip_gradients, set_learning_rate
 from selfstudy.train.signals import exit_code, stop_flag
@@ -40,6 +41,7 @@ class Plan:
     clip: float
     seed: int
     half: bool  # whether the forward pass is in bfloat16 where that is safe
+    compiled: bool
     workers: int
     checkpoint_every: Duration
     resume_hint: str
@@ -112,7 +114,7 @@ class Trainer:
             Interrupted: SIGTERM or Ctrl-C, after a checkpoint.
         """
         self.begin()
-        first, loss, last_save = self.steps_done, math.nan, time.monotonic()
+        loss, last_save = math.nan, time.monotonic()
         with stop_flag() as flag:
             progress = self._agree(self.clock.progress(self.steps_done))
             while not self.clock.is_over(progress):
@@ -128,7 +130,7 @@ class Trainer:
                     self._save(store)
                     last_save = time.monotonic()
             self._save(store)
-        images = (self.steps_done - first) * self.data.order.batch_size
+        images = (self.steps_done - self._first) * self.data.order.batch_size
         return Outcome(self.steps_done, self.clock.elapsed_seconds, images, loss)
 
     def begin(self) -> None:
@@ -141,6 +143,7 @@ class Trainer:
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]
         self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers)
         self.clock = self._make_clock(self._elapsed)
+        self._first = self.steps_done
 
     def step(self, progress: Progress) -> Observation:
         """One optimizer step: batch, forward, backward, hooks, update."""
@@ -158,6 +161,8 @@ class Trainer:
         self._stepper.zero_grad(set_to_none=True)
         self.method.after_step(progress)
         self.steps_done += 1
+        if self.plan.compiled and self.steps_done - self._first < COMPILING_STEPS:
+            self.clock.begin_again()  # a budget in minutes would find its warm-up gone
         self.unreadable |= result.failed
         return self._observation(result, norm, time.perf_counter() - began)
 
@@ -172,7 +177,8 @@ class Trainer:
             views = self._render(batch, self.fabric.device)
             waited += time.perf_counter() - began
             failed |= batch.failed
-            with self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1):
+            alone = self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1)
+            with alone, training_step(compiled=self.plan.compiled):
                 with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.plan.half):
                     output = self._model(views, progress)
                 self.fabric.backward(output.loss / parts)
