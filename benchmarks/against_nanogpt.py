@@ -11,6 +11,9 @@ many steps as fit into them, its learning rate falling over all of them.
 
 Its seed is written in its code, so every seed runs a copy with that line changed. A run has one JSON file in ``--out``;
 what is recorded is not run again. Nothing else should use the machine's cores meanwhile.
+
+A machine may change its speed between two runs by more than what sets them apart. So speeds are compared by turns: each
+turn runs a few hundred steps of every side, one after the other, and ratios are of one turn.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,7 @@ from torch import Tensor
 import selfstudy
 
 BLOCK, BATCH, STEPS = 64, 12, 2000
+TURN_STEPS, WARM_STEPS = 250, 50  # of a side in a turn; and those at its beginning that are not counted
 # The CPU command of nanoGPT's README.
 COMMAND = (
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1"
@@ -54,16 +59,22 @@ EQUAL = {
         "optimizer.lr": 4e-3,
         "optimizer.beta2": 0.99,
         "optimizer.final_lr": 0.05,
+        "train.compile": True,
     },
 }
-"""The same network, batch and context as nanoGPT's; learning rate and precision are ours."""
+"""The same network, batch and context as nanoGPT's; learning rate, precision and compiled layers are ours."""
+_INPUT = "data/shakespeare_char/input.txt"
+SIDES = ("nanogpt", "selfstudy", "nanogpt, compiled", "selfstudy, not compiled")
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
-    """Equal settings with every seed, then equal minutes; each of nanoGPT's runs right before ours."""
+    """Turns, and equal settings and equal minutes with every seed, each of nanoGPT's runs right before ours."""
     sides = {"equal-settings": ("nanogpt", "selfstudy"), "equal-minutes": ("nanogpt, longer", "selfstudy")}
     found = []
-    for kind in options.kinds:
+    if "turns" in options.kinds:
+        numbers = range(options.turns)
+        found = [Task(f"turn{number}", {"kind": "turns", "turn": number}, str(options.text)) for number in numbers]
+    for kind in (kind for kind in options.kinds if kind != "turns"):
         for seed in options.seeds:
             for side in sides[kind]:
                 facts = {"kind": kind, "side": side, "seed": seed, "minutes": options.minutes}
@@ -72,23 +83,63 @@ def tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> None:
-    """Train one side and foretell all validation characters."""
+    """Train one side and foretell all validation characters, or time all sides."""
     text = Path(task.folder).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
+        if task.facts["kind"] == "turns":
+            record["milliseconds"] = _turn(text, Path(scratch), nanogpt)
+            console.print(record["milliseconds"], highlight=False)
+            return
         run = _selfstudy if task.facts["side"] == "selfstudy" else _nanogpt
         record |= run(text, task.facts, Path(scratch), nanogpt, console)
 
 
-def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
-    """NanoGPT's own program in a copy of its folder."""
+def _turn(text: str, scratch: Path, nanogpt: Path) -> dict[str, float]:
+    """Milliseconds of the middle step of every side, each in a process of its own."""
+    folder, found = _prepared(text, scratch, nanogpt), {}
+    for number, side in enumerate(SIDES):
+        if side.startswith("nanogpt"):
+            _, log = _train_nanogpt(folder, TURN_STEPS, compiled=side.endswith(" compiled"))
+            found[side] = _middle_step(log[WARM_STEPS:]) * 1e3
+        else:
+            compiled = not side.endswith("not compiled")
+            command = [sys.executable, __file__, str(folder / _INPUT), "--steps-into", str(scratch / str(number))]
+            subprocess.run([*command, *["--compiled"] * compiled], check=True, capture_output=True)
+            found[side] = _middle_of_ours(scratch / str(number)) * 1e3
+    return found
+
+
+def _steps_of_ours(text: Path, out: Path, *, compiled: bool) -> None:
+    """As many steps as a turn has, in this process."""
+    settings = EQUAL["set"] | {"train.compile": compiled, "data.cache": str(out.with_name("cache"))}
+    selfstudy.pretrain(text, method="gpt", out=out, **EQUAL | {"steps": TURN_STEPS, "set": settings})
+
+
+def _middle_of_ours(run: Path) -> float:
+    """Median seconds of a step by the times of the log, which leave nothing out."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["step"] > WARM_STEPS]
+    return statistics.median(
+        (after["time"] - before["time"]) / (after["step"] - before["step"]) for before, after in pairwise(lines)
+    )
+
+
+def _prepared(text: str, scratch: Path, nanogpt: Path, *, seed: int = 0) -> Path:
+    """A copy of nanoGPT's folder with the text, and with a seed."""
     folder = scratch / "nanoGPT"
     shutil.copytree(nanogpt, folder, ignore=shutil.ignore_patterns(".git"))
     train = (folder / "train.py").read_text(encoding="utf-8")
     assert "torch.manual_seed(1337 + seed_offset)" in train
-    (folder / "train.py").write_text(train.replace("1337 + seed_offset", f"{1337 + facts['seed']} + seed_offset"))
-    data = folder / "data" / "shakespeare_char"
-    (data / "input.txt").write_text(text, encoding="utf-8")
-    subprocess.run([sys.executable, "prepare.py"], cwd=data, check=True, capture_output=True)
+    (folder / "train.py").write_text(train.replace("1337 + seed_offset", f"{1337 + seed} + seed_offset"))
+    (folder / _INPUT).write_text(text, encoding="utf-8")
+    prepare = [sys.executable, "prepare.py"]
+    subprocess.run(prepare, cwd=(folder / _INPUT).parent, check=True, capture_output=True)
+    return folder
+
+
+def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
+    """NanoGPT's own program in a copy of its folder."""
+    folder = _prepared(text, scratch, nanogpt, seed=facts["seed"])
     steps = STEPS
     if facts["kind"] == "equal-minutes":  # as many steps as fit, by the speed of a few
         seconds, _ = _train_nanogpt(folder, 200)
@@ -104,10 +155,11 @@ def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Co
     }
 
 
-def _train_nanogpt(folder: Path, steps: int) -> tuple[float, list[str]]:
+def _train_nanogpt(folder: Path, steps: int, *, compiled: bool = False) -> tuple[float, list[str]]:
     """Seconds between its first and its last step, its evaluations included, and the lines that it printed."""
-    lengths = f"--max_iters={steps} --lr_decay_iters={steps}"
-    command = [sys.executable, "-u", "train.py", *COMMAND.split(), *lengths.split(), "--always_save_checkpoint=True"]
+    more = f"--max_iters={steps} --lr_decay_iters={steps} --always_save_checkpoint=True"
+    words = f"{COMMAND} {more}".replace("--compile=False", f"--compile={compiled}").split()
+    command = [sys.executable, "-u", "train.py", *words]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     began, lines = None, []
@@ -163,10 +215,10 @@ def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: 
     found = {
         "steps": lines[-1]["step"],
         "seconds": lines[-1]["time"] - lines[0]["time"],
-        "tokens_per_second": sorted(line["tokens_per_second"] for line in lines)[len(lines) // 2],
         "nats_per_character": held_out["nats_per_token"] * held_out["tokens"] / len(validation),
     }
     if facts["kind"] == "equal-settings":
+        found["tokens_per_second"] = BATCH * BLOCK / _middle_of_ours(out)
         encoder = run.encoder
         ids = torch.tensor(encoder.tokenizer.encode(validation, add_special_tokens=False).ids)
         assert len(ids) == len(validation)
@@ -187,9 +239,10 @@ def nats(logits: Callable[[Tensor], Tensor], ids: Tensor) -> float:
 
 
 def table(found: list[Record]) -> str:
-    """A Markdown row for each kind and side."""
-    rows = []
-    for (kind, side), group in records.grouped(found, lambda r: (r["kind"], r["side"])).items():
+    """A Markdown row for each kind and side, and the speeds of the turns."""
+    rows, timed = [], [record["milliseconds"] for record in found if "milliseconds" in record]
+    runs = [record for record in found if record["kind"] != "turns"]
+    for (kind, side), group in records.grouped(runs, lambda r: (r["kind"], r["side"])).items():
         losses = [record["nats_per_character"] for record in group if "nats_per_character" in record]
         rows.append(
             {
@@ -202,19 +255,47 @@ def table(found: list[Record]) -> str:
                 "tokens/s": records.middle(group, "tokens_per_second"),
             }
         )
-    return f"{records.markdown(rows)}\n\n{records.fine_print(found)}" if rows else "no records"
+    tables = [records.markdown(lines) for lines in (rows, _of_turns(timed)) if lines]
+    return "\n\n".join([*tables, records.fine_print(found)]) if tables else "no records"
+
+
+def _of_turns(turns: list[dict[str, float]]) -> list[dict[str, str]]:
+    """A row for each side: its speed, and how much faster than nanoGPT's CPU command it was in the same turn."""
+    rows = []
+    for side in SIDES if turns else ():
+        times = [turn[side] for turn in turns]
+        ratios = [turn[SIDES[0]] / turn[side] for turn in turns]
+        rows.append(
+            {
+                "side": side,
+                "turns": str(len(turns)),
+                "ms a step": f"{statistics.median(times):.1f} ({min(times):.1f} to {max(times):.1f})",
+                "tokens/s": f"{1e3 * BATCH * BLOCK / statistics.median(times):,.0f}",
+                "times nanogpt": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            }
+        )
+    return rows
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path, help="tiny Shakespeare, all of it in one file")
-    parser.add_argument("--nanogpt", type=Path, required=True, help="checkout of nanoGPT")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--nanogpt", type=Path, help="checkout of nanoGPT")
+    parser.add_argument("--out", type=Path, help="folder of the records")
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
-    parser.add_argument("--kinds", type=lambda text: text.split(","), default=["equal-settings", "equal-minutes"])
+    kinds = ["turns", "equal-settings", "equal-minutes"]
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=kinds, help=f"of {', '.join(kinds)}")
+    parser.add_argument("--turns", type=int, default=10, help="for the comparison of speeds")
     parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
+    parser.add_argument("--steps-into", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.steps_into:
+        _steps_of_ours(options.text, options.steps_into, compiled=options.compiled)
+        return
+    if not (options.nanogpt and options.out):
+        parser.error("give --nanogpt and --out")
     if not options.table:
         console = Console(highlight=False)
         records.run_all(
