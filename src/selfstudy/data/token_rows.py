@@ -160,7 +160,7 @@ class TokenRows(Dataset[Rows]):
     def __getitem__(self, item: int) -> Rows:
         """The rows of micro-batch ``item``."""
         epoch, positions = self.shard.part(self.order, item)
-        spans = [self.cuts.span(epoch, int(row)) for row in positions]
+        spans = [self.cuts.span(epoch, row) for row in positions.tolist()]
         texts = [torch.from_numpy(self.stream.read(*span)) for span in spans]
         ids = padded([wrapped(text, self._wrap) for text in texts] if self._wrapped else texts, self._wrap.pad)
         return Rows(ids, self._keys(epoch, positions), {})

@@ -308,6 +308,7 @@ class HealthMonitor:
         self._formula = chance[1] if chance else ""
         self._uniform_entropy = uniform_entropy
         self._kept: deque[Tensor] = deque()
+        self._rows = 0
         self._since: tuple[str, int] = ("", 0)
 
     def observe(
@@ -339,8 +340,9 @@ class HealthMonitor:
         """Add a batch, drop the batches that are no longer among the last ``ring`` rows."""
         # a copy, for a compiled model may overwrite its output; left on its device, so that no step waits for it
         self._kept.append(embedding.detach().to(torch.float32, copy=True))
-        while sum(map(len, self._kept)) - len(self._kept[0]) >= self._ring:
-            self._kept.popleft()
+        self._rows += len(embedding)
+        while self._rows - len(self._kept[0]) >= self._ring:
+            self._rows -= len(self._kept.popleft())
 
     def _read(
         self,
