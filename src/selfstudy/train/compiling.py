@@ -8,8 +8,8 @@ import torch
 from selfstudy.errors import EnvironmentFault, first_line
 from selfstudy.methods.base import Method
 
-COMPILING_STEPS = 3
-"""In so many steps everything is compiled: in the second one again, for rows of any length, if they differ."""
+COMPILING_STEPS = 2
+"""So many steps compile: the second one anew, for any length of rows, where it is not that of the first."""
 
 
 def compiler_problem(device: torch.device) -> str:

@@ -161,7 +161,7 @@ class Trainer:
         self._stepper.zero_grad(set_to_none=True)
         self.method.after_step(progress)
         self.steps_done += 1
-        if self.plan.compiled and self.steps_done - self._first < COMPILING_STEPS:
+        if self.plan.compiled and self.steps_done - self._first <= COMPILING_STEPS:
             self.clock.begin_again()  # a budget in minutes would find its warm-up gone
         self.unreadable |= result.failed
         return self._observation(result, norm, time.perf_counter() - began)
