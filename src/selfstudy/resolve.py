@@ -201,7 +201,7 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = _expected_steps(draft, rows, per_second)
-    long = steps * batch >= per_second * _WORTH_COMPILING
+    long = steps >= round(_WORTH_COMPILING * per_second / batch)
     if draft.train("device") != "cpu" or method.reads_pieces or not long:
         decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
     trained = Path(settings["encoder"]["name"]).is_dir()
