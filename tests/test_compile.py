@@ -9,6 +9,7 @@ import pytest
 
 import selfstudy
 from selfstudy.methods import method_class
+from tests.compiler import require_compiler
 from tests.methods.small_encoders import builder, small_config
 
 # torch asks each tensor that a compiled layer receives for its gradient, and mutters that it has none.
@@ -50,6 +51,7 @@ def test_every_layer_is_compiled_that_of_a_teacher_too(name, encoder):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("method", ["gpt", "bert"])
 def test_compiled_layers_learn_what_plain_ones_do_and_the_same_every_time(corpus, tmp_path, method):
+    require_compiler()
     losses = []
     for number, compiled in enumerate([False, True, True]):
         settings = _settings(tmp_path, **{"train.compile": compiled})

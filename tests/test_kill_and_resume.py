@@ -17,6 +17,7 @@ from PIL import Image
 
 from selfstudy import api
 from selfstudy.methods import available
+from tests.compiler import require_compiler
 
 STEPS = 24
 SETTINGS = {
@@ -126,6 +127,8 @@ def _fresh(out: Path, number: int) -> Path:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's own, as it compiles
 @pytest.mark.parametrize(("method", "workers", "kills"), CASES)
 def test_kills_at_random_moments_leave_no_trace(photos, tmp_path, method, workers, kills):
+    if method.endswith(" compiled"):
+        require_compiler()
     _finish(photos, tmp_path / "straight", method, workers)
     wanted = _digest(tmp_path / "straight")
     assert _kill_until_done(photos, tmp_path / "killed", method, workers, kills) == kills
