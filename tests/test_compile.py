@@ -74,7 +74,9 @@ def test_without_a_compiler_it_is_said_in_one_line_or_left_out(corpus, tmp_path)
     def call(*words):
         return subprocess.run([*command, *words], env=broken, capture_output=True, text=True, check=False)
 
-    asked = call("pretrain", str(corpus), *given, "--steps", "2", "--set", "train.compile=true", "--out", "run")
+    asked = call(
+        "pretrain", str(corpus), *given, "--steps", "2", "--set", "train.compile=true", "--out", str(tmp_path / "run")
+    )
     assert asked.returncode == 5 and "leave train.compile out" in asked.stderr
     assert "torch.compile does not work here" in asked.stderr and "Traceback" not in asked.stderr
     left = call("recipe", str(corpus), *given, "--minutes", "20")
