@@ -126,7 +126,9 @@ def test_too_few_images_never_succeed(tmp_path, monkeypatch, capsys):
     assert "found 3 usable images, batch size 8" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_checkpoints_and_ends_with_its_code_and_the_run_resumes(tmp_path, number, code):
     command = [*SELFSTUDY, "pretrain", "sample:digits", "--out", str(tmp_path / "run"), *QUICK]
     process = subprocess.Popen(
