@@ -64,7 +64,8 @@ EQUAL = {
 }
 """The same network, batch and context as nanoGPT's; learning rate, precision and compiled layers are ours."""
 _INPUT = "data/shakespeare_char/input.txt"
-SIDES = ("nanogpt", "selfstudy", "nanogpt, compiled", "selfstudy, not compiled")
+SIDES = {"nanogpt": False, "selfstudy": True, "nanogpt, compiled": True, "selfstudy, not compiled": False}
+"""Of a turn, in order, and whether they compile."""
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
@@ -97,12 +98,11 @@ def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> N
 def _turn(text: str, scratch: Path, nanogpt: Path) -> dict[str, float]:
     """Milliseconds of the middle step of every side, each in a process of its own."""
     folder, found = _prepared(text, scratch, nanogpt), {}
-    for number, side in enumerate(SIDES):
+    for number, (side, compiled) in enumerate(SIDES.items()):
         if side.startswith("nanogpt"):
-            _, log = _train_nanogpt(folder, TURN_STEPS, compiled=side.endswith(" compiled"))
+            _, log = _train_nanogpt(folder, TURN_STEPS, compiled=compiled)
             found[side] = _middle_step(log[WARM_STEPS:]) * 1e3
         else:
-            compiled = not side.endswith("not compiled")
             command = [sys.executable, __file__, str(folder / _INPUT), "--steps-into", str(scratch / str(number))]
             subprocess.run([*command, *["--compiled"] * compiled], check=True, capture_output=True)
             found[side] = _middle_of_ours(scratch / str(number)) * 1e3
@@ -264,7 +264,7 @@ def _of_turns(turns: list[dict[str, float]]) -> list[dict[str, str]]:
     rows = []
     for side in SIDES if turns else ():
         times = [turn[side] for turn in turns]
-        ratios = [turn[SIDES[0]] / turn[side] for turn in turns]
+        ratios = [turn["nanogpt"] / turn[side] for turn in turns]
         rows.append(
             {
                 "side": side,

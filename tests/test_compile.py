@@ -68,7 +68,7 @@ def test_compiled_layers_learn_what_plain_ones_do_and_the_same_every_time(corpus
 @pytest.mark.timeout(300)
 def test_without_a_compiler_it_is_said_in_one_line_or_left_out(corpus, tmp_path):
     broken = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
-    command = [sys.executable, "-c", "from selfstudy.cli import main; main()"]
+    command = [sys.executable, "-m", "selfstudy.cli"]
     given = ["--method", "gpt", "--tokenizer", "byte", "--device", "cpu", "--set", f"data.cache={tmp_path / 'cache'}"]
 
     def call(*words):

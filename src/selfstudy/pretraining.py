@@ -225,8 +225,7 @@ def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None
     """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
     if not folder.config.is_file():
         return
-    written = cfg.read_yaml(folder.config)
-    changes = _changes(configured(written), resolved.config, written)
+    changes = _changes(cfg.read_yaml(folder.config), resolved.config)
     if changes:
         raise UsageError(
             "--resume cannot change these settings:\n"
@@ -242,11 +241,12 @@ def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None
         )
 
 
-def _changes(saved: cfg.RunConfig, asked: cfg.RunConfig, written: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
     """Settings that differ and may not; a longer duration in the same unit is an extension and allowed.
 
     A setting that was not ``written`` did not exist when the run began, and may be anything.
     """
+    saved = configured(written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
     unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}

@@ -31,8 +31,8 @@ _OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the 
 # Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
 # corpora read theirs several times, which is worth less, and do better with half as many (docs/log.md, 2026-11-25).
 _TOKENS_PER_WEIGHT = 10
-# Seconds of training from which compiling a network's layers is worth it: ten to sixteen of them, and then steps take a
-# tenth to a quarter less time; over rows of different lengths they take more (docs/log.md, 2026-11-26).
+# Seconds of training from which compiling a network's layers is worth it: 5 to 16 of them, and then steps take 5 to
+# 29 % less time; over rows of different lengths they take more (docs/log.md, 2026-11-26).
 _WORTH_COMPILING = 300
 
 
