@@ -1,11 +1,21 @@
 """What every method may assume about an encoder, and nothing more."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeGuard, TypeVar
 
 from torch import Tensor, nn
 
+P = TypeVar("P")
 
-@runtime_checkable
+
+def provides(encoder: object, protocol: type[P]) -> TypeGuard[P]:
+    """Whether an encoder has all that one of the protocols here names.
+
+    As ``isinstance`` of a runtime protocol, which since Python 3.12 does not see what a module keeps as a buffer.
+    """
+    named = {name for part in protocol.__mro__ for name in [*vars(part), *getattr(part, "__annotations__", {})]}
+    return all(hasattr(encoder, name) for name in named if not name.startswith("_"))
+
+
 class Encoder(Protocol):
     """Images in, one vector each out; in practice an ``nn.Module``."""
 
@@ -16,7 +26,6 @@ class Encoder(Protocol):
         ...
 
 
-@runtime_checkable
 class TokenEncoder(Encoder, Protocol):
     """An encoder that also gives one vector per patch (vision transformers).
 
@@ -74,7 +83,6 @@ class Vocabulary(NamedTuple):
     eos: int | None = None
 
 
-@runtime_checkable
 class LanguageEncoder(Protocol):
     """Rows of token ids in, one vector each out, and one for each token.
 
