@@ -1,6 +1,7 @@
 """Puts a run together: data, encoder, method, optimizer, monitors, checkpoints; then trains it."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -134,6 +135,7 @@ def launch(train: cfg.TrainConfig) -> Fabric:
         EnvironmentFault: fewer devices than asked for.
     """
     device = best_device(train.device)[0]
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises less exact products, which losses need
     try:
         fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision
     except (RuntimeError, ValueError) as error:

@@ -157,8 +157,14 @@ def _crop_each(images: Sequence[Tensor], view: View, keys: Tensor) -> Tensor:
     return torch.stack([resample_one(image, box, view.size, flip.tolist()) for image, box, flip in triples])
 
 
-def micro_batches(data: Batches, *, first_step: int, workers: int) -> Iterator[Any]:
+def micro_batches(data: Batches, *, first_step: int, workers: int, pin: bool = False) -> Iterator[Any]:
     """Micro-batches from ``first_step`` on, without end.
+
+    Args:
+        data: what they are of.
+        first_step: the first optimizer step, from 0.
+        workers: processes that read them; 0 for this one.
+        pin: whether what workers read goes into pinned memory, from which a GPU takes it while it computes.
 
     Raises:
         EnvironmentFault: a worker process died or hung.
@@ -176,6 +182,7 @@ def micro_batches(data: Batches, *, first_step: int, workers: int) -> Iterator[A
         num_workers=workers,
         timeout=TIMEOUT_SECONDS,
         worker_init_fn=start_worker,
+        pin_memory=pin,
         generator=torch.Generator(),  # else the loader would draw from torch's own, inside the first step
     )
     with deaths_explained("try --workers 1, then continue with --resume"):
@@ -189,17 +196,22 @@ def render(
 
     Views are (B, C, h, w) float32, normalised; draws (B, count) float32; labels (B,) int64.
     """
-    keys = crops.keys.to(device)
-    images = None if crops.images is None else crops.images.to(device)
+    images = None if crops.images is None else to_device(crops.images, device)
 
     def tensor(v: int, spec: Spec) -> Tensor:
         if isinstance(spec, Draws):
-            return uniform(keys[v], spec.count)
+            return to_device(uniform(crops.keys[v], spec.count), device)
         if isinstance(spec, Labels):
             assert crops.labels is not None  # given with the specs that ask for them
-            return crops.labels.to(device)
+            return to_device(crops.labels, device)
         assert isinstance(spec, View)  # images have no tokens
-        cut = as_float(crops.crops[v].to(device)) if images is None else crop(images, spec, keys[v])
-        return normalize(distort(cut, spec, keys[v]), *normalization)
+        keys = crops.keys[v]
+        cut = as_float(to_device(crops.crops[v], device)) if images is None else crop(images, spec, keys)
+        return normalize(distort(cut, spec, keys), *normalization)
 
     return [tensor(v, spec) for v, spec in enumerate(one_each(specs))]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; a GPU takes it when it comes to it, and is not waited for."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfstudy.data.loader import Shard
+from selfstudy.data.loader import Shard, to_device
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.token_store import Stream
 from selfstudy.errors import DataError
@@ -184,5 +184,6 @@ def padded(texts: Sequence[Tensor], pad: int) -> Tensor:
 
 def render_rows(rows: Rows, specs: Sequence[Spec], device: torch.device) -> list[Tensor]:
     """What a method for text receives, in the order of the specs: ids (B, T) int64, draws (B, count) float32."""
-    ids, keys = rows.ids.to(device), rows.keys.to(device)
-    return [uniform(keys[s], spec.count) if isinstance(spec, Draws) else ids for s, spec in enumerate(specs)]
+    ids = to_device(rows.ids, device)
+    draws = {s: uniform(rows.keys[s], spec.count) for s, spec in enumerate(specs) if isinstance(spec, Draws)}
+    return [to_device(draws[s], device) if s in draws else ids for s in range(len(specs))]

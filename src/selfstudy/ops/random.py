@@ -4,6 +4,8 @@ A number is the SplitMix64 finaliser (Steele, Lea & Flood 2014, doi:10.1145/2660
 counters, e.g. ``(seed, epoch, sample, view)``. Signed 64-bit tensor arithmetic wraps exactly as the unsigned original.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -72,9 +74,14 @@ def uniform(keys: Tensor, count: int) -> Tensor:
     Returns:
         (B, count) float32 in [0, 1), 24 random bits each.
     """
-    counters = torch.arange(count, device=keys.device)  # (count,)
-    bits = _mix(keys[:, None] ^ _mix(counters)[None, :])  # (B, count)
+    bits = _mix(keys[:, None] ^ _mixed_numbers(count, keys.device)[None, :])  # (B, count)
     return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
+
+
+@functools.cache
+def _mixed_numbers(count: int, device: torch.device) -> Tensor:
+    """SplitMix64 of 0 to ``count`` - 1, which every draw of so many numbers needs."""
+    return _mix(torch.arange(count, device=device))
 
 
 def permutation(n: int, *counters: int) -> Tensor:

@@ -56,11 +56,23 @@ class Outcome(NamedTuple):
     loss: float
 
 
-class StepResult(NamedTuple):
-    """Result of the forward and backward passes of one optimizer step."""
+class Views(NamedTuple):
+    """What the method receives of a micro-batch."""
 
-    loss: float
-    metrics: dict[str, float]
+    tensors: list[Tensor]
+    failed: dict[int, str]
+    wait_seconds: float
+
+
+class Passes(NamedTuple):
+    """Result of the forward and backward passes of one optimizer step.
+
+    Attributes:
+        scalars: (parts, 1 + M) float32 on the device, of every micro-batch the loss and the method's metrics.
+        output: of the last micro-batch, as are its ``views``.
+    """
+
+    scalars: Tensor
     output: StepOutput
     views: list[Tensor]
     wait_seconds: float
@@ -141,7 +153,9 @@ class Trainer:
             self._optimizer_state = None
         self.method.train()
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]
-        self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers)
+        pin = self.fabric.device.type == "cuda"
+        self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers, pin=pin)
+        self._ahead: Views | None = None
         self.clock = self._make_clock(self._elapsed)
         self._first = self.steps_done
 
@@ -151,47 +165,60 @@ class Trainer:
         set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
         # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
         seed_torch(self.plan.seed, number, self.fabric.global_rank, device=self.fabric.device)
-        result = self._forward_backward(progress)
-        self._require_finite(result)
+        passes = self._forward_backward(progress)
         self.method.before_step(progress)
         norm = clip_gradients(self._parameters, self.plan.clip)
-        if not bool(torch.isfinite(norm)):
-            self._diverged(f"the gradient norm became {float(norm)} at step {number + 1}")
+        loss, metrics = self._read(passes, norm)
         self._stepper.step()
         self._stepper.zero_grad(set_to_none=True)
         self.method.after_step(progress)
         self.steps_done += 1
         if self.plan.compiled and self.steps_done - self._first <= COMPILING_STEPS:
             self.clock.begin_again()  # a budget in minutes would find its warm-up gone
-        self.unreadable |= result.failed
-        return self._observation(result, norm, time.perf_counter() - began)
+        self.unreadable |= passes.failed
+        return self._observation(passes, loss, metrics, time.perf_counter() - began)
 
-    def _forward_backward(self, progress: Progress) -> StepResult:
+    def _forward_backward(self, progress: Progress) -> Passes:
         """Accumulate the gradients of one optimizer step over its micro-batches."""
-        parts = self.data.shard.accumulate
-        losses, metrics, waited = [], [], 0.0
-        failed: dict[int, str] = {}
+        parts, device = self.data.shard.accumulate, self.fabric.device
+        rows: list[Tensor] = []
+        waited, failed = 0.0, dict[int, str]()
         for part in range(parts):
-            began = time.perf_counter()
-            batch = next(self._micro)
-            views = self._render(batch, self.fabric.device)
-            waited += time.perf_counter() - began
-            failed |= batch.failed
+            views = self._ahead or self._next_views()
+            waited += views.wait_seconds
+            failed |= views.failed
             alone = self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1)
             with alone, training_step(compiled=self.plan.compiled):
-                with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.plan.half):
-                    output = self._model(views, progress)
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.half):
+                    output = self._model(views.tensors, progress)
                 self.fabric.backward(output.loss / parts)
-            losses.append(output.loss.detach())
-            metrics.append(output.metrics)
-        means = {name: float(torch.stack([part[name].float() for part in metrics]).mean()) for name in metrics[0]}
-        return StepResult(float(torch.stack(losses).mean()), means, output, views, waited, failed)
+            scalars = [output.loss.detach(), *output.metrics.values()]
+            rows.append(torch.stack([value.to(device, torch.float32, non_blocking=True) for value in scalars]))
+            # A GPU is still computing all this, and what it does next can be made ready meanwhile.
+            self._ahead = None if device.type == "cpu" else self._next_views()
+        return Passes(torch.stack(rows), output, views.tensors, waited, failed)
 
-    def _require_finite(self, result: StepResult) -> None:
-        """Stop before a loss that is not a number reaches the weights."""
-        if not math.isfinite(result.loss):
-            terms = [name for name, value in result.metrics.items() if not math.isfinite(value)] or ["loss"]
-            self._diverged(f"{', '.join(terms)} became {result.loss} at step {self.steps_done + 1}")
+    def _next_views(self) -> Views:
+        """The views of the next micro-batch, on the device."""
+        began = time.perf_counter()
+        batch = next(self._micro)
+        tensors = self._render(batch, self.fabric.device)
+        return Views(tensors, batch.failed, time.perf_counter() - began)
+
+    def _read(self, passes: Passes, norm: Tensor) -> tuple[float, dict[str, float]]:
+        """Loss and metrics of a step, its gradient norm among them: the one time that a GPU is waited for.
+
+        Raises:
+            TrainingError: the loss or the norm is not finite; nothing of it has reached the weights.
+        """
+        loss, *means = passes.scalars.mean(dim=0).tolist()
+        metrics = dict(zip(passes.output.metrics, means, strict=True)) | {"gradient_norm": float(norm)}
+        if not math.isfinite(loss):
+            terms = [name for name in passes.output.metrics if not math.isfinite(metrics[name])] or ["loss"]
+            self._diverged(f"{', '.join(terms)} became {loss} at step {self.steps_done + 1}")
+        if not math.isfinite(metrics["gradient_norm"]):
+            self._diverged(f"the gradient norm became {metrics['gradient_norm']} at step {self.steps_done + 1}")
+        return loss, metrics
 
     def _diverged(self, what: str) -> None:
         raise TrainingError(
@@ -200,19 +227,18 @@ class Trainer:
             f"lower optimizer.lr or use --precision fp32 in a new run; {self.plan.resume_hint}"
         )
 
-    def _observation(self, result: StepResult, norm: Tensor, seconds: float) -> Observation:
+    def _observation(self, passes: Passes, loss: float, metrics: dict[str, float], seconds: float) -> Observation:
         """The step as monitors see it."""
-        progress = self.clock.progress(self.steps_done)
-        rates = {"learning_rate": float(self._optimizer.param_groups[0]["lr"]), "gradient_norm": float(norm)}
+        progress, embedding = self.clock.progress(self.steps_done), passes.output.embedding
         return Observation(
             progress=progress,
-            loss=result.loss,
-            metrics=result.metrics | rates,
-            embedding=None if result.output.embedding is None else result.output.embedding.float(),
-            views=result.views,
+            loss=loss,
+            metrics=metrics | {"learning_rate": float(self._optimizer.param_groups[0]["lr"])},
+            embedding=None if embedding is None else embedding.float(),
+            views=passes.views,
             encoder=self.method.encoder,
             images=self.data.order.batch_size,
-            wait_seconds=result.wait_seconds,
+            wait_seconds=passes.wait_seconds,
             seconds=seconds,
             remaining_seconds=self.clock.remaining_seconds(progress),
         )

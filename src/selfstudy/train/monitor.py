@@ -33,7 +33,7 @@ class Observation(NamedTuple):
         views: what the method received of the last micro-batch.
         encoder: the network in training.
         images: or rows of text, in this step, over all processes.
-        wait_seconds: spent waiting for the views of this step.
+        wait_seconds: spent on the views of this step; a GPU may have been computing meanwhile.
         seconds: this step took in all.
     """
 

@@ -1,8 +1,11 @@
 """The random views of a batch, in tensor code that is the same on CPU and GPU.
 
 Every draw is keyed by its sample (see :mod:`selfstudy.ops.random`), so a sample's view never depends on the batch it is
-in. Each operation equals torchvision's function of the same name at the same parameter.
+in. Keys and draws stay on the CPU, wherever the images are: what is to be done is then known without waiting for a GPU.
+Each operation equals torchvision's function of the same name at the same parameter.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +25,7 @@ def augment(images: Tensor, view: View, keys: Tensor) -> Tensor:
     Args:
         images: (B, C, H, W) uint8, or float32 in [0, 1].
         view: the spec.
-        keys: (B,) int64, one per sample and view.
+        keys: (B,) int64, one per sample and view, on the CPU.
     """
     return distort(crop(images, view, keys), view, keys)
 
@@ -30,7 +33,7 @@ def augment(images: Tensor, view: View, keys: Tensor) -> Tensor:
 def crop(images: Tensor, view: View, keys: Tensor) -> Tensor:
     """The geometric half: random resized crop and flip; shapes as in :func:`augment`."""
     boxes = crop_boxes(view, keys, images.shape[-2], images.shape[-1])
-    return resample(images, boxes, view.size, flips(view, keys))
+    return resample(images, _beside(images, boxes), view.size, _beside(images, flips(view, keys)))
 
 
 def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
@@ -41,23 +44,33 @@ def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
     Args:
         images: (B, C, h, w) float32 in [0, 1]; overwritten.
         view: the spec.
-        keys: (B,) int64.
+        keys: (B,) int64, on the CPU.
     """
     if any(view.jitter):
         images = color_jitter(images, view, keys)
     if view.grayscale and images.shape[1] == 3:
-        chosen = _chosen(keys, _GRAY_STREAM, view.grayscale)
-        images[chosen] = _luma(images[chosen]).expand(-1, 3, -1, -1)
+        _change(images, _chosen(keys, _GRAY_STREAM, view.grayscale), lambda some: _luma(some).expand(-1, 3, -1, -1))
     if view.blur:
         chosen = _chosen(keys, _BLUR_STREAM, view.blur)
         low, high = view.blur_sigma
         sigma = low + (high - low) * uniform(fold(keys[chosen], _BLUR_STREAM), 2)[:, 1]
-        if len(chosen):
-            images[chosen] = gaussian_blur(images[chosen], sigma)
+        _change(images, chosen, lambda some: gaussian_blur(some, _beside(some, sigma)))
     if view.solarize:
         chosen = _chosen(keys, _SOLARIZE_STREAM, view.solarize)
-        images[chosen] = solarize(images[chosen], view.solarize_threshold)
+        _change(images, chosen, lambda some: solarize(some, view.solarize_threshold))
     return images
+
+
+def _beside(images: Tensor, values: Tensor) -> Tensor:
+    """``values`` where the images are; a GPU is not waited for."""
+    return values.to(images.device, non_blocking=True)
+
+
+def _change(images: Tensor, chosen: Tensor, operation: Callable[[Tensor], Tensor]) -> None:
+    """Overwrite the images at ``chosen`` (J,) int64 with what an operation makes of them."""
+    if len(chosen):
+        there = _beside(images, chosen)
+        images.index_copy_(0, there, operation(images[there]))
 
 
 def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
@@ -68,8 +81,7 @@ def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
         mean: C values.
         std: C values.
     """
-    centre = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
-    scale = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
+    centre, scale = (_beside(images, torch.tensor(values).view(1, -1, 1, 1)) for values in (mean, std))
     out = torch.empty_like(images, memory_format=torch.channels_last)
     return torch.sub(images, centre, out=out).div_(scale)
 
@@ -82,27 +94,27 @@ def _chosen(keys: Tensor, stream: int, probability: float) -> Tensor:
 def color_jitter(images: Tensor, view: View, keys: Tensor) -> Tensor:
     """Colour jitter as torchvision's: four factors and an order of the four operations, drawn per sample.
 
-    Samples are grouped by the operation whose turn it is; factors are uniform in [1 - strength, 1 + strength], floored
-    at 0, and for the hue in [-strength, strength].
+    Factors are uniform in [1 - strength, 1 + strength], floored at 0, and for the hue in [-strength, strength].
     """
     chosen = _chosen(keys, _JITTER_STREAM, view.jitter_probability)
-    if not len(chosen):
-        return images
-    picked = images[chosen]  # (J, C, h, w)
-    draws = uniform(fold(keys[chosen], _JITTER_STREAM, 1), 4)  # (J, 4)
-    order = uniform(fold(keys[chosen], _ORDER_STREAM), 4).argsort(dim=1)  # (J, 4), which operation at which turn
-    color = images.shape[1] == 3
+    _change(images, chosen, lambda some: _jittered(some, view, keys[chosen]))
+    return images
+
+
+def _jittered(images: Tensor, view: View, keys: Tensor) -> Tensor:
+    """Every image (J, C, h, w) jittered, in place; at each of four turns they are grouped by the operation it is."""
     operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
-    for turn in range(4):
-        for number, operation in enumerate(operations):
-            strength = view.jitter[number]
-            if not strength or (number >= 2 and not color):
-                continue
-            now = torch.nonzero(order[:, turn] == number).flatten()
-            centre = 0.0 if number == 3 else 1.0
-            factor = centre + strength * (2 * draws[now, number] - 1)
-            picked[now] = operation(picked[now], factor if number == 3 else factor.clamp(min=0))
-    return images.index_copy_(0, chosen, picked)
+    factors = torch.tensor(view.jitter) * (2 * uniform(fold(keys, _JITTER_STREAM, 1), 4) - 1)  # (J, 4)
+    factors[:, :3] = (1 + factors[:, :3]).clamp(min=0)
+    order = uniform(fold(keys, _ORDER_STREAM), 4).argsort(dim=1).T  # (4, J), which operation at which turn
+    places = order.argsort(dim=1, stable=True)  # (4, J), at each turn the images by operation
+    sizes = [turn.bincount(minlength=4).tolist() for turn in order]
+    by_place = _beside(images, factors[places, order.gather(1, places)])  # (4, J)
+    for turn, size, factor in zip(_beside(images, places), sizes, by_place, strict=True):
+        for number, (now, by) in enumerate(zip(turn.split(size), factor.split(size), strict=True)):
+            if view.jitter[number] and len(now) and (number < 2 or images.shape[1] == 3):
+                images.index_copy_(0, now, operations[number](images[now], by))
+    return images
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -136,7 +148,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
         is_red, (green - blue) / safe, torch.where(is_green, 2 + (blue - red) / safe, 4 + (red - green) / safe)
     )
     sextant = sextant.add_(6 * shift.view(-1, 1, 1))  # (B, h, w)
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    offsets = torch.arange(5.0, 0.0, -2.0, device=images.device).view(1, 3, 1, 1)  # n of red, green, blue
     k = (sextant.unsqueeze(1) + offsets).remainder_(6.0)  # (B, 3, h, w)
     k = torch.minimum(k, 4 - k).clamp_(0, 1)
     return value.unsqueeze(1) - k.mul_(chroma.unsqueeze(1))
