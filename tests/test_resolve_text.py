@@ -21,7 +21,7 @@ def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **set
 
 @pytest.fixture(autouse=True)
 def _two_processors(monkeypatch):
-    monkeypatch.setattr(resolve, "_processors", lambda: 2)
+    monkeypatch.setattr(resolve, "processors", lambda: 2)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_the_column_of_text_is_written_down_with_its_reason(found, given, column
 
 
 def test_more_processors_train_a_larger_one(monkeypatch):
-    monkeypatch.setattr(resolve, "_processors", lambda: 64)
+    monkeypatch.setattr(resolve, "processors", lambda: 64)
     assert _resolve("3 minutes").config.encoder.name == "llama-mini"
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from selfstudy import config as cfg
 from selfstudy.atomic import replace_file
+from selfstudy.data.machine import limit_threads
 from selfstudy.data.names import name_of
 from selfstudy.data.sources import open_source
 from selfstudy.embedder import Embedder
@@ -168,6 +169,7 @@ def evaluate(
         DataError: no labels, or train and test classes that differ.
     """
     folder = RunFolder.existing(run)
+    limit_threads()
     text, out = is_text(folder.path), console or _QUIET
     asked = {"label_column": label_column, "text_column": text_column}
     columns: dict[str, Any] = {name: column for name, column in asked.items() if column is not None}
@@ -216,6 +218,7 @@ def embed(
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
+    limit_threads()
     embedder, said = load(run), console or _QUIET
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if isinstance(embedder, TextEmbedder):

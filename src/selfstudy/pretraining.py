@@ -15,6 +15,7 @@ from timm.layers import convert_sync_batchnorm
 
 from selfstudy import config as cfg
 from selfstudy.data.loader import Shard
+from selfstudy.data.machine import limit_threads
 from selfstudy.data.memory import give_back_freed_memory, keep_freed_memory, return_large_blocks
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError, first_line
 from selfstudy.image_work import ImageWork
@@ -135,6 +136,7 @@ def launch(train: cfg.TrainConfig) -> Fabric:
         EnvironmentFault: fewer devices than asked for.
     """
     device = best_device(train.device)[0]
+    limit_threads()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises less exact products, which losses need
     try:
         fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision

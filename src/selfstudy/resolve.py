@@ -1,7 +1,6 @@
 """Replaces every ``auto`` of a configuration by a value that suits data, machine and budget, with its reason."""
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from selfstudy.config import Duration, RunConfig, TextRunConfig, build, set_key, validate
+from selfstudy.data.machine import processors
 from selfstudy.data.scan import Scan
 from selfstudy.data.text_files import TEXT_COLUMNS
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
@@ -150,7 +150,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     _require_one_batch(images, draft.train("batch_size"), "usable images")
     decide("train.accumulate", 1, "methods compare the images of a whole batch")
     in_memory = scan.images is not None
-    cpus = _processors()
+    cpus = processors()
     decide(
         "train.workers",
         0 if in_memory else min(cpus, 8),
@@ -238,7 +238,7 @@ def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
 def _operations(draft: _Draft) -> float:
     """A guess at the operations per second of this machine."""
     device = draft.train("device")
-    return _OPERATIONS[device] * (_processors() if device == "cpu" else max(1, draft.train("devices")))
+    return _OPERATIONS[device] * (processors() if device == "cpu" else max(1, draft.train("devices")))
 
 
 def _text_batch(draft: _Draft, rows: int, per_second: float, at_least: int) -> tuple[int, str]:
@@ -268,11 +268,6 @@ def _context(tokens: int, longest: int | None, *, causal: bool, pieces: bool) ->
     if longest is not None and longest < usual:
         usual, why = longest, "the longest row of the encoder"
     return max(min(16, usual), min(usual, tokens // 100)), why
-
-
-def _processors() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
 
 
 def _decide_machine(draft: _Draft) -> None:

@@ -4,7 +4,6 @@ Data that fits in memory is decoded here once and kept; larger data is judged by
 out to be damaged later is replaced and listed by the loader.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfstudy.data.cache import Images
 from selfstudy.data.decode import BadInput, decode_with_format, header, with_channels
+from selfstudy.data.machine import processors, usable_memory
 from selfstudy.data.names import printable
 from selfstudy.data.sources import Source
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
@@ -96,12 +96,12 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
         source: the inputs.
         channels: that images must have; the majority decides when None.
         max_bad: share of unusable inputs above which to stop.
-        memory_bytes: for decoded images; a quarter of the machine's memory when None, 0 to keep none.
+        memory_bytes: for decoded images; a quarter of what this process may use when None, 0 to keep none.
 
     Raises:
         DataError: too many unusable inputs, or none usable.
     """
-    keep = _fits(source, _default_memory() if memory_bytes is None else memory_bytes)
+    keep = _fits(source, usable_memory() // 4 if memory_bytes is None else memory_bytes)
     verdicts = _look(source, keep)
     wanted = channels or _majority(verdicts)
     verdicts = [_with_channels(verdict, wanted) for verdict in verdicts]
@@ -123,14 +123,6 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
     )
 
 
-def _default_memory() -> int:
-    """A quarter of the machine's memory; 2 GB where that cannot be asked."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    except (AttributeError, ValueError, OSError):
-        return 2 * 10**9
-
-
 def _fits(source: Source, memory_bytes: int) -> bool:
     """Whether all decoded images are likely to fit, judged from the first hundred."""
     if memory_bytes <= 0:
@@ -145,7 +137,7 @@ def _fits(source: Source, memory_bytes: int) -> bool:
 def _look(source: Source, keep: bool) -> list[Verdict]:
     """Verdicts on every input, in order; many files are looked at by several processes."""
     # Only encoded files are worth sending to other processes; a user's Dataset may not survive a fork.
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS) if len(source) >= _MANY and _has_files(source) else 0
+    workers = min(processors(), _MOST_WORKERS) if len(source) >= _MANY and _has_files(source) else 0
     chunks = DataLoader(
         _Looks(source, keep),
         batch_size=_CHUNK,
