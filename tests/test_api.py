@@ -225,7 +225,7 @@ def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run
     whole = (tmp_path / "cat" / "05.png").read_bytes()
     (tmp_path / "cat" / "05.png").write_bytes(whole[:-30])  # its header is whole
     for memory in (2**30, 0):
-        monkeypatch.setattr("selfstudy.data.scan._default_memory", lambda memory=memory: memory)
+        monkeypatch.setattr("selfstudy.data.scan.usable_memory", lambda memory=memory: memory)
         pixels = next(iter(run.evaluate(tmp_path, probe=["knn"])))
         assert pixels.features == "raw pixels" and pixels.accuracy == 100
 
