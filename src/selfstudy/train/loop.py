@@ -206,7 +206,7 @@ class Trainer:
         return Views(tensors, batch.failed, time.perf_counter() - began)
 
     def _read(self, passes: Passes, norm: Tensor) -> tuple[float, dict[str, float]]:
-        """Loss and metrics of a step, its gradient norm among them: the one time that a GPU is waited for.
+        """Loss and metrics of a step, its gradient norm among them, for which a GPU is waited for.
 
         Raises:
             TrainingError: the loss or the norm is not finite; nothing of it has reached the weights.
