@@ -5,7 +5,8 @@ on a noisy machine::
 
     python benchmarks/throughput.py CIFAR10_TRAIN_FOLDER --rounds 5 --out benchmarks/results/throughput.json
 
-Prints and writes the medians and the ratio. The bare model sees two views per image, as SimCLR does.
+Prints and writes the medians and the ratio. The bare model sees two views per image, as SimCLR does. On a GPU give a
+network and images that fill it: ``--encoder vit_small_patch16_224 --image-size 224 --batch-size 256``.
 """
 
 import argparse
@@ -17,12 +18,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from selfstudy import config as cfg
 from selfstudy.data.memory import keep_freed_memory
 from selfstudy.image_work import ImageWork
 from selfstudy.pretraining import launch, make_trainer
 from selfstudy.run_folder import RunFolder
+from selfstudy.settings import build_config
 from selfstudy.train.loop import Trainer
+
+
+def settle(device: torch.device) -> None:
+    """Wait for what a GPU was given to do."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def bare_images_per_second(encoder: torch.nn.Module, views: torch.Tensor, *, half: bool, steps: int) -> float:
@@ -32,7 +39,8 @@ def bare_images_per_second(encoder: torch.nn.Module, views: torch.Tensor, *, hal
         with torch.autocast(views.device.type, torch.bfloat16, enabled=half):
             loss = encoder(views).float().square().mean()
         loss.backward()
-    encoder.zero_grad(set_to_none=True)
+        encoder.zero_grad(set_to_none=True)
+    settle(views.device)
     return len(views) // 2 * steps / (time.perf_counter() - began)
 
 
@@ -41,6 +49,7 @@ def run_images_per_second(trainer: Trainer, steps: int) -> float:
     began = time.perf_counter()
     for _ in range(steps):
         trainer.step(trainer.clock.progress(trainer.steps_done))
+    settle(trainer.fabric.device)
     return trainer.data.order.batch_size * steps / (time.perf_counter() - began)
 
 
@@ -48,23 +57,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
     parser.add_argument("--encoder", default="resnet10t")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    settings = {
-        "data": {"path": options.data},
-        "encoder": {"name": options.encoder},
-        "train": {"duration": "5 minutes"},
-    }
-    config = cfg.build(settings)
+    keywords = {"encoder": options.encoder, "minutes": 5}
+    keywords |= {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
+    config = build_config(options.data, {}, keywords)
     work = ImageWork(options.data, config, Console())
     method, resolved = work.build_method()
-    keep_freed_memory()  # as every run on a processor does
+    if resolved.config.train.device == "cpu":
+        keep_freed_memory()  # as every run on a processor does
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
     train, data = resolved.config.train, resolved.config.data
-    views = torch.randn(2 * train.batch_size, data.channels, *data.size).to(memory_format=torch.channels_last)
+    views = torch.randn(2 * train.batch_size, data.channels, *data.size, device=trainer.fabric.device)
+    views = views.to(memory_format=torch.channels_last)
     bare, full = [], []
     for round_number in range(options.rounds + 1):
         pair = (
@@ -78,6 +88,8 @@ def main() -> None:
         "encoder": options.encoder,
         "batch_size": train.batch_size,
         "precision": train.precision,
+        "image_size": data.size,
+        "device": torch.cuda.get_device_name() if train.device == "cuda" else train.device,
         "threads": torch.get_num_threads(),
         "bare_images_per_second": round(statistics.median(bare), 1),
         "run_images_per_second": round(statistics.median(full), 1),

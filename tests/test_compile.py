@@ -10,6 +10,7 @@ import pytest
 import selfstudy
 from selfstudy.methods import method_class
 from tests.compiler import require_compiler
+from tests.corpus import write_corpus
 from tests.methods.small_encoders import builder, small_config
 
 # torch asks each tensor that a compiled layer receives for its gradient, and mutters that it has none.
@@ -19,11 +20,7 @@ GIVEN = {"steps": 6, "batch_size": 4, "context": 32, "tokenizer": "byte", "devic
 
 @pytest.fixture
 def corpus(tmp_path):
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    for number in range(12):
-        (folder / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
-    return folder
+    return write_corpus(tmp_path / "corpus")
 
 
 def _settings(tmp_path, **more):

@@ -12,6 +12,7 @@ import selfstudy
 from selfstudy.methods import available, method_class
 from selfstudy.views.augment import augment
 from selfstudy.views.spec import View
+from tests.corpus import write_corpus
 from tests.methods.contract import forward, views_for
 from tests.methods.small_encoders import TEXT_METHODS, builder, fitting, small_config
 
@@ -38,10 +39,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    for number in range(12):
-        (folder / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
-    return folder
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 def _pretrain(photos, corpus, out, method, *, resume=False, **more):

@@ -20,6 +20,7 @@ from PIL import Image
 from selfstudy import api
 from selfstudy.methods import available
 from tests.compiler import require_compiler
+from tests.corpus import write_corpus
 
 STEPS = 24
 SETTINGS = {
@@ -50,10 +51,7 @@ def photos(tmp_path_factory):
 
 def _train_on_text(photos: Path, out: Path, method: str, *, compiled: bool) -> None:
     """What a child does with the corpus beside the photos; whoever is killed first may be tokenising it."""
-    corpus = out.parent / "corpus"
-    corpus.mkdir(exist_ok=True)
-    for number in range(12):
-        (corpus / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
+    corpus = write_corpus(out.parent / "corpus")
     small = {"encoder.width": 16, "encoder.depth": 2, "encoder.heads": 2, "data.cache": str(out.parent / "cache")}
     overrides = {"train.checkpoint_every": "1 steps", "train.compile": compiled, **small}
     given = {"steps": STEPS, "batch_size": 8, "precision": "fp32", "device": "cpu", "context": 24, "tokenizer": "byte"}
