@@ -10,6 +10,8 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,20 +78,28 @@ def _attempt(photos: Path, out: Path, method: str, workers: int) -> None:
     _train(photos, out, method, workers)
 
 
-def _start(photos: Path, out: Path, method: str, workers: int) -> multiprocessing.process.BaseProcess:
+@contextmanager
+def _child(photos: Path, out: Path, method: str, workers: int) -> Iterator[multiprocessing.process.BaseProcess]:
+    """A child at work, killed with its workers when the block is left."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
     child = server.Process(target=_attempt, args=(photos, out, method, workers))
     child.start()
-    while os.getpgid(child.pid) != child.pid:
-        time.sleep(0.001)
-    return child
+    try:
+        with suppress(ProcessLookupError):
+            while os.getpgid(child.pid) != child.pid:
+                time.sleep(0.001)
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.join()
 
 
 def _finish(photos: Path, out: Path, method: str, workers: int) -> None:
-    child = _start(photos, out, method, workers)
-    child.join()
-    assert child.exitcode == 0
+    with _child(photos, out, method, workers) as child:
+        child.join()
+        assert child.exitcode == 0
 
 
 def _digest(out: Path) -> str:
@@ -106,13 +116,12 @@ def _kill_until_done(photos: Path, out: Path, method: str, workers: int, kills: 
     duration = time.monotonic() - began
     chance, killed, longest = random.Random(kills), 0, duration / 4
     while killed < kills:
-        child = _start(photos, out, method, workers)
-        child.join(chance.uniform(0.02, longest))
-        if child.exitcode is not None:
+        with _child(photos, out, method, workers) as child:
+            child.join(chance.uniform(0.02, longest))
+            finished = child.exitcode is not None
+        if finished:
             out = _fresh(out, killed)
             continue
-        os.killpg(child.pid, signal.SIGKILL)
-        child.join()
         killed += 1
         longest = min(longest * 1.1, duration)
     _finish(photos, out, method, workers)

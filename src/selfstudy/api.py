@@ -218,7 +218,6 @@ def embed(
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
-    limit_threads()
     embedder, said = load(run), console or _QUIET
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if isinstance(embedder, TextEmbedder):
@@ -272,6 +271,7 @@ def load(run: str | Path, *, device: str | None = None) -> Embedder | TextEmbedd
     Raises:
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
     """
+    limit_threads()
     return TextEmbedder.load(run, device=device) if is_text(run) else Embedder.load(run, device=device)
 
 

@@ -50,6 +50,7 @@ _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bar
 
 def derive(data: Any, config: cfg.RunConfig, *, console: Console) -> str:
     """The configuration that :func:`pretrain` would train with, every ``auto`` decided, as YAML with the reasons."""
+    limit_threads()
     _, resolved = open_work(data, config, console).build_method()
     return cfg.to_yaml(resolved.config, resolved.reasons)
 
@@ -136,14 +137,14 @@ def launch(train: cfg.TrainConfig) -> Fabric:
         EnvironmentFault: fewer devices than asked for.
     """
     device = best_device(train.device)[0]
-    limit_threads()
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises less exact products, which losses need
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises products less exact than losses bear
     try:
         fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision
     except (RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
     fabric.launch()
+    limit_threads(fabric.world_size)
     return fabric
 
 
@@ -187,6 +188,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
         seed=train.seed,
         half=train.precision == "bf16",
         compiled=cfg.settled(train.compile),
+        ahead=fabric.device.type != "cpu",
         workers=cfg.settled(train.workers),
         checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
         resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",

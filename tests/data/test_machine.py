@@ -53,10 +53,10 @@ def test_no_more_memory_than_the_container_may_have(limits):
 def test_torch_uses_no_more_threads_than_processors_and_keeps_fewer(monkeypatch):
     before = torch.get_num_threads()
     try:
-        for given, allowed in [(2, 1), (1, 2)]:
+        for given, allowed, processes in [(2, 1, 1), (1, 2, 1), (2, 3, 2), (2, 1, 2)]:
             torch.set_num_threads(given)
             monkeypatch.setattr(machine, "processors", lambda allowed=allowed: allowed)
-            machine.limit_threads()
+            machine.limit_threads(processes)
             assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -17,6 +17,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.data.sources import Source
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
 from selfstudy.errors import DataError, UsageError
+from selfstudy.ops.devices import to_device
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold, uniform
 from selfstudy.views.augment import crop, distort, normalize
@@ -164,7 +165,7 @@ def micro_batches(data: Batches, *, first_step: int, workers: int, pin: bool = F
         data: what they are of.
         first_step: the first optimizer step, from 0.
         workers: processes that read them; 0 for this one.
-        pin: whether what workers read goes into pinned memory, from which a GPU takes it while it computes.
+        pin: whether what workers read goes into pinned memory, from which CUDA copies without being waited for.
 
     Raises:
         EnvironmentFault: a worker process died or hung.
@@ -210,8 +211,3 @@ def render(
         return normalize(distort(cut, spec, keys), *normalization)
 
     return [tensor(v, spec) for v, spec in enumerate(one_each(specs))]
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; a GPU takes it when it comes to it, and is not waited for."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -26,9 +26,9 @@ def usable_memory() -> int:
     return int(min([installed, *_numbers("memory.max"), *_numbers("memory/memory.limit_in_bytes")]))
 
 
-def limit_threads() -> None:
-    """Let torch use no more threads than there are processors: more of them wait for one another."""
-    torch.set_num_threads(min(torch.get_num_threads(), processors()))
+def limit_threads(processes: int = 1) -> None:
+    """Let torch use no more threads than this one of so many processes has processors: more wait for one another."""
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), processors() // processes)))
 
 
 def _processor_share() -> float:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from selfstudy.data.loader import Shard, to_device
+from selfstudy.data.loader import Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.data.token_store import Stream
 from selfstudy.errors import DataError
+from selfstudy.ops.devices import to_device
 from selfstudy.ops.random import fold, uniform
 from selfstudy.views.spec import Draws, Spec, Tokens
 

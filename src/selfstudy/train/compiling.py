@@ -1,6 +1,5 @@
 """``torch.compile`` of a method's encoders, used by the steps of training alone."""
 
-import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -13,9 +12,8 @@ COMPILING_STEPS = 2
 """So many steps compile: the second one anew, for any length of rows, where it is not that of the first."""
 
 
-@functools.cache
 def compiler_problem(device: torch.device) -> str:
-    """What keeps torch from compiling for a device, tried once in a process; empty if nothing does."""
+    """What keeps torch from compiling for a device, tried; empty if nothing does."""
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except (RuntimeError, ImportError, OSError) as error:

@@ -42,6 +42,7 @@ class Plan:
     seed: int
     half: bool  # whether the forward pass is in bfloat16 where that is safe
     compiled: bool
+    ahead: bool  # whether the next views are made ready while the device computes
     workers: int
     checkpoint_every: Duration
     resume_hint: str
@@ -61,21 +62,21 @@ class Views(NamedTuple):
 
     tensors: list[Tensor]
     failed: dict[int, str]
-    wait_seconds: float
 
 
 class Passes(NamedTuple):
     """Result of the forward and backward passes of one optimizer step.
 
     Attributes:
-        scalars: (parts, 1 + M) float32 on the device, of every micro-batch the loss and the method's metrics.
+        scalars: (1 + M,) float32 on the device: the loss and the method's metrics, means over the micro-batches.
+        names: of the metrics.
         output: of the last micro-batch, as are its ``views``.
     """
 
     scalars: Tensor
+    names: list[str]
     output: StepOutput
     views: list[Tensor]
-    wait_seconds: float
     failed: dict[int, str]
 
 
@@ -155,13 +156,14 @@ class Trainer:
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]
         pin = self.fabric.device.type == "cuda"
         self._micro = micro_batches(self.data, first_step=self.steps_done, workers=self.plan.workers, pin=pin)
-        self._ahead: Views | None = None
+        self._ready: Views | None = None
+        self._waited = 0.0
         self.clock = self._make_clock(self._elapsed)
         self._first = self.steps_done
 
     def step(self, progress: Progress) -> Observation:
         """One optimizer step: batch, forward, backward, hooks, update."""
-        began, number = time.perf_counter(), self.steps_done
+        began, number, self._waited = time.perf_counter(), self.steps_done, 0.0
         set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
         # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
         seed_torch(self.plan.seed, number, self.fabric.global_rank, device=self.fabric.device)
@@ -182,28 +184,31 @@ class Trainer:
         """Accumulate the gradients of one optimizer step over its micro-batches."""
         parts, device = self.data.shard.accumulate, self.fabric.device
         rows: list[Tensor] = []
-        waited, failed = 0.0, dict[int, str]()
+        failed: dict[int, str] = {}
+        names: list[str] = []
         for part in range(parts):
-            views = self._ahead or self._next_views()
-            waited += views.wait_seconds
+            views, self._ready = self._ready or self._next_views(), None
             failed |= views.failed
             alone = self.fabric.no_backward_sync(self._model, enabled=part < parts - 1 and self.fabric.world_size > 1)
             with alone, training_step(compiled=self.plan.compiled):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.half):
                     output = self._model(views.tensors, progress)
                 self.fabric.backward(output.loss / parts)
-            scalars = [output.loss.detach(), *output.metrics.values()]
-            rows.append(torch.stack([value.to(device, torch.float32, non_blocking=True) for value in scalars]))
-            # A GPU is still computing all this, and what it does next can be made ready meanwhile.
-            self._ahead = None if device.type == "cpu" else self._next_views()
-        return Passes(torch.stack(rows), output, views.tensors, waited, failed)
+            names = names or list(output.metrics)
+            scalars = [output.loss.detach(), *(output.metrics[name] for name in names)]
+            rows.append(torch.stack([value.to(device, torch.float32) for value in scalars]))
+            if self.plan.ahead and (part < parts - 1 or progress.step + 1 < progress.total):
+                self._ready = self._next_views()
+        return Passes(torch.stack(rows).mean(dim=0), names, output, views.tensors, failed)
 
     def _next_views(self) -> Views:
         """The views of the next micro-batch, on the device."""
         began = time.perf_counter()
         batch = next(self._micro)
+        read = time.perf_counter()
         tensors = self._render(batch, self.fabric.device)
-        return Views(tensors, batch.failed, time.perf_counter() - began)
+        self._waited += (read if self.plan.ahead else time.perf_counter()) - began
+        return Views(tensors, batch.failed)
 
     def _read(self, passes: Passes, norm: Tensor) -> tuple[float, dict[str, float]]:
         """Loss and metrics of a step, its gradient norm among them, for which a GPU is waited for.
@@ -211,10 +216,10 @@ class Trainer:
         Raises:
             TrainingError: the loss or the norm is not finite; nothing of it has reached the weights.
         """
-        loss, *means = passes.scalars.mean(dim=0).tolist()
-        metrics = dict(zip(passes.output.metrics, means, strict=True)) | {"gradient_norm": float(norm)}
+        loss, *means = passes.scalars.tolist()
+        metrics = dict(zip(passes.names, means, strict=True)) | {"gradient_norm": float(norm)}
         if not math.isfinite(loss):
-            terms = [name for name in passes.output.metrics if not math.isfinite(metrics[name])] or ["loss"]
+            terms = [name for name in passes.names if not math.isfinite(metrics[name])] or ["loss"]
             self._diverged(f"{', '.join(terms)} became {loss} at step {self.steps_done + 1}")
         if not math.isfinite(metrics["gradient_norm"]):
             self._diverged(f"the gradient norm became {metrics['gradient_norm']} at step {self.steps_done + 1}")
@@ -238,7 +243,7 @@ class Trainer:
             views=passes.views,
             encoder=self.method.encoder,
             images=self.data.order.batch_size,
-            wait_seconds=passes.wait_seconds,
+            wait_seconds=self._waited,
             seconds=seconds,
             remaining_seconds=self.clock.remaining_seconds(progress),
         )

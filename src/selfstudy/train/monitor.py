@@ -33,7 +33,8 @@ class Observation(NamedTuple):
         views: what the method received of the last micro-batch.
         encoder: the network in training.
         images: or rows of text, in this step, over all processes.
-        wait_seconds: spent on the views of this step; a GPU may have been computing meanwhile.
+        wait_seconds: spent in this step on making views; beside a GPU, which makes them itself and may have been
+            computing meanwhile, on reading alone.
         seconds: this step took in all.
     """
 

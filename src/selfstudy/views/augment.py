@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from selfstudy.ops.devices import to_device
 from selfstudy.ops.random import fold, uniform
 from selfstudy.views.geometry import crop_boxes, flips, resample
 from selfstudy.views.spec import View
@@ -33,7 +34,7 @@ def augment(images: Tensor, view: View, keys: Tensor) -> Tensor:
 def crop(images: Tensor, view: View, keys: Tensor) -> Tensor:
     """The geometric half: random resized crop and flip; shapes as in :func:`augment`."""
     boxes = crop_boxes(view, keys, images.shape[-2], images.shape[-1])
-    return resample(images, _beside(images, boxes), view.size, _beside(images, flips(view, keys)))
+    return resample(images, to_device(boxes, images.device), view.size, to_device(flips(view, keys), images.device))
 
 
 def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
@@ -54,22 +55,17 @@ def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
         chosen = _chosen(keys, _BLUR_STREAM, view.blur)
         low, high = view.blur_sigma
         sigma = low + (high - low) * uniform(fold(keys[chosen], _BLUR_STREAM), 2)[:, 1]
-        _change(images, chosen, lambda some: gaussian_blur(some, _beside(some, sigma)))
+        _change(images, chosen, lambda some: gaussian_blur(some, to_device(sigma, some.device)))
     if view.solarize:
         chosen = _chosen(keys, _SOLARIZE_STREAM, view.solarize)
         _change(images, chosen, lambda some: solarize(some, view.solarize_threshold))
     return images
 
 
-def _beside(images: Tensor, values: Tensor) -> Tensor:
-    """``values`` where the images are; a GPU is not waited for."""
-    return values.to(images.device, non_blocking=True)
-
-
 def _change(images: Tensor, chosen: Tensor, operation: Callable[[Tensor], Tensor]) -> None:
     """Overwrite the images at ``chosen`` (J,) int64 with what an operation makes of them."""
     if len(chosen):
-        there = _beside(images, chosen)
+        there = to_device(chosen, images.device)
         images.index_copy_(0, there, operation(images[there]))
 
 
@@ -81,7 +77,7 @@ def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
         mean: C values.
         std: C values.
     """
-    centre, scale = (_beside(images, torch.tensor(values).view(1, -1, 1, 1)) for values in (mean, std))
+    centre, scale = (to_device(torch.tensor(values).view(1, -1, 1, 1), images.device) for values in (mean, std))
     out = torch.empty_like(images, memory_format=torch.channels_last)
     return torch.sub(images, centre, out=out).div_(scale)
 
@@ -109,8 +105,8 @@ def _jittered(images: Tensor, view: View, keys: Tensor) -> Tensor:
     order = uniform(fold(keys, _ORDER_STREAM), 4).argsort(dim=1).T  # (4, J), which operation at which turn
     places = order.argsort(dim=1, stable=True)  # (4, J), at each turn the images by operation
     sizes = [turn.bincount(minlength=4).tolist() for turn in order]
-    by_place = _beside(images, factors[places, order.gather(1, places)])  # (4, J)
-    for turn, size, factor in zip(_beside(images, places), sizes, by_place, strict=True):
+    by_place = to_device(factors[places, order.gather(1, places)], images.device)  # (4, J)
+    for turn, size, factor in zip(to_device(places, images.device), sizes, by_place, strict=True):
         for number, (now, by) in enumerate(zip(turn.split(size), factor.split(size), strict=True)):
             if view.jitter[number] and len(now) and (number < 2 or images.shape[1] == 3):
                 images.index_copy_(0, now, operations[number](images[now], by))
