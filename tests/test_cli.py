@@ -150,6 +150,7 @@ def test_a_signal_checkpoints_and_ends_with_its_code_and_the_run_resumes(tmp_pat
     assert "from step" in second.stdout and "done     150 steps" in second.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_are_kept_apart(tmp_path):
     command = [*SELFSTUDY, "pretrain", "sample:digits", "--out", str(tmp_path / "run"), *QUICK, "--steps", "5000"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
