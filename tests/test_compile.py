@@ -10,8 +10,8 @@ import pytest
 import selfstudy
 from selfstudy.methods import method_class
 from tests.compiler import require_compiler
-from tests.corpus import write_corpus
 from tests.methods.small_encoders import builder, small_config
+from tests.small_data import write_corpus
 
 # torch asks each tensor that a compiled layer receives for its gradient, and mutters that it has none.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")

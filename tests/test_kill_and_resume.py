@@ -14,15 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from selfstudy import api
 from selfstudy.methods import available
 from tests.compiler import require_compiler
-from tests.corpus import write_corpus
+from tests.small_data import write_corpus, write_photos
 
 STEPS = 24
 SETTINGS = {
@@ -43,12 +41,7 @@ CASES += [(m, 0, 2) for m in [*BRIEFLY, "gpt compiled"]]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 24, 3), dtype=np.uint8)
-    for number, image in enumerate(pixels):
-        (folder / f"class{number % 2}").mkdir(exist_ok=True)
-        Image.fromarray(image).save(folder / f"class{number % 2}" / f"{number:02d}.png")
-    return folder
+    return write_photos(tmp_path_factory.mktemp("photos"), count=20, size=(20, 24))
 
 
 def _train_on_text(photos: Path, out: Path, method: str, *, compiled: bool) -> None:

@@ -14,7 +14,7 @@ _UNASKABLE = 8 * 10**9  # bytes
 def processors() -> int:
     """Their number: those that its affinity allows, but no more than its share of their time comes to, rounded up."""
     allowed = len(os.sched_getaffinity(0)) if "sched_getaffinity" in dir(os) else os.cpu_count() or 1
-    return max(1, math.ceil(min(allowed, _processor_share())))
+    return math.ceil(min(allowed, _processor_share()))
 
 
 def usable_memory() -> int:
@@ -23,7 +23,7 @@ def usable_memory() -> int:
         installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         installed = _UNASKABLE
-    return int(min([installed, *_numbers("memory.max"), *_numbers("memory/memory.limit_in_bytes")]))
+    return min([installed, *_numbers("memory.max"), *_numbers("memory/memory.limit_in_bytes")])
 
 
 def limit_threads(processes: int = 1) -> None:

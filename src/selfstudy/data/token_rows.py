@@ -186,5 +186,7 @@ def padded(texts: Sequence[Tensor], pad: int) -> Tensor:
 def render_rows(rows: Rows, specs: Sequence[Spec], device: torch.device) -> list[Tensor]:
     """What a method for text receives, in the order of the specs: ids (B, T) int64, draws (B, count) float32."""
     ids = to_device(rows.ids, device)
-    draws = {s: uniform(rows.keys[s], spec.count) for s, spec in enumerate(specs) if isinstance(spec, Draws)}
-    return [to_device(draws[s], device) if s in draws else ids for s in range(len(specs))]
+    return [
+        to_device(uniform(rows.keys[s], spec.count), device) if isinstance(spec, Draws) else ids
+        for s, spec in enumerate(specs)
+    ]

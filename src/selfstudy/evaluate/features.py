@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from selfstudy.ops.devices import to_device
 from selfstudy.ops.pixels import as_float
 
 _PIXEL_SIDE = 32  # the longer side of the raw-pixel baseline: 3,072 numbers per colour image at most
@@ -44,7 +45,7 @@ def embed_batches(
         for batch in batches:
             # the contexts must not span the yield: they would stay switched on in the caller's code
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                embedding = encoder(batch.to(device, non_blocking=True)).float().cpu()  # (B, D)
+                embedding = encoder(to_device(batch, device)).float().cpu()  # (B, D)
             yield embedding.clone()  # a tensor made in inference mode can never require a gradient
 
 
