@@ -32,23 +32,26 @@ from torch import Tensor
 
 import methods
 from selfstudy import config as cfg
-from selfstudy.data.loader import TrainingData, micro_batches, render
-from selfstudy.data.memory import keep_freed_memory
+from selfstudy.data.batches import micro_batches
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
-from selfstudy.evaluate.probes import PROBES
-from selfstudy.evaluate.results import Score
-from selfstudy.evaluation import evaluate_image_run
-from selfstudy.image_work import Data, encoder_spec, open_data, specs_of
+from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.evaluate import evaluate_image_run
+from selfstudy.images.resolve import resolve
+from selfstudy.images.work import Data, encoder_spec, open_data, specs_of
+from selfstudy.machine.allocator import keep_freed_memory
+from selfstudy.machine.devices import best_device
 from selfstudy.methods import available, method_class
-from selfstudy.resolve import Resolved, best_device, resolve
-from selfstudy.run_folder import RunFolder
+from selfstudy.ops.random import initial_seed
+from selfstudy.probes.results import Score
+from selfstudy.probes.table import PROBES
+from selfstudy.runs.draft import Resolved
+from selfstudy.runs.folder import RunFolder
 from selfstudy.train.clock import Clock
 from selfstudy.views.spec import View
-from selfstudy.work import initial_seed
 
 METHODS = ("simclr", "byol", "barlow_twins", "swav", "dino", "mae")
 OURS = "selfstudy"

@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,13 +25,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from selfstudy import config as cfg
-from selfstudy.data.token_rows import TokenRows, Wrap, wrapped
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.held_out import measure_held_out
-from selfstudy.pretraining import pretrain
-from selfstudy.resolve import configured
-from selfstudy.run_folder import RunFolder
-from selfstudy.text_work import TextWork, wrap_of
+from selfstudy.modalities import open_work
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.pretraining import pretrain
+from selfstudy.runs.settings import configured
+from selfstudy.text.batches import TokenRows, Wrap, wrapped
+from selfstudy.text.held_out import measure_held_out
+from selfstudy.text.work import TextWork, wrap_of
 
 SIDES = ("trainer", "trainer, our rate", "selfstudy")
 
@@ -75,7 +77,9 @@ def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
 
 def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
     folder = RunFolder(scratch / "run")
-    outcome = pretrain(task.folder, config, folder, resume=False, overwrite=False, console=console)
+    outcome = pretrain(
+        partial(open_work, task.folder, config), config, folder, resume=False, overwrite=False, console=console
+    )
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     speeds = sorted(line["tokens_per_second"] for line in lines)
     scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
@@ -143,7 +147,7 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
 
 def work_shard() -> Any:
     """All of the batch, on this process."""
-    from selfstudy.data.loader import Shard
+    from selfstudy.data.batches import Shard
 
     return Shard()
 

@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,15 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.data.sources import open_source
-from selfstudy.evaluate.probes import PROBES
-from selfstudy.evaluate.results import Score
-from selfstudy.evaluation import evaluate_image_run
+from selfstudy.images.evaluate import evaluate_image_run
+from selfstudy.images.opening import open_source
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
-from selfstudy.pretraining import pretrain
-from selfstudy.run_folder import RunFolder
+from selfstudy.modalities import open_work
+from selfstudy.probes.results import Score
+from selfstudy.probes.table import PROBES
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.pretraining import pretrain
 
 DATA = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT"}
 REPEATED = ("simclr", "moco", "byol", "swav", "dino", "mae", "barlow_twins", "vicreg", "lejepa")
@@ -124,7 +126,9 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
     try:
-        outcome = pretrain(task.folder, cfg.build(settings), run, resume=False, overwrite=False, console=console)
+        config = cfg.build(settings)
+        work = partial(open_work, task.folder, config)
+        outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
         known = known_scores(records.load(out), facts["data"], cfg.read_yaml(run.config))

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from selfstudy.data.memory import keep_freed_memory
-from selfstudy.image_work import ImageWork
-from selfstudy.pretraining import launch, make_trainer
-from selfstudy.run_folder import RunFolder
-from selfstudy.settings import build_config
+from selfstudy.images.work import ImageWork
+from selfstudy.machine.allocator import keep_freed_memory
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.pretraining import launch, make_trainer
+from selfstudy.runs.settings import build_config
 from selfstudy.train.loop import Trainer
 
 

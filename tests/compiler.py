@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfstudy.train.compiling import compiler_problem
+from selfstudy.machine.compiler import compiler_problem
 
 
 def require_compiler() -> None:

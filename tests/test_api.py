@@ -15,7 +15,7 @@ from rich.console import Console
 import selfstudy
 from selfstudy.config import read_yaml
 from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
-from selfstudy.evaluate.finetune import RECIPE
+from selfstudy.probes.finetune import RECIPE
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -75,7 +75,7 @@ def test_a_recipe_is_what_the_run_then_takes(run):
 
 @pytest.mark.parametrize(("size", "precision"), [(16, "fp32"), (32, "bf16")])
 def test_very_small_images_are_trained_in_float32(size, precision, monkeypatch):
-    monkeypatch.setattr("selfstudy.image_work.faster_precision", lambda *args, **options: ("bf16", "tried"))
+    monkeypatch.setattr("selfstudy.images.work.faster_precision", lambda *args, **options: ("bf16", "tried"))
     text = selfstudy.recipe("sample:digits", **QUICK | {"image_size": size, "precision": "auto"})
     assert f"precision: {precision}" in text
 
@@ -225,7 +225,7 @@ def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run
     whole = (tmp_path / "cat" / "05.png").read_bytes()
     (tmp_path / "cat" / "05.png").write_bytes(whole[:-30])  # its header is whole
     for memory in (2**30, 0):
-        monkeypatch.setattr("selfstudy.data.scan.usable_memory", lambda memory=memory: memory)
+        monkeypatch.setattr("selfstudy.images.scan.usable_memory", lambda memory=memory: memory)
         pixels = next(iter(run.evaluate(tmp_path, probe=["knn"])))
         assert pixels.features == "raw pixels" and pixels.accuracy == 100
 
@@ -244,7 +244,7 @@ def test_a_table_is_evaluated_by_the_column_that_is_named(run, tmp_path):
 
 
 def test_fine_tuning_stands_beside_the_untrained_encoder_and_changes_no_other_number(run, monkeypatch):
-    monkeypatch.setattr("selfstudy.evaluation.RECIPE", RECIPE._replace(epochs=2, steps=1))
+    monkeypatch.setattr("selfstudy.images.evaluate.RECIPE", RECIPE._replace(epochs=2, steps=1))
     images = torch.randint(0, 256, (80, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = images, torch.arange(80) % 2
     files = {file: file.read_bytes() for file in (run.folder / "encoder").iterdir()}
@@ -403,7 +403,7 @@ def test_python_data_can_be_a_tensor(tmp_path):
 def test_functions_keep_their_names_when_rooms_of_the_same_name_are_imported():
     from importlib import import_module
 
-    for room in ("selfstudy.evaluate.knn", "selfstudy.export.parquet", "selfstudy.losses"):
+    for room in ("selfstudy.probes.knn", "selfstudy.data.embeddings", "selfstudy.losses"):
         import_module(room)
     assert all(callable(getattr(selfstudy, name)) for name in ("evaluate", "export"))
     assert callable(selfstudy.losses.nt_xent)

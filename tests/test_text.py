@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 
 import selfstudy
 from selfstudy.cli import app
-from selfstudy.data.tokenizer import digest, train_tokenizer
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
-from selfstudy.evaluate.finetune import RECIPE
-from selfstudy.text_embedder import encode_rows
-from selfstudy.text_work import patient_lock
+from selfstudy.probes.finetune import RECIPE
+from selfstudy.text.embedder import encode_rows
+from selfstudy.text.tokenizer import digest, train_tokenizer
+from selfstudy.text.work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
 WORDS = ["red", "green", "blue", "round", "square", "large", "small", "ball", "box", "cup"]
@@ -142,7 +142,7 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])
 def test_a_text_encoder_is_fine_tuned_beside_the_untrained_one(method, runs, reviews, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfstudy.text_evaluation.RECIPE", RECIPE._replace(epochs=1, steps=1))
+    monkeypatch.setattr("selfstudy.text.evaluate.RECIPE", RECIPE._replace(epochs=1, steps=1))
     folder = shutil.copytree(runs[method].folder, tmp_path / "run")
     weights = folder / "encoder" / "model.safetensors"
     before = weights.read_bytes()

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from selfstudy.train.lock import run_lock
+from selfstudy.disk.lock import run_lock
 
 # Without BatchNorm, whose statistics are each process's own, the two must agree but for the order of sums.
 RUN = ["--method", "moco", "--encoder", "vit_tiny_patch16_224", "--image-size", "16", "--batch-size", "8"]

@@ -12,6 +12,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from selfstudy.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from selfstudy import losses, methods
     from selfstudy.api import (
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
         report,
     )
 
-__version__ = "0.1.0"
 __all__ = [
     "Run",
     "compare",

@@ -2,23 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.atomic import replace_file
-from selfstudy.data.machine import limit_threads
 from selfstudy.data.names import name_of
-from selfstudy.data.sources import open_source
-from selfstudy.embedder import Embedder
-from selfstudy.embedding import documents_as_for, embed_images, embed_texts
+from selfstudy.disk.atomic import replace_file
 from selfstudy.encoders.store import holds_encoder
 from selfstudy.errors import RunFolderError, UsageError, did_you_mean
-from selfstudy.evaluate.probes import PROBES, STS, require_known
-from selfstudy.evaluate.results import Results
-from selfstudy.evaluation import evaluate_image_run
 from selfstudy.export.onnx import export_onnx
 from selfstudy.export.result import ExportResult
 from selfstudy.export.sentence_transformers import export_sentence_transformers
@@ -27,12 +21,19 @@ from selfstudy.export.timm import export_timm
 from selfstudy.export.timm_wrapper import export_timm_wrapper
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.export.transformers import export_transformers
-from selfstudy.inspection import inspect_run
-from selfstudy.pretraining import default_out, derive
-from selfstudy.pretraining import pretrain as _pretrain
-from selfstudy.run_folder import RunFolder
-from selfstudy.settings import build_config, merge, read_settings
-from selfstudy.text_embedder import Guess, TextEmbedder, is_text
+from selfstudy.images.embedder import Embedder, embed_images
+from selfstudy.images.evaluate import evaluate_image_run
+from selfstudy.images.inspect import inspect_run
+from selfstudy.images.opening import open_source
+from selfstudy.machine.processors import limit_threads
+from selfstudy.modalities import open_work
+from selfstudy.probes.results import Results
+from selfstudy.probes.table import PROBES, STS, require_known
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.pretraining import default_out, derive
+from selfstudy.runs.pretraining import pretrain as _pretrain
+from selfstudy.runs.settings import build_config, merge, read_settings
+from selfstudy.text.embedder import Guess, TextEmbedder, documents_as_for, embed_texts, is_text
 
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
@@ -120,7 +121,9 @@ def pretrain(
         if resume and folder.config.is_file():
             built = build_config(data, merge(cfg.read_yaml(folder.config), nested), settings)
     source = data if data is not None else built.data.path
-    _pretrain(source, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
+    _pretrain(
+        partial(open_work, source, built), built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET
+    )
     return Run(folder.path)
 
 
@@ -136,7 +139,8 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
         SelfstudyError: as there.
     """
     built = build_config(data, read_settings(config), settings)
-    return derive(data if data is not None else built.data.path, built, console=_QUIET)
+    source = data if data is not None else built.data.path
+    return derive(partial(open_work, source, built), console=_QUIET)
 
 
 def evaluate(
@@ -176,7 +180,7 @@ def evaluate(
     if text_column is not None and not text:
         raise UsageError(f"text column {text_column!r}: {folder.path} is a run on images\nleave the text column out")
     if text:  # slow to load
-        from selfstudy.text_evaluation import evaluate_pairs, evaluate_text_run
+        from selfstudy.text.evaluate import evaluate_pairs, evaluate_text_run
     if text and list(probe) == [STS]:
         if test is not None:
             raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
@@ -296,7 +300,7 @@ def complete(run: str | Path, prompt: str, **settings: Any) -> str:
         run: the run folder, or an ``encoder/`` folder by itself.
         prompt: may be empty.
         settings: ``tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``: see
-            :meth:`selfstudy.text_embedder.TextEmbedder.complete`.
+            :meth:`selfstudy.text.embedder.TextEmbedder.complete`.
 
     Raises:
         UsageError: a run of another kind, or settings out of range.

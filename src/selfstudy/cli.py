@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from selfstudy import __version__
 from selfstudy.errors import EnvironmentFault, SelfstudyError, UsageError, first_line
+from selfstudy.version import __version__
 
 app = typer.Typer(
     help="Self-supervised learning on your own images or text: an encoder, and the evidence of how good it is.",
@@ -244,7 +244,7 @@ def encoders() -> None:
 @app.command()
 def samples() -> None:
     """List the data sets that can be used without a download."""
-    from selfstudy.data.samples import samples as known
+    from selfstudy.images.samples import samples as known
 
     text = {"sample:python": "source of the standard library of this Python, as text: about 11 MB in 570 files"}
     _table({f"sample:{name}": what for name, what in known().items()} | text)

@@ -1,6 +1,6 @@
 """The configuration of a run: closed pydantic models, YAML in and out, dotted overrides, durations.
 
-Most fields may be left at ``auto``; :mod:`selfstudy.resolve` replaces each ``auto`` by a value and keeps the reason.
+Most fields may be left at ``auto``; :mod:`selfstudy.runs.draft` replaces each ``auto`` by a value and keeps the reason.
 Does not import torch.
 """
 
@@ -244,7 +244,7 @@ class TextRunConfig(RunConfig):
 
 
 def settled(value: T | Auto) -> T:
-    """A setting as :mod:`selfstudy.resolve` leaves it: no longer ``auto``."""
+    """A setting as :mod:`selfstudy.runs.draft` leaves it: no longer ``auto``."""
     if value == "auto":
         raise ValueError("a setting is used before it was resolved")
     return value

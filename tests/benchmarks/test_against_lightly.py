@@ -9,9 +9,9 @@ from torch import nn
 
 from selfstudy.config import build
 from selfstudy.errors import TrainingError
-from selfstudy.image_work import open_data
+from selfstudy.images.resolve import resolve
+from selfstudy.images.work import open_data
 from selfstudy.methods import method_class
-from selfstudy.resolve import resolve
 from tests.benchmarks.made_up import record
 
 

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from selfstudy.embedder import Embedder
 from selfstudy.encoders.store import load_encoder, save_encoder
 from selfstudy.encoders.timm import EncoderSpec, build_encoder
 from selfstudy.errors import EnvironmentFault, FileRefusedError, UsageError
@@ -18,6 +17,7 @@ from selfstudy.export.result import write_and_compare
 from selfstudy.export.timm import export_timm
 from selfstudy.export.timm_wrapper import export_timm_wrapper
 from selfstudy.export.torchvision import export_torchvision
+from selfstudy.images.embedder import Embedder
 from selfstudy.views.augment import normalize
 
 

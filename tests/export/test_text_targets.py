@@ -10,7 +10,6 @@ import torch
 from typer.testing import CliRunner
 
 from selfstudy.cli import app
-from selfstudy.data.tokenizer import roles, train_tokenizer, vocabulary_size
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import build_text_encoder
 from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS
@@ -20,7 +19,8 @@ from selfstudy.export import sentence_transformers as target
 from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.text_onnx import export_text_onnx
 from selfstudy.export.transformers import export_transformers
-from selfstudy.text_embedder import TextEmbedder
+from selfstudy.text.embedder import TextEmbedder
+from selfstudy.text.tokenizer import roles, train_tokenizer, vocabulary_size
 
 CONTEXT = 24
 SENTENCES = ["the red ball is round and large", "a small blue box stands beside the cup", "green cups, red boxes"]

@@ -6,7 +6,7 @@ import pytest
 from selfstudy.errors import UsageError
 from selfstudy.report.comparison import Comparison
 from selfstudy.report.record import read_run
-from selfstudy.run_folder import RunFolder
+from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import PROTOCOL, score
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from selfstudy.report.page import health_panels, render_run, score_tables, training_panels
 from selfstudy.report.record import read_run
-from selfstudy.run_folder import RunFolder
+from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import PROTOCOL, score
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from selfstudy.errors import FileRefusedError
 from selfstudy.report.record import Inputs, read_run
-from selfstudy.run_folder import RunFolder
+from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import score
 
 

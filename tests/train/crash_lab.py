@@ -4,7 +4,7 @@ import errno
 
 import torch
 
-from selfstudy.train.file_system import FileSystem
+from selfstudy.disk.file_system import FileSystem
 
 FILES = ["model.safetensors", "optimizer.safetensors", "state.json", "MANIFEST.json"]
 

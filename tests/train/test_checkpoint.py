@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from selfstudy.errors import EnvironmentFault, TrainingError, UsageError
+from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.train.checkpoint import CheckpointStore
-from selfstudy.train.optimizer import build_optimizer
 from tests.train.crash_lab import FILES, Disk, arguments, check, names, save
 
 

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as packed
 
+from selfstudy.disk.manifest import Tally, manifest_text
 from selfstudy.errors import FileRefusedError
 from selfstudy.train.checkpoint import CheckpointStore
-from selfstudy.train.manifest import Tally, manifest_text
 from tests.train.crash_lab import FILES, Disk, check, names, save
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from selfstudy.data.loader import TrainingData
-from selfstudy.pretraining import launch, make_trainer, open_work
-from selfstudy.run_folder import RunFolder
-from selfstudy.settings import build_config
+from selfstudy.images.batches import TrainingData
+from selfstudy.modalities import open_work
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.pretraining import launch, make_trainer
+from selfstudy.runs.settings import build_config
 
 STEPS = 4
 

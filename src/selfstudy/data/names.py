@@ -1,6 +1,19 @@
 """What files and data are called where it is written down or said."""
 
-from pathlib import Path
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+KINDS = {
+    **dict.fromkeys((".txt", ".text", ".md", ".rst"), "plain"),
+    **dict.fromkeys((".jsonl", ".ndjson", ".json-lines"), "jsonl"),
+    **{".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"},
+}
+TRAIN_NAMES, TEST_NAMES = ("train", "training"), ("test", "testing", "val", "valid", "validation")
+_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 def printable(name: str) -> str:
@@ -15,3 +28,23 @@ def printable(name: str) -> str:
 def name_of(data: object) -> str:
     """What data are called: a path or name as it was given, the kind of anything else."""
     return str(data) if isinstance(data, str | Path) else type(data).__name__
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a relative path names an image and no hidden or system file."""
+    parts = PurePosixPath(name).parts
+    hidden = any(part.startswith(".") or part in _IGNORED for part in parts)
+    return not hidden and os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of a file by its suffix (``plain``, ``jsonl``, ``csv``, ``tsv``, ``parquet``), or None for others."""
+    unzipped = name.lower().removesuffix(".gz")
+    kind = KINDS.get(os.path.splitext(unzipped)[1])
+    return None if kind == "parquet" and unzipped != name.lower() else kind
+
+
+def part_named(known: Sequence[str], tops: Iterable[str]) -> str | None:
+    """The folder among ``tops`` whose name, in any case, comes first in ``known``."""
+    folded = {top.lower(): top for top in tops}
+    return next((folded[name] for name in known if name in folded), None)

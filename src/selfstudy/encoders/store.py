@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from selfstudy import __version__
-from selfstudy.atomic import replace_file
+from selfstudy.disk.atomic import replace_file
 from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
 from selfstudy.errors import FileRefusedError, SelfstudyError, first_line
+from selfstudy.version import __version__
 
 FORMAT_VERSION = 1
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"

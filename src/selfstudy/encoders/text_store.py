@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from selfstudy import __version__
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
 from selfstudy.errors import FileRefusedError, first_line
+from selfstudy.version import __version__
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from selfstudy.text_embedder import TextEmbedder
+from selfstudy.text.embedder import TextEmbedder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

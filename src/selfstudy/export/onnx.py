@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.store import load_encoder
 from selfstudy.errors import EnvironmentFault
 from selfstudy.export.result import ExportResult, largest_difference, require_agreement

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.errors import FileRefusedError
 
 TOLERANCE = 1e-4

@@ -4,7 +4,7 @@ Beside the files of transformers stand four more, by the names and keys of sente
 reads too: ``modules.json``, what follows on what; ``sentence_bert_config.json``, how long a text may be;
 ``1_Pooling/config.json``, how its tokens become one vector; and ``config_sentence_transformers.json``. Two things
 differ from a directory for transformers: the head is left out, since nothing here reads it, and the tokenizer frames a
-text as :class:`~selfstudy.text_embedder.TextEmbedder` does, for a causal encoder too.
+text as :class:`~selfstudy.text.embedder.TextEmbedder` does, for a causal encoder too.
 """
 
 import json
@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import POOLED
 from selfstudy.encoders.text_store import tokenizer_config
 from selfstudy.export.framing import framing_tokenizer, texts_that_fit
 from selfstudy.export.result import ExportResult, require_agreement
-from selfstudy.text_embedder import TextEmbedder
+from selfstudy.text.embedder import TextEmbedder
 
 _TOLERANCE = 1e-5
 _POOLING = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"}

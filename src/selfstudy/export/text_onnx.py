@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.export.framing import framing_tokenizer, texts_that_fit
 from selfstudy.export.onnx import onnx_runtime, to_onnx
 from selfstudy.export.result import ExportResult, require_agreement
-from selfstudy.text_embedder import TextEmbedder
+from selfstudy.text.embedder import TextEmbedder
 
 _OUTPUT = "sentence_embedding"  # torch's exporter calls a node of its own "embedding"
 

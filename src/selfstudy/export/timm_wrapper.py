@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.store import load_encoder
 from selfstudy.encoders.text import quiet
 from selfstudy.encoders.timm import TimmEncoder, creation_arguments

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfstudy.atomic import staged_folder
+from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import CAUSAL, POOLED
 from selfstudy.encoders.text_store import FACTS, load_text_encoder

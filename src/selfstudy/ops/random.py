@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _MASK = (1 << 64) - 1
+_ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -107,3 +108,8 @@ def seed_torch(*counters: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed_of(*counters))
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed_of(*counters))
+
+
+def initial_seed(seed: int) -> int:
+    """What torch is seeded with before the encoder is built, so that its untrained twin can be rebuilt."""
+    return seed_of(seed, _ENCODER_STREAM)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfstudy.errors import UsageError
-from selfstudy.evaluate.results import aligned, shown, title
+from selfstudy.probes.results import aligned, shown, title
 from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
 from selfstudy.report.record import Line, RunRecord, is_number

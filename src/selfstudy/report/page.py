@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from selfstudy.evaluate.results import Results, Score
+from selfstudy.probes.results import Results, Score
 from selfstudy.report.figures import Curve, Panel, draw
 from selfstudy.report.record import Line, RunRecord, is_number
 

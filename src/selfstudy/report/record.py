@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from selfstudy import config as cfg
 from selfstudy.errors import FileRefusedError, first_line
-from selfstudy.run_folder import RunFolder
+from selfstudy.runs.folder import RunFolder
 
 Line = dict[str, Any]
 

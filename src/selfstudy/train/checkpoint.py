@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from selfstudy.disk.file_system import Bytes, FileSystem
+from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
+from selfstudy.disk.tensor_file import byte_count, read_tensors, tensor_chunks
 from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
-from selfstudy.train.file_system import Bytes, FileSystem
-from selfstudy.train.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
 from selfstudy.train.optimizer_state import join_state, split_state
-from selfstudy.train.tensor_file import byte_count, read_tensors, tensor_chunks
 
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _LARGEST = {_MODEL: 2**38, _OPTIMIZER: 2**39, _STATE: 2**26}  # bytes; far above any encoder this trains

@@ -5,20 +5,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from selfstudy.errors import EnvironmentFault, first_line
+from selfstudy.errors import EnvironmentFault
+from selfstudy.machine.compiler import compiler_problem
 from selfstudy.methods.base import Method
 
 COMPILING_STEPS = 2
 """So many steps compile: the second one anew, for any length of rows, where it is not that of the first."""
-
-
-def compiler_problem(device: torch.device) -> str:
-    """What keeps torch from compiling for a device, tried; empty if nothing does."""
-    try:
-        torch.compile(torch.sin)(torch.zeros(8, device=device))
-    except (RuntimeError, ImportError, OSError) as error:
-        return first_line(error)[:200] or type(error).__name__
-    return ""
 
 
 @contextmanager

@@ -17,16 +17,16 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from selfstudy.config import Duration
-from selfstudy.data.loader import Batches, micro_batches
+from selfstudy.data.batches import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Progress, Schedule
+from selfstudy.optim.optimizer import clip_gradients, set_learning_rate
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import COMPILING_STEPS, training_step
 from selfstudy.train.monitor import Monitor, Observation, ProgressBar
-from selfstudy.train.optimizer import clip_gradients, set_learning_rate
 from selfstudy.train.signals import exit_code, stop_flag
 
 T = TypeVar("T")

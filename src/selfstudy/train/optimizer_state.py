@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfstudy.train.tensor_file import as_bytes, is_storable
+from selfstudy.disk.tensor_file import as_bytes, is_storable
 
 
 def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:

@@ -1,0 +1,133 @@
+"""Folders whose every byte is accounted for by a manifest of sizes and SHA-256 digests."""
+
+import hashlib
+import json
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfstudy.disk.file_system import Bytes
+from selfstudy.errors import FileRefusedError
+
+FORMAT_VERSION = 1
+MANIFEST = "MANIFEST.json"
+_READ_BYTES = 2**20
+_MAX_MANIFEST_BYTES = 2**20
+
+
+class NewerFormat(FileRefusedError):
+    """A folder written by a later version than this one."""
+
+
+class Tally:
+    """Chunks of a file on their way to the disk, measured as they pass."""
+
+    def __init__(self, chunks: Iterable[Bytes]) -> None:
+        self._chunks, self._bytes, self._digest = chunks, 0, hashlib.sha256()
+
+    def __iter__(self) -> Iterator[Bytes]:
+        for chunk in self._chunks:
+            self._bytes += len(chunk)
+            self._digest.update(chunk)
+            yield chunk
+
+    def entry(self) -> dict[str, Any]:
+        """The manifest's entry for what has passed."""
+        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+
+
+def manifest_text(entries: Mapping[str, Mapping[str, Any]], version: int = FORMAT_VERSION) -> bytes:
+    """The manifest of a folder; it carries a digest of itself, so that damage to it cannot pass for a newer format."""
+    content = {"format_version": version, "files": entries}
+    return json.dumps(content | {"sha256": _own_digest(content)}, indent=1).encode()
+
+
+def verify(folder: Path, largest: Mapping[str, int]) -> None:
+    """Check that a folder holds its manifest and the files in ``largest`` (name: most bytes allowed), whole.
+
+    Raises:
+        NewerFormat: a later version wrote it.
+        FileRefusedError: anything else is wrong; the message names the file and says what.
+    """
+    try:
+        _verify(folder, largest)
+    except OSError as error:
+        raise FileRefusedError(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def _verify(folder: Path, largest: Mapping[str, int]) -> None:
+    if folder.is_symlink() or not folder.is_dir():
+        raise FileRefusedError(f"{folder}: not a folder")
+    wanted = {*largest, MANIFEST}
+    _require_same(folder, "found", {item.name for item in folder.iterdir()}, wanted)
+    for name in wanted:
+        if not stat.S_ISREG((folder / name).lstat().st_mode):
+            raise FileRefusedError(f"{folder / name}: not a regular file")
+    entries = _entries(folder / MANIFEST)
+    # Only these plain names are ever opened, so a path that leads out of the folder has nothing to lead.
+    _require_same(folder / MANIFEST, "listed", set(entries), set(largest))
+    for name, most in largest.items():
+        _verify_file(folder / name, entries[name], most)
+
+
+def _require_same(where: Path, verb: str, names: set[str], wanted: set[str]) -> None:
+    """Refuse missing and surplus names."""
+    if wanted - names:
+        raise FileRefusedError(f"{where}: {sorted(wanted - names)[0]!r} is missing")
+    if names - wanted:
+        raise FileRefusedError(f"{where}: {sorted(names - wanted)[0]!r} is {verb} and does not belong there")
+
+
+def _entries(file: Path) -> dict[str, Any]:
+    """The manifest's entries, after its own digest and version are found right."""
+    content = read_json(file, _MAX_MANIFEST_BYTES)
+    claimed, version, entries = content.pop("sha256", None), content.get("format_version"), content.get("files")
+    if claimed != _own_digest(content) or not isinstance(version, int) or not isinstance(entries, dict):
+        raise FileRefusedError(f"{file}: damaged, its own digest does not fit")
+    if version > FORMAT_VERSION:
+        raise NewerFormat(
+            f"{file}: format version {version}, this selfstudy reads up to {FORMAT_VERSION}\n"
+            "install the selfstudy that wrote it, or a later one"
+        )
+    return entries
+
+
+def _verify_file(file: Path, entry: Any, most: int) -> None:
+    """Size and digest of one file against its entry."""
+    size = file.stat().st_size
+    if size > most:
+        raise FileRefusedError(f"{file}: {size:,} bytes, at most {most:,} are read")
+    if not isinstance(entry, dict) or size != entry.get("bytes"):
+        raise FileRefusedError(f"{file}: {size:,} bytes, the manifest says otherwise")
+    digest = hashlib.sha256()
+    with file.open("rb") as handle:
+        while chunk := handle.read(_READ_BYTES):
+            digest.update(chunk)
+    if digest.hexdigest() != entry.get("sha256"):
+        raise FileRefusedError(
+            f"{file}: damaged, digest {digest.hexdigest()[:12]}, the manifest says {str(entry.get('sha256'))[:12]}"
+        )
+
+
+def read_json(file: Path, most: int) -> dict[str, Any]:
+    """A JSON mapping of at most ``most`` bytes.
+
+    Raises:
+        FileRefusedError: it is larger, is not JSON, or is not a mapping.
+    """
+    with file.open("rb") as handle:
+        raw = handle.read(most + 1)
+    if len(raw) > most:
+        raise FileRefusedError(f"{file}: at most {most:,} bytes are read")
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise FileRefusedError(f"{file}: not readable as JSON") from None
+    if not isinstance(content, dict):
+        raise FileRefusedError(f"{file}: holds a {type(content).__name__}, a mapping is needed")
+    return content
+
+
+def _own_digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,1 +1,0 @@
-"""How good an encoder is: frozen-feature probes, their baselines, and label-free health."""

@@ -1,0 +1,1 @@
+"""Images: from a path to a batch, to an embedding and to a score."""

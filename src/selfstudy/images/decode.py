@@ -1,0 +1,173 @@
+"""Bytes to pixels: Pillow with an explicit list of formats, every surprise turned into a reason.
+
+What becomes of unusual files: EXIF rotation is applied; palette and CMYK become RGB; transparency is composited on
+white; 16-bit files become float32 / 65535; a float file must lie in [0, 1]; of an animation the first frame counts.
+Gray stays one channel.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from selfstudy.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 200_000_000
+_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 mean that the image lies on its side
+_CHANNELS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I": 1, "F": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
+
+
+class BadInput(DataError):
+    """One input that cannot be used; the message is the reason, without its name."""
+
+
+class Header(NamedTuple):
+    """What an image's header says: format name, height, width (after rotation) and channels (after decoding)."""
+
+    format: str
+    height: int
+    width: int
+    channels: int
+
+
+def decode_file(path: str | Path, *, channels: int | None = None) -> Tensor:
+    """The image in a file: (C, H, W) uint8, or float32 in [0, 1] for 16-bit and float files.
+
+    Raises:
+        BadInput: it cannot be read, or has other ``channels`` than asked for.
+    """
+    return with_channels(decode(read_bytes(Path(path))), channels)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of bounded size.
+
+    Raises:
+        BadInput: not a regular file, too large, or refused by the system.
+    """
+    try:
+        if not path.is_file():
+            raise BadInput(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path.stat().st_size:,} bytes, more than {MAX_BYTES:,}")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(error.strerror or str(error)) from None
+
+
+def header(content: bytes) -> Header:
+    """What the header says, without decoding pixels.
+
+    Raises:
+        BadInput: not an image of a known format, or too many pixels.
+    """
+    with _opened(content) as image:
+        width, height = image.size
+        # Pillow decodes a whole PNG to look for EXIF behind the pixels; before them it is in ``info`` already.
+        if image.format != "PNG" or "exif" in image.info:
+            try:
+                sideways = image.getexif().get(_ORIENTATION, 1) >= 5
+            except Exception as error:  # decoders raise many kinds; each means that this file cannot be read
+                raise BadInput(f"{type(error).__name__}: {error}") from None
+            width, height = (height, width) if sideways else (width, height)
+        return Header(image.format or "", height, width, _channels(image))
+
+
+def decode(content: bytes) -> Tensor:
+    """Pixels (C, H, W) of an encoded image, uint8, or float32 in [0, 1].
+
+    Raises:
+        BadInput: truncated, damaged, too large, or of a kind that cannot be represented.
+    """
+    return decode_with_format(content)[0]
+
+
+def decode_with_format(content: bytes) -> tuple[Tensor, str]:
+    """Pixels as :func:`decode` gives them, and the format's name."""
+    with _opened(content) as image:
+        return decode_image(image), image.format or ""
+
+
+def decode_image(image: Image.Image) -> Tensor:
+    """Pixels (C, H, W) of a PIL image, as :func:`decode` gives them.
+
+    Raises:
+        BadInput: as for :func:`decode`.
+    """
+    try:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    except Exception as error:  # decoders raise many kinds; each means that this file cannot be read
+        raise BadInput(f"{type(error).__name__}: {error}") from None
+    return _pixels(upright)
+
+
+def with_channels(image: Tensor, channels: int | None) -> Tensor:
+    """The image if it has ``channels`` (or any, for None); gray is repeated for three.
+
+    Raises:
+        BadInput: any other mismatch; colour is never dropped silently.
+    """
+    if channels is None or image.shape[0] == channels:
+        return image
+    if image.shape[0] == 1 and channels == 3:
+        return image.expand(3, -1, -1).contiguous()
+    raise BadInput(f"has {image.shape[0]} channels, {channels} are needed")
+
+
+def _opened(content: bytes) -> Image.Image:
+    """The lazily opened image, after checking its size."""
+    if not content:
+        raise BadInput("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Exception as error:
+        if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+            raise BadInput(f"more than {MAX_PIXELS:,} pixels") from None
+        raise BadInput("not an image of a known format (" + ", ".join(FORMATS) + ")") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise BadInput(f"{image.width * image.height:,} pixels, more than {MAX_PIXELS:,}")
+    return image
+
+
+def _channels(image: Image.Image) -> int:
+    if image.mode.startswith("I;16"):
+        return 1
+    if image.mode not in _CHANNELS:
+        raise BadInput(f"pixel mode {image.mode!r} is not supported")
+    return _CHANNELS[image.mode]
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """A loaded image as a tensor."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _sixteen_bit(np.asarray(image).astype(np.int64))
+    if image.mode == "F":
+        values = np.array(image, dtype=np.float32)
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise BadInput(f"float values from {values.min():g} to {values.max():g}; only [0, 1] is unambiguous")
+        return torch.from_numpy(values)[None]
+    _channels(image)
+    if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+        gray = image.mode in ("LA", "L", "1")
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("L" if gray else "RGB")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    array = np.array(image)
+    return torch.from_numpy(array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def _sixteen_bit(values: np.ndarray) -> Tensor:
+    if values.min() < 0 or values.max() > 65535:
+        raise BadInput(f"integer values from {values.min()} to {values.max()}; only 16 bits are supported")
+    return torch.from_numpy((values / 65535).astype(np.float32))[None]

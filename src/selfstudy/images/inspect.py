@@ -1,0 +1,224 @@
+"""Inspects a run: its newest checkpoint, some images, and pictures of what the one makes of the other."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from selfstudy import config as cfg
+from selfstudy.data.order import EpochOrder
+from selfstudy.encoders.attention import last_attention
+from selfstudy.encoders.timm import TimmTokenEncoder
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
+from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.cache import Images
+from selfstudy.images.decode import with_channels
+from selfstudy.images.embedder import Embedder
+from selfstudy.images.neighbours import most_used, nearest
+from selfstudy.images.opening import open_source
+from selfstudy.images.sources import Source
+from selfstudy.images.work import build_method, specs_of
+from selfstudy.methods.base import Method
+from selfstudy.ops.pixels import as_float
+from selfstudy.ops.random import permutation
+from selfstudy.runs.draft import Resolved
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.settings import configured
+from selfstudy.train.checkpoint import CheckpointStore
+from selfstudy.views.geometry import fit
+from selfstudy.views.pictures import Cell, denormalised, heat, sheet
+from selfstudy.views.preprocess import Preprocessing
+from selfstudy.views.presets import changed
+
+_IMAGES = 5000  # embedded at most
+_ROWS, _COLUMNS, _PROTOTYPES = 8, 8, 12
+_SMALL_CELL, _LARGE_CELL = 96, 160  # pixels of an image on a sheet
+_STREAM = 0x706963  # keeps the choice of images apart from other uses of random numbers
+
+
+class Gallery(NamedTuple):
+    """Embedded images.
+
+    Attributes:
+        source: where they are read.
+        numbers: their numbers in the source.
+        embeddings: (N, D).
+        preprocessing: that they go through.
+    """
+
+    source: Source
+    numbers: list[int]
+    embeddings: Tensor
+    preprocessing: Preprocessing
+
+    def image(self, position: int) -> Tensor:
+        """An image as the encoder sees it but for the normalisation: (C, h, w) float32 in [0, 1]."""
+        image = with_channels(self.source.read(self.numbers[position]), self.preprocessing.channels)
+        return as_float(fit(image, self.preprocessing.size))
+
+
+def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
+    """The pictures of a run, one sheet for each thing that there is to show; see :func:`selfstudy.api.inspect`."""
+    method, config, step = load_method(folder, console)
+    which, encoder = method.representation()
+    channels, mean, std = cfg.settled(config.data.channels), cfg.settled(config.data.mean), cfg.settled(config.data.std)
+    embedder = Embedder(encoder, Preprocessing(config.data.size, channels, mean, std), {})
+    method.to(embedder.device)
+    gallery = _embedded(embedder, open_source(data))
+    console.print(
+        f"inspect  {which} of step {step:,} on {len(gallery.numbers):,} of {len(gallery.source):,} images",
+        highlight=False,
+    )
+    shown = permutation(len(gallery.numbers), _STREAM)[:_ROWS]
+    with torch.no_grad():
+        found = {
+            "neighbours": _neighbours(gallery, shown),
+            "attention": _attention(embedder, gallery, shown),
+            "prototypes": _prototypes(method, embedder, gallery),
+            "reconstructions": _reconstructions(method, config, embedder, gallery, shown),
+        }
+    side = _SMALL_CELL if max(config.data.size) <= _SMALL_CELL else _LARGE_CELL
+    return _write(out, {name: sheet(rows, side=side) for name, rows in found.items() if rows})
+
+
+def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunConfig, int]:
+    """The whole method of a run's newest checkpoint, in eval mode, with its configuration and step.
+
+    Raises:
+        UsageError: there is no checkpoint.
+        FileRefusedError: it is damaged, or does not fit the configuration.
+    """
+    config = configured(cfg.read_yaml(folder.config))
+    if isinstance(config, cfg.TextRunConfig):
+        raise UsageError(f"{folder.path} is a run on text, and what is drawn here is of images")
+    store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
+    checkpoint = store.latest()
+    for rejected in store.rejected:
+        console.print(f"inspect  {rejected}", highlight=False)
+    if checkpoint is None:
+        raise UsageError(
+            f"{folder.path} holds no checkpoint yet\n"
+            f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume"
+        )
+    method, _ = build_method(Resolved(config, {}, long_run=False), fetch=False)
+    try:
+        method.load_state_dict(checkpoint.model, strict=True)
+    except RuntimeError as error:
+        reason = first_line(error)
+        raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None
+    return method.eval(), config, checkpoint.step
+
+
+def _embedded(embedder: Embedder, source: Source) -> Gallery:
+    """Up to 5,000 images of a source, spread over it by a fixed permutation; unreadable ones are left out."""
+    numbers: list[int] = []
+    embeddings: list[Tensor] = []
+    unreadable: dict[int, str] = {}
+    chosen = permutation(len(source), _STREAM)[:_IMAGES].sort().values.tolist()
+    for chunk in embedder.of_source(source, chosen):
+        unreadable |= chunk.unreadable
+        numbers += chunk.indices
+        embeddings += [chunk.embeddings] if chunk.indices else []
+    if len(numbers) < 2:
+        reasons = "".join(f"\n  {source.ids[number]}: {why}" for number, why in list(unreadable.items())[:3])
+        raise DataError(
+            f"{len(numbers)} of {len(chosen)} images of {source.describe()} could be read, neighbours need 2{reasons}"
+        )
+    return Gallery(source, numbers, torch.cat(embeddings), embedder.preprocessing)
+
+
+def _neighbours(gallery: Gallery, shown: Tensor) -> list[list[Cell]]:
+    """A row per image: itself, then those nearest to it with their cosines."""
+    cosines, rows = nearest(gallery.embeddings, shown, min(_COLUMNS, len(gallery.numbers) - 1))
+    return [
+        [
+            Cell(gallery.image(query), "query"),
+            *(Cell(gallery.image(row), f"{cosine:.3f}") for row, cosine in zip(near, close, strict=True)),
+        ]
+        for query, near, close in zip(shown.tolist(), rows.tolist(), cosines.tolist(), strict=True)
+    ]
+
+
+def _attention(embedder: Embedder, gallery: Gallery, shown: Tensor) -> list[list[Cell]]:
+    """A row per image: itself, the mean over heads, and every head; none for encoders that do not attend."""
+    if not isinstance(embedder.encoder, TimmTokenEncoder):
+        return []
+    images = [gallery.image(position) for position in shown.tolist()]
+    batch = embedder.preprocessing.prepare_batch(images).to(embedder.device)
+    maps = last_attention(embedder.encoder, batch)  # (B, heads, rows, columns)
+    if maps is None:
+        return []
+    return [
+        [
+            Cell(image, "image"),
+            Cell(heat(image, heads.mean(dim=0)), "mean of heads"),
+            *(Cell(heat(image, head), f"head {number}") for number, head in enumerate(heads, 1)),
+        ]
+        for image, heads in zip(images, maps.cpu(), strict=True)
+    ]
+
+
+def _prototypes(method: Method, embedder: Embedder, gallery: Gallery) -> list[list[Cell]]:
+    """A row per prototype, the most used first: the images that it fits best; none for methods without them."""
+
+    def score(part: Tensor) -> Tensor:
+        scores = method.prototype_scores(part.to(embedder.device))
+        assert scores is not None  # asked below
+        return scores.float().cpu()
+
+    if method.prototype_scores(gallery.embeddings[:1].to(embedder.device)) is None:
+        return []
+    found = most_used(score, gallery.embeddings, prototypes=_PROTOTYPES, images=_COLUMNS)
+    return [
+        _captioned([gallery.image(row) for row in one.best], f"no. {one.number}, {one.chosen_by:,} images")
+        for one in found
+    ]
+
+
+def _captioned(images: Iterable[Tensor], caption: str) -> list[Cell]:
+    """Cells of one row, of which the first has a caption."""
+    return [Cell(image, caption if number == 0 else "") for number, image in enumerate(images)]
+
+
+def _reconstructions(
+    method: Method, config: cfg.RunConfig, embedder: Embedder, gallery: Gallery, shown: Tensor
+) -> list[list[Cell]]:
+    """A row per image: the view, then every picture that the method makes of it; none for methods that make none."""
+    mean, std = embedder.preprocessing.mean, embedder.preprocessing.std
+    specs = changed(specs_of(type(method), config), "none")  # whole images in their own colours
+    images = Images([gallery.image(position) for position in shown.tolist()])
+    count = len(images)
+    data = TrainingData(
+        EpochOrder(config.train.seed, count, count),
+        specs,
+        images=images,
+        source=gallery.source,
+        indices=gallery.numbers,
+        channels=embedder.preprocessing.channels,
+        labels=torch.zeros(count, dtype=torch.int64),
+    )
+    views = render(data[0], specs, (mean, std), embedder.device)
+    found = method.pictures(views)
+    if not found:
+        return []
+    pictures = {name: denormalised(batch, mean, std).cpu() for name, batch in {"view": views[0], **found}.items()}
+    return [[Cell(batch[number], name) for name, batch in pictures.items()] for number in range(count)]
+
+
+def _write(out: Path, sheets: dict[str, Image.Image]) -> list[Path]:
+    """Save every sheet as ``NAME.png``.
+
+    Raises:
+        EnvironmentFault: the system refuses.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, picture in sheets.items():
+            picture.save(out / f"{name}.png")
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write pictures into {out}: {error.strerror or error}") from None
+    return [out / f"{name}.png" for name in sheets]

@@ -1,0 +1,105 @@
+"""The run folder: the interface between training and everything after it. Does not import torch."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfstudy.disk.atomic import replace_file
+from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
+
+
+class RunFolder:
+    """Paths and small files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.health = self.path / "health.jsonl"
+        self.inputs = self.path / "inputs.parquet"
+        self.unreadable = self.path / "unreadable.jsonl"
+        self.views = self.path / "views.png"
+        self.checkpoints = self.path / "checkpoints"
+        self.encoder = self.path / "encoder"
+        self.evaluations = self.path / "evaluations.jsonl"
+        self.pictures = self.path / "pictures"
+        self.report = self.path / "report.html"
+
+    @classmethod
+    def existing(cls, path: str | Path) -> "RunFolder":
+        """The folder of a run that has begun.
+
+        Raises:
+            UsageError: there is none at ``path``.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise UsageError(
+                f"{str(path)!r} is not a run folder: it has no config.yaml\n'selfstudy pretrain' makes one"
+            )
+        return folder
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            EnvironmentFault: the system refuses.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentFault(f"cannot make the run folder {self.path}: {error.strerror}") from None
+
+    def is_used(self) -> bool:
+        """Whether a run, or anything else, already lives here."""
+        return self.path.is_dir() and any(item.name != ".lock" for item in self.path.iterdir())
+
+    def refuse_if_used(self) -> None:
+        """Protect what is there.
+
+        Raises:
+            RunFolderError: the folder is not empty.
+        """
+        if self.is_used():
+            raise RunFolderError(
+                f"{self.path} already holds files\n"
+                "--resume continues that run, --overwrite moves it aside, --out names another folder"
+            )
+
+    def move_aside(self) -> Path:
+        """Rename the folder to ``NAME.old-<time>``, which is given back."""
+        aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
+        number = 1
+        while aside.exists():
+            aside, number = aside.with_name(f"{aside.name}-{number}"), number + 1
+        self.path.rename(aside)
+        return aside
+
+    def append(self, file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Add JSON lines to one of the folder's files."""
+        with file.open("a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def replace(self, file: Path, text: str) -> None:
+        """Write one of the folder's files whole: a kill leaves the old content, or none."""
+        replace_file(file, text.encode("utf-8"), sync=False)
+
+    def truncate_logs(self, step: int) -> None:
+        """Drop metrics and health of later steps, written after the checkpoint that a resumed run starts from."""
+        for file in (self.metrics, self.health):
+            self._truncate(file, step)
+
+    def _truncate(self, file: Path, step: int) -> None:
+        if not file.is_file():
+            return
+        kept = []
+        for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                keep = line.endswith("\n") and json.loads(line)["step"] <= step
+            except (ValueError, KeyError, TypeError):
+                keep = False  # a line torn by the kill
+            kept += [line] if keep else []
+        self.replace(file, "".join(kept))

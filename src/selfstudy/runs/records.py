@@ -1,0 +1,70 @@
+"""What a run writes down beside its results: its beginning and its plan."""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import torch
+from rich.console import Console
+
+from selfstudy import config as cfg
+from selfstudy.runs.draft import Resolved
+from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.modality import Work
+
+_LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
+
+
+def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
+    """The data, the environment, and last the configuration, which says that all of it is there."""
+    inputs, fingerprint = work.fingerprint()
+    environment = {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": torch.get_num_threads(),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "git_commit": _git_commit(),
+        "seed": resolved.config.train.seed,
+        "inputs": inputs,
+        "data_fingerprint": fingerprint,
+    }
+    work.write_beginning(folder, resolved)
+    folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons))
+
+
+def write_changes(folder: RunFolder, resolved: Resolved) -> None:
+    """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
+    before = cfg.flatten(cfg.read_yaml(folder.config))
+    now = cfg.flatten(resolved.config.model_dump(mode="json"))
+    known = cfg.reasons_in(folder.config.read_text(encoding="utf-8"))
+    kept = {key: reason for key, reason in known.items() if before.get(key) == now.get(key)}
+    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons | kept))
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, if it is a git checkout."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def print_plan(resolved: Resolved, console: Console) -> None:
+    """Say every derived value with its reason."""
+    flat = cfg.flatten(resolved.config.model_dump(mode="json"))
+    console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
+    for key, reason in resolved.reasons.items():
+        console.print(f"  {key} = {flat.get(key)}  ({reason})", highlight=False, soft_wrap=True)
+
+
+def trained_in_half(folder: RunFolder, device: torch.device) -> bool:
+    """Whether the run was in bfloat16 on this kind of device: another may be far slower in it."""
+    train = cfg.read_yaml(folder.config)["train"]
+    return bool(train["precision"] == "bf16" and train["device"] == device.type)

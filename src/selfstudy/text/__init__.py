@@ -1,0 +1,1 @@
+"""Text: from a path to a batch, to an embedding and to a score."""

@@ -1,0 +1,296 @@
+"""A trained text encoder with its tokenizer: texts in; vectors, missing words or continuations out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from selfstudy import config as cfg
+from selfstudy.data.embeddings import list_left_out, write_embeddings
+from selfstudy.encoders.text import TextEncoder
+from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin_with_spaces
+from selfstudy.errors import DataError, UsageError, first_line
+from selfstudy.runs.folder import RunFolder
+from selfstudy.text.batches import padded
+from selfstudy.text.documents import Document, Documents, open_documents
+from selfstudy.text.generate import sample_token
+from selfstudy.text.tokenizer import SPELLINGS, plain
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_BATCH = 64
+_TEXTS = 1024  # embedded at a time
+
+
+class Guess(NamedTuple):
+    r"""What a masked model puts in the place of a mask.
+
+    Attributes:
+        token: its text, fit for one cell of a table: white space around it is cut off, a newline is shown as ``\n``.
+        probability: of the token.
+        text: the whole text with the token in its place, as it is.
+    """
+
+    token: str
+    probability: float
+    text: str
+
+
+class TextEmbedder:
+    """A text encoder that remembers its tokenizer and the length of its rows.
+
+    Args:
+        encoder: put into eval mode and moved.
+        tokenizer: whose ids it reads.
+        description: facts about it, kept with everything it makes.
+        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        tokenizer: "Tokenizer",
+        description: dict[str, Any],
+        *,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+        self.encoder = encoder.eval().to(self.device)
+        self.tokenizer, self.description = plain(tokenizer), description
+        self.context = int(description["context"])
+
+    @classmethod
+    def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
+        """The encoder of a run folder, or of an ``encoder/`` folder by itself."""
+        return cls(*load_text_encoder(encoder_folder(folder)), device=device)
+
+    def embed(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Embeddings of texts: (n, D) float32; a text longer than a row is the mean of its pieces.
+
+        Args:
+            texts: one or several.
+
+        Raises:
+            UsageError: something that is not text.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        if wrong := next((text for text in given if not isinstance(text, str)), None):
+            raise UsageError(f"a text encoder embeds strings, got {type(wrong).__name__}")
+        return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
+
+    def of_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, D) float32 on the CPU, n at least 1."""
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
+        pieces.sort(key=lambda pair: len(pair[1]))  # rows of one length need no padding
+        sums = torch.zeros(len(texts), self.encoder.embed_dim)
+        weights = torch.zeros(len(texts), 1)
+        for start in range(0, len(pieces), _BATCH):
+            numbers, rows = zip(*pieces[start : start + _BATCH], strict=True)
+            lengths = torch.tensor([float(len(row)) for row in rows])[:, None]
+            index = torch.tensor(numbers)
+            sums.index_add_(0, index, self._encode(rows) * lengths)
+            weights.index_add_(0, index, lengths)
+        return sums / weights
+
+    def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
+        """A text's ids as rows that the encoder was trained on, none longer than its context."""
+        rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
+        for piece in torch.split(rest, self._room) if len(rest) else [rest]:
+            yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that every row begins and ends with."""
+        special = self.encoder.vocabulary
+        first = special.eos if self.encoder.causal else special.cls
+        last = None if self.encoder.causal else special.sep
+        return [] if first is None else [first], [] if last is None else [last]
+
+    @property
+    def _room(self) -> int:
+        """The most tokens of a text that a row holds beside those."""
+        before, after = self.frame
+        return self.context - len(before) - len(after)
+
+    def _encode(self, rows: Sequence[Tensor]) -> Tensor:
+        """Embeddings (n, D) of rows, on the CPU and free of the graph."""
+        with torch.inference_mode():
+            return encode_rows(self.encoder, rows).float().cpu()
+
+    def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
+        """The ids of every text as far as one row holds them."""
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [next(self._pieces(text.ids[: self._room])) for text in encoded]
+
+    def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
+        """The most probable tokens for every mask of a text, best first.
+
+        Args:
+            text: holds ``[MASK]`` once or several times.
+            top: how many guesses for each, at most; a vocabulary may have fewer entries.
+
+        Raises:
+            UsageError: no mask, too long a text, no guess asked for, or an encoder that fills in none.
+        """
+        if top < 1:
+            raise UsageError(f"top {top}: no guesses are asked for\ngive 1 or more")
+        mask = self.encoder.vocabulary.mask
+        if self.encoder.causal or mask is None or not self.description["head"]:
+            raise UsageError("filling in needs a run of bert\n'selfstudy complete' continues a text with a run of gpt")
+        parts = _at_masks(text)
+        if len(parts) < 2:
+            raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
+        ids: list[int] = []
+        spaced = tokens_begin_with_spaces(self.tokenizer)
+        for number, part in enumerate(parts):
+            # A space before a mask belongs to the token in its place where tokens begin with one.
+            given = part.removesuffix(" ") if number < len(parts) - 1 and spaced else part
+            ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
+        if len(ids) > self._room:
+            raise UsageError(
+                f"the text has {len(ids)} tokens, the encoder's rows have room for {self._room}\ngive a shorter one"
+            )
+        row = next(self._pieces(ids))
+        with torch.inference_mode():
+            states = self.encoder.states(row[None].to(self.device))[0]
+            chances = self.encoder.logits(states[row == mask]).float().softmax(dim=1).cpu()  # (M, V)
+        return [self._guesses(parts, place, row, top) for place, row in enumerate(chances)]
+
+    def _guesses(self, parts: list[str], place: int, chances: Tensor, top: int) -> list[Guess]:
+        found = []
+        best = chances.topk(min(top, len(chances)))
+        for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            token = self.tokenizer.decode([number], skip_special_tokens=False)
+            before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
+            before = before.removesuffix(" ") if token.startswith(" ") else before
+            found.append(Guess(_on_one_line(token.strip() or token), probability, f"{before}{token}{after}"))
+        return found
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        tokens: int = 100,
+        temperature: float = 0.8,
+        top_k: int | None = None,
+        top_p: float | None = 0.95,
+        seed: int = 0,
+    ) -> str:
+        """The prompt and what a causal model says after it, up to the end of the document.
+
+        Args:
+            prompt: may be empty.
+            tokens: the most that are added, at least 1.
+            temperature: 0 takes the most probable token each time.
+            top_k: see :func:`selfstudy.text.language.filtered`.
+            top_p: see there.
+            seed: of what is drawn.
+
+        Raises:
+            UsageError: an encoder that sees both sides, or settings out of range.
+        """
+        eos = self.encoder.vocabulary.eos
+        if not self.encoder.causal or eos is None:
+            raise UsageError("completing needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert")
+        if tokens < 1:
+            raise UsageError(f"tokens {tokens}: no continuation is asked for\ngive 1 or more")
+        generator, ids = torch.Generator().manual_seed(seed), [eos]
+        ids += self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        begun = len(ids)
+        for _ in range(tokens):
+            row = torch.tensor([ids[-self.context :]], device=self.device)
+            with torch.inference_mode():
+                logits = self.encoder.logits(self.encoder.states(row)[0, -1])
+            drawn = sample_token(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
+            if drawn == eos:
+                break
+            ids.append(drawn)
+        return prompt + str(self.tokenizer.decode(ids[1:], skip_special_tokens=False))[len(self._said(ids[1:begun])) :]
+
+    def _said(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def encode_rows(encoder: TextEncoder, rows: Sequence[Tensor]) -> Tensor:
+    """Embeddings (n, D) of rows of ids (T,), in one pass where they can be padded."""
+    pad = encoder.vocabulary.pad
+    if pad is None and len({len(row) for row in rows}) > 1:  # nothing tells padding from text
+        return torch.cat([encode_rows(encoder, [row]) for row in rows])
+    embedding: Tensor = encoder(padded(rows, 0 if pad is None else pad).to(encoder.starts_word.device))
+    return embedding
+
+
+def encoder_folder(folder: str | Path) -> Path:
+    """The ``encoder/`` folder of a run, or the folder itself."""
+    folder = Path(folder)
+    return folder / "encoder" if (folder / "encoder").is_dir() else folder
+
+
+def is_text(folder: str | Path) -> bool:
+    """Whether an encoder reads text."""
+    return (encoder_folder(folder) / FACTS).is_file()
+
+
+def _on_one_line(token: str) -> str:
+    r"""A token as it is, or escaped where it would break or blank the line it is printed on.
+
+    >>> _on_one_line("ball"), _on_one_line("\n")
+    ('ball', '\\n')
+    """
+    return token if token.isprintable() else repr(token)[1:-1]
+
+
+def _at_masks(text: str) -> list[str]:
+    """The text between its masks."""
+    for name in SPELLINGS["mask"][1:]:
+        text = text.replace(name, "[MASK]")
+    return text.split("[MASK]")
+
+
+def documents_as_for(run: str | Path, data: Any, console: Console) -> Documents:
+    """The documents of data, by the rule and from the column of the run where they fit."""
+    file = RunFolder(run).config
+    if not file.is_file():  # an encoder/ folder by itself
+        return open_documents(data)
+    config = cfg.validate(cfg.TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
+    try:
+        return open_documents(data, rule=config.documents, column=config.column)
+    except UsageError as error:
+        found = open_documents(data)
+        console.print(f"data     not read as for the run: {first_line(error)}", highlight=False)
+        return found
+
+
+def embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console: Console) -> int:
+    """The rows written: one embedding per document that is not blank."""
+    blank: list[tuple[str, str]] = []
+
+    def texts() -> Iterator[Document]:
+        for document in documents.with_blank():
+            if document.text.strip():
+                yield document
+            else:
+                blank.append((document.id, "blank"))
+
+    def rows() -> Iterable[tuple[list[str], list[str], Any, None]]:
+        rest = texts()
+        while chunk := list(islice(rest, _TEXTS)):
+            names = [document.id for document in chunk]
+            yield names, names, embedder.of_texts([document.text for document in chunk]), None
+
+    pooling = f"{embedder.encoder.pool} over tokens, not normalised"
+    metadata = {"encoder": embedder.description, "pooling": pooling, "source": documents.describe()}
+    written = write_embeddings(out, rows(), metadata=metadata)
+    listed = [(problem.path, f"at byte {problem.offset:,}: {problem.reason}") for problem in documents.problems]
+    unlisted = documents.problem_count - len(listed)
+    errors = list_left_out(out, listed + blank, unlisted=unlisted, console=console)
+    if written == 0:
+        raise DataError(f"no text of {documents.describe()} could be read; the reasons are in {errors}")
+    return written

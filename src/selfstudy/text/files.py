@@ -1,0 +1,387 @@
+"""The formats that text comes in, each read as a stream: plain text, JSON lines, CSV, TSV and Parquet.
+
+All but Parquet may be gzipped. Text is UTF-8, or UTF-16 with a byte order mark. A reader never stops at damage: what
+cannot be used is reported with its place and left out, everything else is read.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEXT_COLUMNS = ("text", "content", "sentence", "review", "body", "document")
+LABEL_COLUMNS = ("label", "class", "category", "target", "sentiment")
+_HEADER_WORDS = {*TEXT_COLUMNS, *LABEL_COLUMNS, "id", "idx", "index", "title", "url", "sentence1", "sentence2", "score"}
+
+_BLOCK = 1 << 18  # bytes read at once; with their decoded form they are most of the memory that a stream takes
+_TAIL = 1 << 16  # the end of a block, where the last blank line is looked for first
+_CELL = 1 << 26  # characters in one CSV cell; a forgotten quote would else swallow the rest of a file
+_ROWS = 256  # of a Parquet file, read at once
+_SAMPLE = 100  # records that decide which column holds the text
+_BINARY = "looks binary: it has a NUL byte"
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+_BLANK = b" \t\f\v\r\n"
+# a pattern that begins with one plain character is searched for many times faster than one that does not
+_BLANK_LINES = re.compile(r"\n(?:[ \t\f\v]*\n)+")
+# the first newline whole, "\r\n" or either half: else "\r\n" alone would pass for two line ends
+_BLANK_LINE_BYTES = re.compile(rb"(?:\n|\r(?!\n))[ \t\f\v]*[\r\n]")
+_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,2}\Z")
+
+Report = Callable[[int, str], None]  # called with a byte offset and a reason
+
+
+class TextFile(NamedTuple):
+    """One file: where it is, its name for people (relative, with "/"), its bytes on disk and its kind."""
+
+    path: str
+    name: str
+    size: int
+    kind: str
+
+
+class Record(NamedTuple):
+    """One row or line: its number from 0, the byte where it begins, and its cells by column, or a JSON string."""
+
+    number: int
+    offset: int
+    value: Any
+
+
+def read_plain(file: TextFile, rule: str, report: Report) -> Iterator[tuple[int, str]]:
+    """The documents of a plain text file, each with its number from 0.
+
+    A blank line has nothing but spaces, tabs and form feeds in it. Documents that are left out have a number too, blank
+    ones have none. The rule is ``file``, ``blank-line`` or ``line``.
+    """
+    if rule == "file":
+        blocks = list(_blocks(file, report))
+        text = _decoded(blocks[0][0], b"".join(block for _, block in blocks), report) if blocks else None
+        if text and not text.isspace():
+            yield 0, text
+        return
+    number = 0
+    for offset, chunk in _chunks(_blocks(file, report), _line_end if rule == "line" else _paragraph_end):
+        for text in _units(offset, chunk, rule, report):
+            if text is not None:
+                yield number, text
+            number += 1
+
+
+def read_records(
+    file: TextFile, report: Report, *, header: bool = False, only: list[str] | None = None
+) -> Iterator[Record]:
+    """The records of a table or of JSON lines.
+
+    A CSV or TSV has a header when one of the first row's cells is a usual name of a column (``text``, ``label``, ``id``
+    and the like); without one its columns are named ``"0"``, ``"1"``, and so on. A TSV knows no quotes.
+
+    Args:
+        file: of any kind but plain.
+        report: told about what is left out; Parquet has no offsets of rows, its reasons name the row.
+        header: whether the first row of a CSV or TSV is a header whatever it says.
+        only: columns of a Parquet file to read; None reads all that hold text, numbers or truth values.
+    """
+    if file.kind == "parquet":
+        return _parquet_records(file, report, only)
+    return _json_records(file, report) if file.kind == "jsonl" else _csv_records(file, report, header)
+
+
+def first_rows(file: TextFile, *, header: bool = False) -> list[dict[str, Any]]:
+    """The rows among the first 100 records that have columns; nothing is reported."""
+    records = islice(read_records(file, lambda offset, reason: None, header=header), _SAMPLE)
+    return [record.value for record in records if isinstance(record.value, dict)]
+
+
+def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Every column that one of the rows has, in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def known_column(columns: Iterable[str], known: Sequence[str]) -> str | None:
+    """The column whose name, in any case, comes first in ``known``."""
+    folded = {name.casefold(): name for name in columns}
+    return next((folded[name] for name in known if name in folded), None)
+
+
+def text_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """The column that holds the text: one of the usual names, else that with the longest strings on average."""
+    lengths: Counter[str] = Counter()
+    for row in rows:
+        lengths.update({name: len(value) for name, value in row.items() if isinstance(value, str)})
+    return known_column(lengths, TEXT_COLUMNS) or max(lengths, key=lambda name: lengths[name], default=None)
+
+
+def with_plain_newlines(text: str) -> str:
+    r"""The text with every line end as "\n"."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _blocks(file: TextFile, report: Report) -> Iterator[tuple[int, bytes]]:
+    """The file as UTF-8 without byte order mark, in blocks of about 256 KiB, each with its offset in the file.
+
+    Offsets of a UTF-16 file are those that it would have as UTF-8.
+    """
+    offset = 0
+    try:
+        with open(file.path, "rb") as handle:
+            zipped = file.path.lower().endswith(".gz")
+            blocks = _unzipped(handle, file.kind, report) if zipped else iter(partial(handle.read, _BLOCK), b"")
+            first = next(blocks, b"")
+            if first[:2] in _UTF16:
+                blocks = _from_utf16(chain([first[2:]], blocks), _UTF16[first[:2]], report)
+                first = next(blocks, b"")
+            elif first.startswith(codecs.BOM_UTF8):
+                offset, first = len(codecs.BOM_UTF8), first[len(codecs.BOM_UTF8) :]
+            if b"\0" in first:
+                report(offset + first.index(b"\0"), _BINARY)
+                return
+            for block in chain([first], blocks):
+                if block:
+                    yield offset, block
+                    offset += len(block)
+    except OSError as error:
+        report(offset, error.strerror or str(error))
+
+
+def _unzipped(handle: BinaryIO, kind: str, report: Report) -> Iterator[bytes]:
+    """The decompressed blocks; of a damaged file what came before, cut back to the last whole character or row."""
+    stream = gzip.GzipFile(fileobj=handle)
+    pieces: list[bytes] = []
+    total = pending = 0
+    try:
+        while piece := stream.read1(_BLOCK):  # read() would lose what was decompressed just before the damage
+            total += len(piece)
+            if pending >= _BLOCK:
+                yield b"".join(pieces)
+                pieces, pending = [], 0
+            pieces.append(piece)
+            pending += len(piece)
+    except (EOFError, OSError, zlib.error) as error:
+        report(total, f"damaged gzip: {error}")
+        rest = b"".join(pieces)
+        pieces = [_LAST_CHARACTER.sub(b"", rest) if kind == "plain" else rest[: rest.rfind(b"\n") + 1]]
+    yield b"".join(pieces)
+
+
+def _from_utf16(blocks: Iterable[bytes], codec: str, report: Report) -> Iterator[bytes]:
+    """UTF-16 as UTF-8; half of a surrogate pair becomes bytes that are not UTF-8, and is found as those are."""
+    decoder = codecs.getincrementaldecoder(codec)("surrogatepass")
+    total = 0
+    for block in blocks:
+        recoded = decoder.decode(block).encode("utf-8", "surrogatepass")
+        total += len(recoded)
+        yield recoded
+    try:
+        yield decoder.decode(b"", True).encode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        report(total, "not UTF-16: it ends within a character")
+
+
+def _chunks(blocks: Iterable[tuple[int, bytes]], end: Callable[[bytes], int]) -> Iterator[tuple[int, bytes]]:
+    """Blocks joined and cut so that no document lies in two; ``end`` finds the last place to cut in a block, or 0."""
+    pieces: list[bytes] = []
+    after = 0
+    for offset, block in blocks:
+        at = end(block)
+        if at:
+            chunk = b"".join([*pieces, block[:at]])
+            yield offset + at - len(chunk), chunk
+            pieces = []
+        pieces.append(block[at:])
+        after = offset + len(block)
+    if rest := b"".join(pieces):
+        yield after - len(rest), rest
+
+
+def _line_end(block: bytes) -> int:
+    r"""Where the last line ends; not after a last "\r", whose "\n" may be in the next block."""
+    return max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1
+
+
+def _paragraph_end(block: bytes) -> int:
+    """Where the last blank line of a block ends; one that reaches into the next block is not needed for a cut."""
+    for start in (len(block) - _TAIL, 0):
+        ends = [found.end() for found in _BLANK_LINE_BYTES.finditer(block, max(start, 0))]
+        if ends:
+            return ends[-1]
+    return 0
+
+
+def _units(offset: int, chunk: bytes, rule: str, report: Report) -> list[str | None]:
+    """The documents of a chunk, None for those left out: cut from the decoded chunk unless something is wrong in it."""
+    try:
+        text = chunk.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        return [part for part in _split(with_plain_newlines(text), rule) if part and not part.isspace()]
+    parts = [_decoded(offset + start, unit, report) for start, unit in _spans(chunk, rule)]
+    return [part if part is None else part.removesuffix("\n") for part in parts if part is None or not part.isspace()]
+
+
+def _split(text: str, rule: str) -> list[str]:
+    """Lines, or runs of lines that are not blank."""
+    if rule == "line":
+        return text.split("\n")
+    parts = _BLANK_LINES.split(f"\n{text}\n")  # so that blank lines at either end look like those within
+    parts[0] = parts[0].removeprefix("\n")
+    parts[-1] = parts[-1].removesuffix("\n")
+    return parts
+
+
+def _spans(chunk: bytes, rule: str) -> Iterator[tuple[int, bytes]]:
+    """What :func:`_split` gives, as bytes with their offsets: slower, for chunks with something wrong in them."""
+    lines: list[bytes] = []
+    after = 0
+    for line in [*chunk.splitlines(keepends=True), b""]:
+        blank = not line.strip(_BLANK)
+        if lines and (blank or rule == "line"):
+            unit = b"".join(lines)
+            yield after - len(unit), unit
+            lines = []
+        if not blank:
+            lines.append(line)
+        after += len(line)
+
+
+def _decoded(offset: int, unit: bytes, report: Report) -> str | None:
+    """The text of one document, or None when it is reported."""
+    try:
+        text = unit.decode()
+    except UnicodeDecodeError as error:
+        report(offset + error.start, f"not UTF-8: {error.reason}")
+        return None
+    if "\0" in text:
+        report(offset + unit.index(b"\0"), _BINARY)
+        return None
+    return with_plain_newlines(text)
+
+
+def _json_records(file: TextFile, report: Report) -> Iterator[Record]:
+    number = 0
+    for offset, chunk in _chunks(_blocks(file, report), lambda block: block.rfind(b"\n") + 1):
+        for line in chunk.split(b"\n"):
+            if line.strip():
+                value = _parsed(offset, line, report)
+                if value is not None:
+                    yield Record(number, offset, value)
+                number += 1
+            offset += len(line) + 1
+
+
+def _parsed(offset: int, line: bytes, report: Report) -> dict[str, Any] | str | None:
+    """The object or string in one line of JSON, or None when it is reported."""
+    try:
+        text = line.decode()
+        value = json.loads(text)
+    except UnicodeDecodeError as error:
+        report(offset + error.start, f"not UTF-8: {error.reason}")
+    except json.JSONDecodeError as error:
+        report(offset + len(text[: error.pos].encode()), f"not JSON: {error.msg}")
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        report(offset, f"not JSON that can be read: {error}")
+    else:
+        if isinstance(value, dict | str):
+            return value
+        report(offset, f"a JSON {type(value).__name__}, where an object or a string is needed")
+    return None
+
+
+def _csv_records(file: TextFile, report: Report, header: bool) -> Iterator[Record]:
+    names: list[str] = []
+    number = 0
+    for offset, row in _csv_rows(file, report):
+        if row is not None and not names:
+            cells = [cell.strip() for cell in row]
+            if header or any(cell.casefold() in _HEADER_WORDS for cell in cells):
+                names = cells
+                continue
+            names = [str(column) for column in range(len(row))]
+        if row is not None and len(row) != len(names):
+            report(offset, f"a row of {len(row)} cells, the first has {len(names)}")
+        elif row is not None:
+            yield Record(number, offset, dict(zip(names, row, strict=True)))
+        number += 1
+
+
+def _csv_rows(file: TextFile, report: Report) -> Iterator[tuple[int, list[str] | None]]:
+    """Rows that are not empty, each with its offset; None for a row that is reported."""
+    wrong: list[tuple[int, str]] = []  # in the row being read, which is read to its end even if it is left out
+    after = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal after
+        for after, chunk in _chunks(_blocks(file, report), _line_end):
+            for line in chunk.splitlines(keepends=True):
+                text = _decoded(after, line, lambda at, why: wrong.append((at, why)))
+                after += len(line)
+                yield line.decode(errors="replace") if text is None else text
+
+    reader = csv.reader(lines(), delimiter="\t", quoting=csv.QUOTE_NONE) if file.kind == "tsv" else csv.reader(lines())
+    while True:
+        start, row = after, []
+        wrong.clear()
+        try:
+            row = _next_row(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            wrong.append((start, f"not CSV: {error}"))
+        if wrong:
+            report(*wrong[0])
+            yield start, None
+        elif row:
+            yield start, row
+
+
+def _next_row(reader: Iterator[list[str]]) -> list[str]:
+    """The next row. The limit on cells is the whole process's, so it is put back before anyone else can meet it."""
+    limit = csv.field_size_limit(_CELL)
+    try:
+        return next(reader)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _parquet_records(file: TextFile, report: Report, only: list[str] | None) -> Iterator[Record]:
+    number = 0
+    try:
+        with pq.ParquetFile(file.path, buffer_size=_BLOCK) as table:
+            names = [field.name for field in table.schema_arrow if _is_cell(field.type)] if only is None else only
+            for batch in table.iter_batches(batch_size=_ROWS, columns=names):
+                for value in _batch_rows(batch, number, report):
+                    if value is not None:
+                        yield Record(number, 0, value)
+                    number += 1
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: two columns of one name
+        report(0, f"damaged Parquet from row {number}: {error}")
+
+
+def _is_cell(kind: pa.DataType) -> bool:
+    """Whether a column holds text, numbers or truth values; pictures and lists are not worth reading."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    wanted = ("is_string", "is_large_string", "is_string_view", "is_integer", "is_floating", "is_boolean")
+    return any(getattr(pa.types, name)(kind) for name in wanted)
+
+
+def _batch_rows(batch: pa.RecordBatch, number: int, report: Report) -> list[dict[str, Any] | None]:
+    """The rows of a batch; None for one whose text is not UTF-8, which Parquet files do not check."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            report(0, f"row {number}: not UTF-8")
+            return [None]
+    singles = (_batch_rows(batch.slice(row, 1), number + row, report) for row in range(batch.num_rows))
+    return list(chain.from_iterable(singles))

@@ -1,0 +1,39 @@
+"""What is written appears whole or not at all."""
+
+import pytest
+
+from selfstudy.disk.atomic import replace_file, staged_folder
+
+
+def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    replace_file(file, b"old")
+
+    def refuse(handle):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(OSError, match="no space"):
+        replace_file(file, b"new")
+    assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
+    replace_file(file, b"new", sync=False)
+    assert file.read_bytes() == b"new"
+
+
+def test_files_of_a_staged_folder_join_those_that_were_there(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kept").write_text("mine")
+    with staged_folder(out) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "b").write_text("new")
+        assert not (out / "inner").exists()
+    assert {str(file.relative_to(out)) for file in out.rglob("*")} == {"kept", "inner", "inner/b"}
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_error_leaves_a_staged_folder_as_it_was(tmp_path):
+    with pytest.raises(ValueError, match="wrong"), staged_folder(tmp_path / "out") as folder:
+        (folder / "a").write_text("half")
+        raise ValueError("wrong")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,50 @@
+"""What an embedder takes, and how it says what it cannot take."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from selfstudy.errors import DataError
+from selfstudy.images.embedder import Embedder
+from selfstudy.views.preprocess import Preprocessing
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+
+
+def _embedder(channels=3):
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 4))
+    preprocessing = Preprocessing((8, 8), channels, [0.5] * channels, [0.25] * channels)
+    return Embedder(encoder, preprocessing, {"embed_dim": 4}, device="cpu")
+
+
+def test_a_batch_is_embedded_like_its_images_one_by_one():
+    embedder, tensor = _embedder(), torch.from_numpy(PIXELS).permute(0, 3, 1, 2)
+    wanted = np.concatenate([embedder.embed(image) for image in PIXELS])
+    for batch in (PIXELS, tensor, list(PIXELS), list(tensor)):
+        np.testing.assert_allclose(embedder.embed(batch), wanted, atol=1e-6)
+    assert embedder.embed(PIXELS[:0]).shape == (0, 4)
+
+
+def test_a_gray_batch_of_one_is_embedded():
+    assert _embedder(channels=1).embed(torch.rand(1, 1, 8, 8)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 8, 8, 3), (8,)])
+@pytest.mark.parametrize("make", [np.zeros, torch.zeros])
+def test_what_is_neither_an_image_nor_a_batch_is_refused_with_its_shape(make, shape):
+    with pytest.raises(DataError, match=r"shape \(.*8.*\) is no image; an array is \(H, W\) or \(H, W, C\), a tensor"):
+        _embedder().embed(make(shape))
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
+    Image.fromarray(PIXELS[0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    paths = [tmp_path / "good.png", tmp_path / "bad.png"]
+    with pytest.raises(DataError, match=f"^{paths[1]}: not an image of a known format"):
+        _embedder().embed(paths)
+    with pytest.raises(DataError, match=f"^{tmp_path / 'none.png'}: does not exist$"):
+        _embedder().embed([tmp_path / "none.png"])
+    with pytest.raises(DataError, match="^image 1 .from 0.: a dict is no image"):
+        _embedder().embed([PIXELS[0], {}])

@@ -1,0 +1,62 @@
+"""Containers that may use less than the machine has."""
+
+import os
+
+import pytest
+import torch
+
+from selfstudy.machine import processors as machine
+
+
+@pytest.fixture
+def limits(tmp_path, monkeypatch):
+    """Writes what Linux would say of a container on eight processors."""
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+
+    def write(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("files", "processors"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "9900000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu.max": "rubbish"}, 8),
+        ({}, 8),
+    ],
+)
+def test_no_more_processors_than_the_container_has_time_on(limits, files, processors):
+    limits(files)
+    assert machine.processors() == processors
+
+
+def test_no_more_memory_than_the_container_may_have(limits):
+    whole = machine.usable_memory()
+    assert whole > 10**8
+    limits({"memory.max": "max\n"})
+    assert machine.usable_memory() == whole
+    limits({"memory.max": "50000000\n"})
+    assert machine.usable_memory() == 50_000_000
+    limits({"memory.max": "max\n", "memory/memory.limit_in_bytes": "40000000\n"})
+    assert machine.usable_memory() == 40_000_000
+
+
+def test_torch_uses_no_more_threads_than_processors_and_keeps_fewer(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        for given, allowed, processes in [(2, 1, 1), (1, 2, 1), (2, 3, 2), (2, 1, 2)]:
+            torch.set_num_threads(given)
+            monkeypatch.setattr(machine, "processors", lambda allowed=allowed: allowed)
+            machine.limit_threads(processes)
+            assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from selfstudy.errors import DataError, UsageError
+from selfstudy.images.features import raw_pixels
+from selfstudy.probes.table import FROZEN, evaluate_features, require_known
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits()
+    features = raw_pixels(torch.from_numpy(data.images).float()[:, None] / 16)
+    labels = torch.from_numpy(data.target).long()
+    return features[:1000], labels[:1000], features[1000:], labels[1000:]
+
+
+def test_both_probes_read_digits_from_their_pixels(digits):
+    knn, linear = evaluate_features("raw pixels", *digits)
+    assert (knn.features, knn.probe) == ("raw pixels", "knn") and 94 < knn.accuracy < 99
+    assert (linear.features, linear.probe) == ("raw pixels", "linear") and 87 < linear.accuracy < 96
+    assert knn.protocol == "k-NN k=20 T=0.07 cosine, frozen, final model, 1,000 train / 797 test"
+    assert linear.protocol.endswith("final model, 1,000 train / 797 test, test used once")
+
+
+def test_few_labels_and_neighbours_read_digits_from_their_pixels(digits):
+    scores = evaluate_features("raw pixels", *digits, probes=["low-shot", "retrieval"])
+    found = {score.probe: score.accuracy for score in scores}
+    assert 30 < found["low-shot-1"] < found["low-shot-5"] < found["low-shot-25"] < 96
+    assert 40 < found["retrieval-map"] < found["retrieval-recall-1"] < found["retrieval-recall-5"] <= 100
+    assert found["retrieval-recall-1"] > 94  # the class of the nearest one: k-NN with k = 1
+
+
+def test_shuffled_labels_give_chance(digits):
+    train, labels, test, test_labels = digits
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
+    for score in evaluate_features("raw pixels", train, shuffled, test, test_labels, probes=FROZEN):
+        assert score.accuracy < 20 or score.probe == "retrieval-recall-5"  # five guesses
+
+
+def test_label_values_need_not_be_consecutive(digits):
+    train, labels, test, test_labels = digits
+    moved = evaluate_features("x", train, labels * 10 + 5, test, test_labels * 10 + 5, probes=FROZEN)
+    assert moved == evaluate_features("x", *digits, probes=FROZEN)
+
+
+def test_probes_come_in_the_order_asked_for(digits):
+    assert [score.probe for score in evaluate_features("x", *digits, probes=["linear", "knn"])] == ["linear", "knn"]
+
+
+def test_an_unknown_probe_is_refused_with_a_suggestion():
+    with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
+        require_known(["knn", "liner"])
+    assert "known: knn, linear, low-shot, retrieval, finetune; sts by itself" in str(caught.value)
+
+
+def test_labels_are_checked(digits):
+    train, labels, test, test_labels = digits
+    with pytest.raises(DataError, match="only in train: 9; only in test: none"):
+        evaluate_features("x", train, labels, test[test_labels < 9], test_labels[test_labels < 9])
+
+
+def test_a_label_is_needed_for_every_image(digits):
+    train, labels, test, test_labels = digits
+    with pytest.raises(DataError, match="x: 797 feature vectors but 796 labels"):
+        evaluate_features("x", train, labels, test, test_labels[1:])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_features_that_are_not_finite_are_refused(digits, bad):
+    train, labels, test, test_labels = digits
+    damaged = train.clone()
+    damaged[[3, 5], 7] = bad
+    with pytest.raises(DataError, match="pretrained encoder: 2 of 1,000 feature vectors hold NaN or infinity"):
+        evaluate_features("pretrained encoder", damaged, labels, test, test_labels)
+
+
+def test_accuracies_are_those_of_float32_under_autocast(digits):
+    expected = evaluate_features("x", *digits, probes=FROZEN)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert evaluate_features("x", *digits, probes=FROZEN) == expected

@@ -1,0 +1,97 @@
+"""Every auto becomes a value that suits the data, with a reason."""
+
+import numpy as np
+import pytest
+
+from selfstudy import config as cfg
+from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.images.opening import open_source
+from selfstudy.images.resolve import resolve
+from selfstudy.images.scan import scan
+from selfstudy.machine.devices import precision_of
+from selfstudy.methods import method_class
+
+
+def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
+    found = scan(open_source(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)), memory_bytes=memory)
+    nested = {"data": {"path": "x"}, "method": {"name": method}}
+    for key, value in settings.items():
+        cfg.set_key(nested, key.replace("__", "."), value)
+    return resolve(cfg.build(nested), found, method_class(method))
+
+
+def test_nothing_stays_auto_and_every_choice_has_a_reason():
+    resolved = _resolve()
+    flat = cfg.flatten(resolved.config.model_dump())
+    left = {key for key, value in flat.items() if value == "auto"}
+    # The encoder and the scan decide these, and the method's own views are what auto stands for.
+    encoders = {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"train.precision"}
+    assert left == encoders | {"data.cache_gigabytes", "data.views"}
+    started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
+    chosen = {key for key, value in started.items() if value == "auto"} - left
+    assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())
+
+
+def test_what_was_given_is_kept_and_has_no_reason():
+    resolved = _resolve(train__batch_size=8, optimizer__lr=0.5, data__image_size=16, method__temperature=0.7)
+    assert resolved.config.train.batch_size == 8 and resolved.config.optimizer.lr == 0.5
+    assert resolved.config.data.size == (16, 16) and resolved.config.method["temperature"] == 0.7
+    assert not {"train.batch_size", "optimizer.lr", "data.image_size", "method.temperature"} & resolved.reasons.keys()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((9, 28, 28), (28, 28)), ((9, 40, 60), (40, 60)), ((9, 150, 200), (128, 128))]
+)
+def test_the_image_size_is_the_images_own_while_that_is_small(shape, size):
+    assert _resolve(shape).config.data.size == size
+
+
+def test_the_mean_is_measured():
+    assert _resolve().config.data.mean == [pytest.approx(0.5, abs=0.01)]
+
+
+def test_workers_are_for_images_that_do_not_fit_in_memory():
+    assert _resolve().config.train.workers == 0
+    assert _resolve(memory=0).config.train.workers >= 1
+
+
+@pytest.mark.parametrize("given", [{"name": "adamw"}, {"name": "sgd", "lr": 0.1}])
+def test_the_recipes_optimizer_may_be_named_and_any_other_comes_with_its_rate(given):
+    optimizer = _resolve(optimizer=given).config.optimizer
+    assert optimizer.name == given["name"] and optimizer.lr == given.get("lr", _resolve().config.optimizer.lr)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        ({"train__batch_size": 1}, UsageError, "batch size 1: a method needs at least 2"),
+        ({"train__batch_size": 64}, DataError, "found 40 usable images, batch size 64\nuse --batch-size 32 or add"),
+        (
+            {"optimizer__name": "lars"},
+            UsageError,
+            "lars without optimizer.lr: the method's recipe is for adamw",
+        ),
+        ({"data__mean": [0.5] * 3}, UsageError, "data.mean holds 3 numbers, images have 1 channels\ngive one"),
+        ({"data__std": [0.2] * 2}, UsageError, "data.std holds 2 numbers"),
+        ({"method__momentum": 3}, UsageError, "unknown setting 'method.momentum'"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(settings, error, text):
+    with pytest.raises(error, match=text):
+        _resolve(**settings)
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(EnvironmentFault, match="device 'cuda' is not available on this machine"):
+        _resolve(train__device="cuda")
+
+
+@pytest.mark.parametrize(("supported", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_bf16_is_chosen_on_gpus_that_have_it(monkeypatch, supported, precision):
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: supported)
+    assert precision_of("cuda")[0] == precision
+
+
+def test_on_processors_the_precision_waits_for_the_network():
+    assert precision_of("cpu") is None and _resolve().config.train.precision == "auto"
