@@ -48,7 +48,7 @@ from selfstudy.methods import available, method_class
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import PROBES
-from selfstudy.runs.draft import Resolved
+from selfstudy.runs.resolved import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.train.clock import Clock
 from selfstudy.views.spec import View

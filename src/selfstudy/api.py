@@ -38,17 +38,6 @@ from selfstudy.text.embedder import Guess, TextEmbedder, documents_as_for, embed
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
 
-_EXPORTS = {
-    "timm": export_timm,
-    "torchvision": export_torchvision,
-    "onnx": export_onnx,
-    "transformers": export_timm_wrapper,
-}
-_TEXT_EXPORTS = {
-    "transformers": export_transformers,
-    "sentence-transformers": export_sentence_transformers,
-    "onnx": export_text_onnx,
-}
 _QUIET = Console(quiet=True)
 
 
@@ -79,7 +68,7 @@ class Run:
         return report(self.folder)
 
     @property
-    def encoder(self) -> Embedder | TextEmbedder:
+    def encoder(self) -> "Embedder":
         """See :func:`load`."""
         return load(self.folder)
 
@@ -115,15 +104,13 @@ def pretrain(
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
         nested = merge(cfg.read_yaml(folder.config), nested)
-    built = build_config(data, nested, settings)
+    built = modalities.configured(data, nested, settings)
     if folder is None:
         folder = RunFolder(default_out(data, built.method["name"]))
         if resume and folder.config.is_file():
-            built = build_config(data, merge(cfg.read_yaml(folder.config), nested), settings)
-    source = data if data is not None else built.data.path
-    _pretrain(
-        partial(open_work, source, built), built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET
-    )
+            built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
+    opened = _opener(data, built)
+    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
     return Run(folder.path)
 
 
@@ -138,9 +125,14 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
     Raises:
         SelfstudyError: as there.
     """
-    built = build_config(data, read_settings(config), settings)
-    source = data if data is not None else built.data.path
-    return derive(partial(open_work, source, built), console=_QUIET)
+    built = modalities.configured(data, read_settings(config), settings)
+    return derive(_opener(data, built), console=_QUIET)
+
+
+def _opener(data: Any, config: cfg.RunConfig) -> OpenWork:
+    """What opens the data, given or named in the configuration, when training asks for it."""
+    source = data if data is not None else config.data.path
+    return partial(modalities.named(config.data.modality).open, source, config)
 
 
 def evaluate(
@@ -222,11 +214,9 @@ def embed(
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
-    embedder, said = load(run), console or _QUIET
+    embedder = load(run)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(embedder, TextEmbedder):
-        return embed_texts(embedder, documents_as_for(run, data, said), Path(out), said)
-    return embed_images(embedder, open_source(data), Path(out), said)
+    return modalities.of_run(run).embed(embedder, Path(run), data, Path(out), console or _QUIET)
 
 
 def _refuse_existing(out: Path, *, overwrite: bool) -> None:
@@ -253,19 +243,14 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
         RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
-    known = _TEXT_EXPORTS if is_text(folder.path) else _EXPORTS
-    if to not in known:
-        what = "text" if is_text(folder.path) else "images"
-        raise UsageError(
-            f"unknown export target {to!r} of a run on {what}{did_you_mean(to, known)}\nknown: {', '.join(known)}"
-        )
-    if is_text(out) or holds_encoder(Path(out)):
+    write = modalities.exporter(modalities.of_run(run), to)
+    if modalities.holds_encoder(Path(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
     _refuse_existing(Path(out), overwrite=overwrite)
-    return known[to](folder.encoder, Path(out))
+    return write(folder.encoder, Path(out))
 
 
-def load(run: str | Path, *, device: str | None = None) -> Embedder | TextEmbedder:
+def load(run: str | Path, *, device: str | None = None) -> "Embedder":
     """The encoder of a run, ready to ``embed`` texts, or paths, PIL images, arrays and tensors, as (n, D) float32.
 
     Args:
@@ -276,7 +261,7 @@ def load(run: str | Path, *, device: str | None = None) -> Embedder | TextEmbedd
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
     """
     limit_threads()
-    return TextEmbedder.load(run, device=device) if is_text(run) else Embedder.load(run, device=device)
+    return modalities.of_run(run).load(modalities.encoder_folder(run), device=device)
 
 
 def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
@@ -290,7 +275,7 @@ def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
     Raises:
         UsageError: no mask, too long a text, or a run that fills in none.
     """
-    return _text_embedder(run).fill(text, top=top)
+    return modalities.text_embedder(run).fill(text, top=top)
 
 
 def complete(run: str | Path, prompt: str, **settings: Any) -> str:
@@ -305,13 +290,7 @@ def complete(run: str | Path, prompt: str, **settings: Any) -> str:
     Raises:
         UsageError: a run of another kind, or settings out of range.
     """
-    return _text_embedder(run).complete(prompt, **settings)
-
-
-def _text_embedder(run: str | Path) -> TextEmbedder:
-    if not is_text(run):
-        raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
-    return TextEmbedder.load(run)
+    return modalities.text_embedder(run).complete(prompt, **settings)
 
 
 def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, console: Console | None = None) -> list[Path]:
@@ -332,7 +311,8 @@ def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, consol
     """
     folder = RunFolder.existing(run)
     target = folder.pictures if out is None else Path(out)
-    return inspect_run(folder, data, out=target, console=console or _QUIET)
+    modality = modalities.of_settings(cfg.read_yaml(folder.config))
+    return modality.inspect(folder, data, out=target, console=console or _QUIET)
 
 
 def report(run: str | Path) -> Path:

@@ -1,20 +1,124 @@
-"""The one file that knows every modality."""
+"""The one file that knows every modality: images, text, and those that other packages register.
 
-from typing import Any
+A package registers a modality by an entry point of the group ``selfstudy.modalities`` that names an instance of a class
+like :class:`selfstudy.runs.modality.Modality`, and exports of it by entry points ``MODALITY.TARGET`` of the group
+``selfstudy.exports``. Each is imported when it is first asked for.
+"""
 
-from rich.console import Console
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from selfstudy.config import RunConfig
+from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 from selfstudy.methods import method_class
-from selfstudy.runs.modality import Work
+
+if TYPE_CHECKING:
+    from selfstudy.export.result import ExportResult
+    from selfstudy.runs.modality import Modality
+    from selfstudy.text.embedder import TextEmbedder
+
+    Exporter = Callable[[Path, Path], ExportResult]
+
+_OURS = {"images": "selfstudy.images.modality:Images", "text": "selfstudy.text.modality:Text"}
+_EXPORTS = {
+    "images.timm": "selfstudy.export.timm:export_timm",
+    "images.torchvision": "selfstudy.export.torchvision:export_torchvision",
+    "images.onnx": "selfstudy.export.onnx:export_onnx",
+    "images.transformers": "selfstudy.export.timm_wrapper:export_timm_wrapper",
+    "text.transformers": "selfstudy.export.transformers:export_transformers",
+    "text.sentence-transformers": "selfstudy.export.sentence_transformers:export_sentence_transformers",
+    "text.onnx": "selfstudy.export.text_onnx:export_text_onnx",
+}
 
 
-def open_work(data: Any, config: RunConfig, console: Console) -> Work:
-    """What is to be trained, and on what, with the settings that its data suggest."""
-    if method_class(config.method["name"]).modality == "image":
-        from selfstudy.images.work import ImageWork
+def names() -> list[str]:
+    """The modalities that can be used, our own first."""
+    return list(_OURS)
 
-        return ImageWork(data, config, console)
-    from selfstudy.text.work import TextWork  # transformers takes a second to import
 
-    return TextWork(data, config, console)
+@cache
+def named(name: str) -> "Modality":
+    """The modality of a name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name not in names():
+        raise UsageError(f"unknown modality {name!r}{did_you_mean(name, names())}\nknown: {', '.join(names())}")
+    modality: Modality = _object(_OURS[name])()
+    return modality
+
+
+def of_settings(settings: Mapping[str, Any]) -> "Modality":
+    """The modality that nested settings ask for: ``data.modality``, or else the one that their method learns from.
+
+    Raises:
+        UsageError: an unknown method or modality.
+    """
+    asked = settings.get("data", {}).get("modality", "auto")
+    return named(_of_method(settings) if asked == "auto" else asked)
+
+
+def of_run(run: str | Path) -> "Modality":
+    """The modality of a run folder, or of an ``encoder/`` folder by itself.
+
+    Raises:
+        FileRefusedError: no encoder that any modality knows.
+    """
+    folder = encoder_folder(run)
+    return next((one for one in map(named, names()) if one.holds(folder)), named("images"))
+
+
+def encoder_folder(run: str | Path) -> Path:
+    """The ``encoder/`` folder of a run, or the folder itself."""
+    folder = Path(run)
+    return folder / "encoder" if (folder / "encoder").is_dir() else folder
+
+
+def holds_encoder(folder: Path) -> bool:
+    """True if a folder holds the encoder of a run."""
+    return any(named(name).holds(folder) for name in names())
+
+
+def exporter(modality: "Modality", to: str) -> "Exporter":
+    """The function that writes an encoder for another library.
+
+    Raises:
+        UsageError: a library that encoders of this modality cannot be written for.
+    """
+    prefix = f"{modality.name}."
+    known = [name.removeprefix(prefix) for name in _EXPORTS if name.startswith(prefix)]
+    if to not in known:
+        raise UsageError(
+            f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
+            f"known: {', '.join(known)}"
+        )
+    write: Exporter = _object(_EXPORTS[prefix + to])
+    return write
+
+
+def text_embedder(run: str | Path) -> "TextEmbedder":
+    """The encoder of a run on text, which can do more than embed.
+
+    Raises:
+        UsageError: a run on anything else.
+    """
+    modality = of_run(run)
+    if modality.name != "text":
+        raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
+    embedder: TextEmbedder = modality.load(encoder_folder(run), device=None)
+    return embedder
+
+
+def _of_method(settings: Mapping[str, Any]) -> str:
+    modality: str = method_of(settings).modality
+    return modality
+
+
+def _object(place: str) -> Any:
+    """The object at ``module:name``."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

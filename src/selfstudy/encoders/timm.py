@@ -1,7 +1,8 @@
 """Image encoders by timm name, with stem, patch size and input channels fitted to the images."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import timm
@@ -112,40 +113,48 @@ class TimmTokenEncoder(TimmEncoder):
         return net.forward_head(tokens, pre_logits=True), blocks
 
 
+def decided(spec: EncoderSpec) -> tuple[EncoderSpec, str]:
+    """The spec with its stem and patch size decided, and the reason for them; a network without patches has size None.
+
+    Raises:
+        UsageError: an unknown name, or a stem, patch size or pooling that the network cannot have.
+    """
+    require_known(spec.name)
+    if is_vision_transformer(spec.name):
+        patch, reason = _patch_size(spec)
+        return replace(spec, stem=_stock(spec), patch_size=patch), reason
+    _refuse_settings_of_transformers(spec)
+    if _is_resnet(spec.name):
+        stem, reason = _stem(spec)
+        return replace(spec, stem=stem, patch_size=None), reason
+    return replace(spec, stem=_stock(spec), patch_size=None), "the network's own"
+
+
 def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
-    """A fresh encoder; ``description`` holds what rebuilds it, ``reason`` says why it has its stem.
+    """A fresh encoder; its ``description`` holds what rebuilds it.
 
     Args:
-        spec: what decides it.
-        fetch: get timm's weights where it starts from those; needless where a state dict is loaded next.
+        spec: what decides it; what it leaves open is decided by :func:`decided`.
+        fetch: download timm's weights if ``spec.pretrained``; not needed where a state dict is loaded next.
 
     Raises:
         UsageError: an unknown name, a stem, patch size or pooling the network cannot have, images too small for it.
         EnvironmentFault: pretrained weights that cannot be fetched.
     """
-    require_known(spec.name)
+    spec, reason = decided(spec)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
-    is_vit = is_vision_transformer(spec.name)
-    stem, reason, patch = "stock", "the network's own", None
+    is_vit = spec.patch_size is not None
     if is_vit:
-        patch, reason = _patch_size(spec)
         # Small views of multi-crop have fewer patches: their position embeddings are interpolated, their edges padded.
-        options |= {"img_size": tuple(spec.image_size), "patch_size": patch}
+        options |= {"img_size": tuple(spec.image_size), "patch_size": spec.patch_size}
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
-    else:
-        _refuse_settings_of_transformers(spec)
     network = _create(spec, options, fetch=spec.pretrained and fetch)
-    if isinstance(network, timm.models.ResNet):  # names do not tell: resnetv2_50 and resnet50_clip are none
-        stem, reason = _stem(spec)
-    elif spec.stem not in ("auto", "stock"):
-        raise UsageError(f"--stem {spec.stem} is for ResNets; {spec.name} has another stem\nuse --stem stock")
-    if stem != "stock":
-        use_stem(network, stem)
+    if spec.stem != "stock":
+        use_stem(network, spec.stem)
     if not isinstance(getattr(network, "num_features", None), int):
         raise UsageError(f"{spec.name} gives no single vector per image\n'selfstudy encoders' lists networks that do")
     _require_size(network, spec)
-    description = {**asdict(spec), "image_size": list(spec.image_size), "stem": stem, "patch_size": patch}
-    description["pool"] = spec.pool if is_vit else "auto"
+    description = {**asdict(spec), "image_size": list(spec.image_size), "pool": spec.pool if is_vit else "auto"}
     cls = TimmTokenEncoder if is_vit else TimmEncoder
     return cls(network, {key: description[key] for key in _DESCRIBES}, reason)
 
@@ -225,6 +234,20 @@ def _refuse_settings_of_transformers(spec: EncoderSpec) -> None:
             raise UsageError(
                 f"encoder.{name}={value} is for vision transformers; {spec.name} has none\nleave it out, or use one"
             )
+
+
+@cache
+def _is_resnet(name: str) -> bool:
+    """True for timm's ResNets. Names do not tell: resnetv2_50 and resnet50_clip are none."""
+    with torch.device("meta"):  # a network without memory: nothing is drawn and nothing is computed
+        return isinstance(timm.create_model(name.partition(".")[0]), timm.models.ResNet)
+
+
+def _stock(spec: EncoderSpec) -> str:
+    """The only stem of a network that is no ResNet; refuses others."""
+    if spec.stem not in ("auto", "stock"):
+        raise UsageError(f"--stem {spec.stem} is for ResNets; {spec.name} has another stem\nuse --stem stock")
+    return "stock"
 
 
 def _stem(spec: EncoderSpec) -> tuple[str, str]:

@@ -20,13 +20,15 @@ from selfstudy.images.decode import with_channels
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.neighbours import most_used, nearest
 from selfstudy.images.opening import open_source
+from selfstudy.images.resolve import ImageInputs, of_config
 from selfstudy.images.sources import Source
-from selfstudy.images.work import build_method, specs_of
+from selfstudy.images.work import build_method
+from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
-from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.views.geometry import fit
@@ -63,10 +65,10 @@ class Gallery(NamedTuple):
 
 def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
     """The pictures of a run, one sheet for each thing that there is to show; see :func:`selfstudy.api.inspect`."""
-    method, config, step = load_method(folder, console)
+    method, resolved, step = load_method(folder, console)
     which, encoder = method.representation()
-    channels, mean, std = cfg.settled(config.data.channels), cfg.settled(config.data.mean), cfg.settled(config.data.std)
-    embedder = Embedder(encoder, Preprocessing(config.data.size, channels, mean, std), {})
+    inputs = resolved.inputs
+    embedder = Embedder(encoder, Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std), {})
     method.to(embedder.device)
     gallery = _embedded(embedder, open_source(data))
     console.print(
@@ -79,13 +81,13 @@ def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) ->
             "neighbours": _neighbours(gallery, shown),
             "attention": _attention(embedder, gallery, shown),
             "prototypes": _prototypes(method, embedder, gallery),
-            "reconstructions": _reconstructions(method, config, embedder, gallery, shown),
+            "reconstructions": _reconstructions(method, resolved, embedder, gallery, shown),
         }
-    side = _SMALL_CELL if max(config.data.size) <= _SMALL_CELL else _LARGE_CELL
+    side = _SMALL_CELL if max(inputs.size) <= _SMALL_CELL else _LARGE_CELL
     return _write(out, {name: sheet(rows, side=side) for name, rows in found.items() if rows})
 
 
-def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunConfig, int]:
+def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[ImageInputs], int]:
     """The whole method of a run's newest checkpoint, in eval mode, with its configuration and step.
 
     Raises:
@@ -93,8 +95,6 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
         FileRefusedError: it is damaged, or does not fit the configuration.
     """
     config = configured(cfg.read_yaml(folder.config))
-    if isinstance(config, cfg.TextRunConfig):
-        raise UsageError(f"{folder.path} is a run on text, and what is drawn here is of images")
     store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
     checkpoint = store.latest()
     for rejected in store.rejected:
@@ -104,13 +104,14 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
             f"{folder.path} holds no checkpoint yet\n"
             f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume"
         )
-    method, _ = build_method(Resolved(config, {}, long_run=False), fetch=False)
+    resolved = of_config(config, method_class(config.method["name"]))
+    method = build_method(resolved, fetch=False)
     try:
         method.load_state_dict(checkpoint.model, strict=True)
     except RuntimeError as error:
         reason = first_line(error)
         raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None
-    return method.eval(), config, checkpoint.step
+    return method.eval(), resolved, checkpoint.step
 
 
 def _embedded(embedder: Embedder, source: Source) -> Gallery:
@@ -185,15 +186,15 @@ def _captioned(images: Iterable[Tensor], caption: str) -> list[Cell]:
 
 
 def _reconstructions(
-    method: Method, config: cfg.RunConfig, embedder: Embedder, gallery: Gallery, shown: Tensor
+    method: Method, resolved: Resolved[ImageInputs], embedder: Embedder, gallery: Gallery, shown: Tensor
 ) -> list[list[Cell]]:
     """A row per image: the view, then every picture that the method makes of it; none for methods that make none."""
     mean, std = embedder.preprocessing.mean, embedder.preprocessing.std
-    specs = changed(specs_of(type(method), config), "none")  # whole images in their own colours
+    specs = changed(resolved.inputs.specs, "none")  # whole images in their own colours
     images = Images([gallery.image(position) for position in shown.tolist()])
     count = len(images)
     data = TrainingData(
-        EpochOrder(config.train.seed, count, count),
+        EpochOrder(resolved.train.seed, count, count),
         specs,
         images=images,
         source=gallery.source,

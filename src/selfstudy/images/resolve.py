@@ -1,68 +1,149 @@
 """Decides every ``auto`` of a run on images, each with its reason."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from selfstudy.config import RunConfig
-from selfstudy.encoders.timm import is_vision_transformer
+import torch
+
+from selfstudy.config import RunConfig, validate
+from selfstudy.encoders.attention import spell_out_attention
+from selfstudy.encoders.timm import EncoderSpec, build_encoder, decided, is_vision_transformer
 from selfstudy.errors import UsageError
 from selfstudy.images.scan import Scan
+from selfstudy.machine.precision import faster_precision
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
-from selfstudy.runs.draft import (
-    Draft,
-    Resolved,
-    batch_size,
-    decide_machine,
-    default_duration,
-    expected_steps,
-    require_one_batch,
-)
+from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
+from selfstudy.runs.resolved import Resolved, resolved
+from selfstudy.views.presets import changed
+from selfstudy.views.spec import Spec
 
 _IMAGES_TO_SEE = 4_000_000
+_LONG_RUN_IMAGES = 2_000_000  # from so many on a slower stem that keeps more resolution pays
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
+_TRIAL_PIXELS = 64 * 224 * 224  # a batch of small images, part of one of large ones: few small ones would tell nothing
+# Images of 16 px become maps of one pixel in a ResNet. For those, torch 2.14's convolutions in bfloat16 on processors
+# sometimes give a gradient of NaN for the weights that see nothing but padding.
+_SMALLEST_IN_HALF = 24
 
 
-def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
-    """The configuration with everything decided but the encoder's own details, and the precision on processors.
+class ImageInputs(NamedTuple):
+    """What a run on images reads and what it trains.
+
+    Attributes:
+        size: (height, width) of the images in pixels.
+        channels: C of every image.
+        mean: per channel, in [0, 1]; images are normalised by it.
+        std: per channel, the standard deviation that they are normalised by.
+        specs: what the method receives of every image.
+        encoder: nothing in it is left open.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    mean: list[float]
+    std: list[float]
+    specs: list[Spec]
+    encoder: EncoderSpec
+
+
+MeasurePrecision = Callable[[EncoderSpec, int], tuple[str, str]]
+
+
+def resolve(
+    config: RunConfig, scan: Scan, method: type[Method], *, measure: MeasurePrecision | None = None
+) -> Resolved[ImageInputs]:
+    """The configuration with everything decided.
+
+    Args:
+        config: validated settings, some of them ``auto``.
+        scan: of the training images.
+        method: the class that the configuration names.
+        measure: says which precision trains an encoder faster on this machine's processors, at a batch size, and why;
+            :func:`measured_precision` when left out. It is asked only where nothing else decides the precision.
 
     Raises:
         DataError: fewer images than one batch.
         EnvironmentFault: a device that this machine does not have.
-        UsageError: an unknown or impossible setting of the method.
+        UsageError: an unknown or impossible setting of the method or of the encoder.
     """
     draft = Draft(config)
-    decide, settings = draft.decide, draft.settings
-    size, why = _image_size(scan)
-    decide("data.image_size", size, why)
-    if isinstance(settings["data"]["image_size"], int):
-        settings["data"]["image_size"] = (settings["data"]["image_size"],) * 2
-    decide("data.channels", scan.channels, "what the images have")
-    decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
-    decide("data.std", [round(value, 6) for value in scan.std], "measured")
-    _require_one_per_channel(settings["data"])
-    tokens = method.needs_tokens
-    decide("encoder.name", *(("vit_small_patch16_224", "the method needs tokens") if tokens else ("resnet18", "usual")))
-    if method.pooling != "auto" and is_vision_transformer(settings["encoder"]["name"]):
+    decide = draft.decide
+    _decide_images(draft, scan)
+    name, why = ("vit_small_patch16_224", "the method needs tokens") if method.needs_tokens else ("resnet18", "usual")
+    if method.pooling != "auto" and is_vision_transformer(decide("encoder.name", name, why)):
         decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
+    decide("encoder.name", name, why)
     images = len(scan.good)
-    decide("train.batch_size", batch_size(images, method.largest_batch), f"for {images:,} images")
-    require_one_batch(images, draft.train("batch_size"), "usable images")
+    batch = decide("train.batch_size", largest_batch(images, method.largest_batch), f"for {images:,} images")
+    require_one_batch(images, batch, "usable images")
     decide("train.accumulate", 1, "methods compare the images of a whole batch")
-    in_memory = scan.images is not None
-    cpus = processors()
-    decide(
-        "train.workers",
-        0 if in_memory else min(cpus, 8),
-        "the images fit in memory" if in_memory else f"{cpus} processors",
-    )
-    decide_machine(draft)
+    if scan.images is not None:
+        decide("train.workers", 0, "the images fit in memory")
+    decide("train.workers", min(processors(), 8), f"{processors()} processors")
+    device = draft.decide_machine()
     decide("train.compile", False, "no faster for images on processors; on a GPU try it")
     decide("train.duration", *default_duration(images, _IMAGES_TO_SEE, "images"))
-    steps = expected_steps(draft, images, _IMAGES_PER_SECOND[draft.train("device")])
-    channels, batch = settings["data"]["channels"], draft.train("batch_size")
-    draft.decide_recipe(method, DataFacts(images, tuple(settings["data"]["image_size"]), channels, batch, steps))
-    return draft.resolved(RunConfig, steps * batch)
+    steps = draft.expected_steps(images, _IMAGES_PER_SECOND[device])
+    size, channels = tuple(draft.get("data.image_size")), draft.get("data.channels")
+    draft.decide_recipe(method, DataFacts(images, size, channels, batch, steps))
+    given = validate(type(config), draft.settings, "")
+    spec, reason = decided(replace(_spec(given), long_run=steps * batch >= _LONG_RUN_IMAGES))
+    decide("encoder.stem", spec.stem, reason)
+    decide("encoder.patch_size", spec.patch_size, reason)
+    decide("encoder.pool", "own", "the network's own")
+    if draft.is_open("train.precision"):
+        decide("train.precision", *(measure or measured_precision)(spec, batch))
+    return of_config(validate(type(config), draft.settings, ""), method, reasons=draft.reasons)
+
+
+def of_config(
+    config: RunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
+) -> Resolved[ImageInputs]:
+    """The typed value of a configuration that is decided, such as that of an earlier run."""
+    spec, _ = decided(_spec(config))
+    specs = method.default_views(spec.image_size, spec.channels)
+    views = changed(specs, config.data.views, any_count=method.any_count)
+    data = config.data.model_dump()
+    inputs = ImageInputs(spec.image_size, spec.channels, data["mean"], data["std"], views, spec)
+    return resolved(config, method, inputs, reasons=reasons)
+
+
+def measured_precision(spec: EncoderSpec, batch_size: int) -> tuple[str, str]:
+    """The precision that trains an encoder faster on this machine's processors, tried on noise, and the reason."""
+    height, width = spec.image_size
+    if min(height, width) < _SMALLEST_IN_HALF:
+        return "fp32", "bfloat16 is not safe for images this small"
+    images = torch.rand(min(max(1, _TRIAL_PIXELS // (height * width)), batch_size), spec.channels, height, width)
+    return faster_precision(build_encoder(spec, fetch=False), images, prepare=spell_out_attention)
+
+
+def _spec(config: RunConfig) -> EncoderSpec:
+    """The encoder that a configuration asks for, as far as it says."""
+    encoder, data = config.encoder.model_dump(), config.data.model_dump()
+    height, width = data["image_size"]
+    return EncoderSpec(
+        encoder["name"],
+        (height, width),
+        data["channels"],
+        encoder["stem"],
+        encoder["patch_size"] or "auto",
+        "auto" if encoder["pool"] == "own" else encoder["pool"],
+        encoder["pretrained"],
+    )
+
+
+def _decide_images(draft: Draft, scan: Scan) -> None:
+    """Decide how images are read and normalised."""
+    size = draft.decide("data.image_size", *_image_size(scan))
+    if isinstance(size, int):
+        draft.settings["data"]["image_size"] = (size, size)
+    draft.decide("data.channels", scan.channels, "what the images have")
+    draft.decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
+    draft.decide("data.std", [round(value, 6) for value in scan.std], "measured")
+    draft.decide("data.views", "own", "the method's own")
+    _require_one_per_channel(draft.settings["data"])
 
 
 def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:

@@ -10,34 +10,28 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from selfstudy import config as cfg
+from selfstudy.config import RunConfig
 from selfstudy.data.batches import Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
-from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
+from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.opening import open_source
-from selfstudy.images.resolve import resolve
+from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
-from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.random import initial_seed
-from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
-from selfstudy.views.presets import changed
-from selfstudy.views.spec import Spec
 
-_TRIAL_PIXELS = 64 * 224 * 224  # a batch of small images, part of one of large ones: few small ones would tell nothing
-# Images of 16 px become maps of one pixel in a ResNet. Of such, torch 2.14's convolutions in bfloat16 on processors now
-# and then give a gradient of NaN for the weights that see nothing but padding.
-_SMALLEST_IN_HALF = 24
 _SHOWN = 8  # images on the contact sheet
 
 
@@ -65,104 +59,66 @@ def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bo
     return Data(source, found)
 
 
-def build_method(resolved: Resolved, *, fetch: bool = True) -> tuple[Method, Resolved]:
-    """The method around a fresh encoder, and the configuration with the encoder's own choices filled in.
+def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Method:
+    """The method around a fresh encoder.
 
     Args:
         resolved: what to build.
         fetch: see :func:`selfstudy.encoders.timm.build_encoder`.
     """
-    config = resolved.config
-    torch.manual_seed(initial_seed(config.train.seed))
-    encoder = build_encoder(encoder_spec(resolved), fetch=fetch)
-    chosen = config.encoder.model_copy(
-        update={"stem": encoder.description["stem"], "patch_size": encoder.description["patch_size"] or "auto"}
-    )
-    cls = method_class(config.method["name"])
-    settings = {key: value for key, value in config.method.items() if key != "name"}
-    method = cls(encoder, cfg.validate(cls.Config, settings, "method"))
-    reasons = resolved.reasons | {"encoder.stem": encoder.reason}
-    train = config.train
-    if train.precision == "auto":
-        precision, reasons["train.precision"] = _measured_precision(encoder, config)
-        train = train.model_copy(update={"precision": precision})
-    if train.precision == "bf16" and train.device == "cpu":
+    torch.manual_seed(initial_seed(resolved.train.seed))
+    method = resolved.method(build_encoder(resolved.inputs.encoder, fetch=fetch), resolved.settings)
+    if resolved.train.precision == "bf16" and resolved.train.device == "cpu":
         spell_out_attention(method)
-    changed_parts = {"encoder": chosen, "train": train}
-    return method, resolved._replace(config=config.model_copy(update=changed_parts), reasons=reasons)
-
-
-def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
-    """What trains this encoder faster here, tried on noise."""
-    height, width = config.data.size
-    if min(height, width) < _SMALLEST_IN_HALF:
-        return "fp32", "bfloat16 is not safe for images this small"
-    count = min(max(1, _TRIAL_PIXELS // (height * width)), cfg.settled(config.train.batch_size))
-    images = torch.rand(count, cfg.settled(config.data.channels), *config.data.size)
-    return faster_precision(encoder, images, prepare=spell_out_attention)
-
-
-def encoder_spec(resolved: Resolved) -> EncoderSpec:
-    """The encoder that a configuration asks for."""
-    config = resolved.config
-    return EncoderSpec(
-        name=config.encoder.name,
-        image_size=config.data.size,
-        channels=cfg.settled(config.data.channels),
-        stem=config.encoder.stem,
-        patch_size=config.encoder.patch_size,
-        pool=config.encoder.pool,
-        pretrained=config.encoder.pretrained,
-        long_run=resolved.long_run,
-    )
-
-
-def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
-    """What the method receives of every image, at the run's image size, with the changes the run asks for."""
-    specs = method.default_views(config.data.size, cfg.settled(config.data.channels))
-    return changed(specs, config.data.views, any_count=method.any_count)
+    return method
 
 
 class ImageWork:
-    """Images, as :class:`selfstudy.runs.modality.Work` asks for them."""
+    """Scanned images, as :class:`selfstudy.runs.modality.Work` describes them."""
 
-    def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
-        self.cls = method_class(config.method["name"])
-        self.opened = open_data(data, config.data, console, labels=self.cls.uses_labels)
-        self.resolved = resolve(config, self.opened.scan, self.cls)
-        self.unit = Unit()
-        self.plateau: tuple[float, str] | None = None
+    plateau: tuple[float, str] | None = None
 
-    def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
+    def __init__(self, data: Any, config: RunConfig, console: Console) -> None:
+        self._config, self._method = config, method_class(config.method["name"])
+        self.opened = open_data(data, config.data, console, labels=self._method.uses_labels)
+
+    def resolve(self) -> Resolved[ImageInputs]:
+        """The configuration with everything decided; an open precision is tried out."""
+        return resolve(self._config, self.opened.scan, self._method)
+
+    def unit(self, resolved: Resolved[ImageInputs]) -> Unit:
+        """Speed is counted in images."""
+        return Unit()
+
+    def build_method(self, resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Method:
         """See :func:`build_method`."""
-        return build_method(self.resolved, fetch=fetch)
+        return build_method(resolved, fetch=fetch)
 
     def fingerprint(self) -> tuple[int, str]:
         """Of the source."""
         return len(self.opened.source), self.opened.source.fingerprint()
 
-    def write_beginning(self, folder: RunFolder, resolved: Resolved) -> None:
-        """The scan and a contact sheet of the views, beside what every run has."""
+    def write_beginning(self, folder: RunFolder, resolved: Resolved[ImageInputs]) -> None:
+        """Write the scan, and a contact sheet of the views."""
         source, found = self.opened
         found.write(folder.inputs)
-        specs = specs_of(self.cls, resolved.config)
-        contact_sheet(_first_images(source, found), specs, seed=resolved.config.train.seed).save(folder.views)
+        sheet = contact_sheet(_first_images(source, found), resolved.inputs.specs, seed=resolved.train.seed)
+        sheet.save(folder.views)
 
-    def batches(self, config: cfg.RunConfig, shard: Shard) -> tuple[TrainingData, Render]:
-        """Crops, and what makes views of them."""
-        train, (source, found) = config.train, self.opened
+    def batches(self, resolved: Resolved[ImageInputs], shard: Shard) -> tuple[TrainingData, Render]:
+        """Crops, and the function that makes views of them."""
+        inputs, train, (source, found) = resolved.inputs, resolved.train, self.opened
         data = TrainingData(
-            EpochOrder(train.seed, len(found.good), cfg.settled(train.batch_size)),
-            specs_of(self.cls, config),
+            EpochOrder(train.seed, len(found.good), train.batch_size),
+            inputs.specs,
             images=found.images,
             source=source,
             indices=found.good.tolist(),
             channels=found.channels,
-            labels=_labels(self.cls, self.opened),
+            labels=_labels(resolved.method, self.opened),
             shard=shard,
         )
-        normalization = cfg.settled(config.data.mean), cfg.settled(config.data.std)
-        return data, lambda crops, device: render(crops, data.specs, normalization, device)
+        return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """List inputs, by position and reason, that the scan found whole and training could not read."""
@@ -175,17 +131,11 @@ class ImageWork:
             f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False
         )
 
-    def finish(self, folder: RunFolder, method: Method, resolved: Resolved, console: Console) -> None:
+    def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
         """Write ``encoder/``: what users take away."""
         which, encoder = method.representation()
-        config = resolved.config
-        save_encoder(
-            _plain(encoder),
-            folder.encoder,
-            mean=cfg.settled(config.data.mean),
-            std=cfg.settled(config.data.std),
-            extra={"weights": which, "method": config.method["name"], "seed": config.train.seed},
-        )
+        extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
+        save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
 
 
 def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:

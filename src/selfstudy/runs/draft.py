@@ -1,23 +1,13 @@
-"""Replaces every ``auto`` of a configuration by a value that suits data, machine and budget, with its reason."""
+"""Deciding a configuration: settings left at ``auto`` get a value that suits data, machine and budget, and a reason."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from selfstudy.config import Duration, RunConfig, set_key, validate
 from selfstudy.errors import DataError, UsageError
 from selfstudy.machine.devices import best_device, precision_of
 from selfstudy.methods.base import DataFacts, Method
 
-_LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
-
-
-class Resolved(NamedTuple):
-    """A configuration without ``auto``, and why each derived value is what it is (by dotted key)."""
-
-    config: RunConfig
-    reasons: dict[str, str]
-    long_run: bool
 
 
 class Draft:
@@ -27,19 +17,38 @@ class Draft:
         self.settings: dict[str, Any] = config.model_dump()
         self.reasons: dict[str, str] = {}
 
-    def decide(self, key: str, value: Any, reason: str) -> None:
-        """Settle what was left open."""
+    def decide(self, key: str, value: Any, reason: str) -> Any:
+        """The value of a setting: as given, or ``value`` if it was left at ``auto``; then the reason is kept."""
         group, name = key.split(".")
-        if self.settings[group].get(name, "auto") == "auto":
+        if self.is_open(key):
             set_key(self.settings, key, value)
             self.reasons[key] = reason
+        return self.settings[group][name]
 
-    def train(self, name: str) -> Any:
-        """A setting of training."""
-        return self.settings["train"][name]
+    def is_open(self, key: str) -> bool:
+        """True while nobody has decided the setting."""
+        group, name = key.split(".")
+        return bool(self.settings[group].get(name, "auto") == "auto")
+
+    def get(self, key: str) -> Any:
+        """The value of a setting."""
+        group, name = key.split(".")
+        return self.settings[group][name]
+
+    def decide_machine(self) -> str:
+        """The device; decides the precision as well where the device alone tells it."""
+        device: str = self.decide("train.device", *best_device(self.get("train.device")))
+        if known := precision_of(device):
+            self.decide("train.precision", *known)
+        return device
 
     def decide_recipe(self, method: type[Method], facts: DataFacts) -> None:
-        """What the method's recipe says for these facts."""
+        """Decide the optimizer and the method's own settings as the method's recipe says for these facts.
+
+        Raises:
+            UsageError: another optimizer than the recipe's, without its learning rate; or a setting that the method
+                does not have.
+        """
         recipe = method.recipe(facts)
         given, usual = self.settings["optimizer"], recipe.optimizer["name"]
         if given["name"] not in ("auto", usual) and given["lr"] == "auto":
@@ -48,68 +57,50 @@ class Draft:
                 "set optimizer.lr too, or leave optimizer.name out"
             )
         used = usual if given["name"] == "auto" else given["name"]
-        reasons = {"optimizer.momentum" if used == "adamw" else "optimizer.beta2": f"{used} has no use for it"}
-        for key, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
-            key = f"optimizer.{key}"
-            self.decide(key, value, reasons.get(key) or recipe.reasons.get(key, "the method's recipe"))
-        self.settings["method"], derived = _method_settings(method, self.settings["method"], recipe.method)
-        for key in derived:
-            self.reasons[f"method.{key}"] = recipe.reasons.get(f"method.{key}", "the method's recipe")
+        unused = "optimizer.momentum" if used == "adamw" else "optimizer.beta2"
+        reasons = recipe.reasons | {unused: f"{used} has no use for it"}
+        for name, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
+            key = f"optimizer.{name}"
+            self.decide(key, value, reasons.get(key, "the method's recipe"))
+        own = {key: value for key, value in self.settings["method"].items() if key != "name" and value != "auto"}
+        full = validate(method.Config, {**recipe.method, **own}, "method")
+        self.settings["method"] = {"name": self.get("method.name"), **full.model_dump(mode="json")}
+        for key in (f"method.{name}" for name in recipe.method if name not in own):
+            self.reasons[key] = reasons.get(key, "the method's recipe")
 
-    def resolved(self, model: type[RunConfig], images: int) -> Resolved:
-        """The finished configuration of a run that sees so many images or rows."""
-        return Resolved(validate(model, self.settings, ""), self.reasons, images >= _LONG_RUN_IMAGES)
-
-
-def decide_machine(draft: Draft) -> None:
-    """Device and precision."""
-    draft.decide("train.device", *best_device(draft.train("device")))
-    if known := precision_of(draft.train("device")):
-        draft.decide("train.precision", *known)
-
-
-def _method_settings(
-    method: type[Method], given: Mapping[str, Any], recipe: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """The method's full settings, and which of them came from its recipe."""
-    own = {key: value for key, value in given.items() if key != "name" and value != "auto"}
-    full = validate(method.Config, {**recipe, **own}, "method")
-    return {"name": given["name"], **full.model_dump(mode="json")}, [key for key in recipe if key not in own]
+    def expected_steps(self, inputs: int, per_second: float) -> int:
+        """Optimizer steps of the whole run; for a budget in minutes a rough guess, which only scales recipes."""
+        duration, batch = Duration.parse(self.get("train.duration")), self.get("train.batch_size")
+        steps = duration.steps(steps_per_epoch=max(1, inputs // batch), batch_size=batch)
+        if steps is None:
+            steps = max(1, round(duration.amount * 60 * per_second / batch))
+        return steps
 
 
-def batch_size(images: int, at_most: int) -> int:
+def largest_batch(inputs: int, at_most: int) -> int:
     """The largest power of two that leaves at least four batches to an epoch, and at least 2."""
-    return max(2, min(at_most, 1 << max(images // 4, 1).bit_length() - 1))
+    return max(2, min(at_most, 1 << max(inputs // 4, 1).bit_length() - 1))
 
 
-def require_one_batch(images: int, batch: int, what: str) -> None:
-    """Raise where the inputs do not fill a batch of at least 2.
+def default_duration(inputs: int, to_see: int, what: str) -> tuple[str, str]:
+    """Enough epochs, between 10 and 400, to see so many inputs; and the reason."""
+    epochs = min(400, max(10, round(to_see / max(inputs, 1))))
+    return f"{epochs} epochs", f"{epochs * inputs:,} {what} seen"
+
+
+def require_one_batch(inputs: int, batch: int, what: str) -> None:
+    """Refuse data that does not fill one batch.
 
     Raises:
         UsageError: a batch size below 2.
-        DataError: fewer inputs than 2, or than one batch.
+        DataError: fewer than 2 inputs, or fewer than a batch.
     """
     if batch < 2:
         raise UsageError(f"batch size {batch}: a method needs at least 2 to tell apart")
-    if images < 2:
-        raise DataError(f"found {images} {what}, at least 2 are needed to learn from\nadd data; of text also --context")
-    if images < batch:
+    if inputs < 2:
+        raise DataError(f"found {inputs} {what}, at least 2 are needed to learn from\nadd data; of text also --context")
+    if inputs < batch:
         raise DataError(
-            f"found {images} {what}, batch size {batch}\n"
-            f"use --batch-size {max(2, 1 << max(images, 1).bit_length() - 1)} or add data"
+            f"found {inputs} {what}, batch size {batch}\n"
+            f"use --batch-size {max(2, 1 << max(inputs, 1).bit_length() - 1)} or add data"
         )
-
-
-def default_duration(images: int, to_see: int, what: str) -> tuple[str, str]:
-    """Enough epochs to see so many images or rows, between 10 and 400."""
-    epochs = min(400, max(10, round(to_see / max(images, 1))))
-    return f"{epochs} epochs", f"{epochs * images:,} {what} seen"
-
-
-def expected_steps(draft: Draft, images: int, per_second: float) -> int:
-    """Optimizer steps of the whole run; for a minutes budget a rough guess, which only scales recipes."""
-    duration, batch = Duration.parse(draft.train("duration")), draft.train("batch_size")
-    steps = duration.steps(steps_per_epoch=max(1, images // batch), batch_size=batch)
-    if steps is None:
-        steps = max(1, round(duration.amount * 60 * per_second / batch))
-    return steps

@@ -1,13 +1,14 @@
 """The label-free health of a run while it is trained: measured by the evaluate room, asked for by the loop."""
 
 import json
+from typing import Any
 
 import torch
 
-from selfstudy import config as cfg
 from selfstudy.errors import TrainingError
 from selfstudy.methods.base import Method
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.train.health import HealthMonitor
 from selfstudy.train.monitor import Observation
 
@@ -16,14 +17,13 @@ class Health:
     """The label-free monitor: readings go to ``health.jsonl`` and, in short, to the progress bar."""
 
     def __init__(
-        self, folder: RunFolder, config: cfg.RunConfig, method: Method, *, plateau: tuple[float, str] | None = None
+        self, folder: RunFolder, resolved: Resolved[Any], method: Method, *, plateau: tuple[float, str] | None = None
     ) -> None:
-        self._folder, self._stop = folder, config.health.on_collapse == "stop"
-        train = config.train
-        chance = method.chance_loss(cfg.settled(train.batch_size) // cfg.settled(train.accumulate))
-        self._every = config.health.every
+        config = resolved.config.health
+        self._folder, self._stop, self._every = folder, config.on_collapse == "stop", config.every
+        chance = method.chance_loss(resolved.train.batch_size // resolved.train.accumulate)
         self._monitor = HealthMonitor(
-            every=config.health.every, chance=chance, plateau=plateau, uniform_entropy=method.uniform_entropy()
+            every=config.every, chance=chance, plateau=plateau, uniform_entropy=method.uniform_entropy()
         )
         self._note = ""
         self.last = "health: no reading yet"

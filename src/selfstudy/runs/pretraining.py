@@ -23,11 +23,11 @@ from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
 from selfstudy.ops.schedules import Cosine
 from selfstudy.optim.optimizer import build_optimizer
-from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
+from selfstudy.runs.resolved import Resolved
 from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
@@ -52,7 +52,7 @@ _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bar
 def derive(open_work: OpenWork, *, console: Console) -> str:
     """The configuration that :func:`pretrain` would train with, every ``auto`` decided, as YAML with the reasons."""
     limit_threads()
-    _, resolved = open_work(console).build_method()
+    resolved = open_work(console).resolve()
     return cfg.to_yaml(resolved.config, resolved.reasons)
 
 
@@ -61,8 +61,8 @@ def pretrain(
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
-    With several devices every process comes through here. Only the first one prints, and writes all but the inputs that
-    another could not read.
+    With several devices every process calls this. Only the first one decides, prints and writes; the others write no
+    more than the list of inputs that they could not read.
 
     Raises:
         SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
@@ -71,29 +71,23 @@ def pretrain(
         folder.refuse_if_used()
     fabric = launch(config.train)
     console = console if fabric.is_global_zero else Console(quiet=True)
-    on_cpu = fabric.device.type == "cpu"
-    if on_cpu:
-        return_large_blocks()
-    work = open_work(console)
-    if on_cpu:
-        give_back_freed_memory()  # opening a large corpus needs much that training does not
-        keep_freed_memory()
+    work = _opened(open_work, fabric, console)
     with ExitStack() as stack, _lost_processes_named(fabric):
         if fabric.is_global_zero:
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
         store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
         checkpoint = _checkpoint_to_resume(folder, store, console) if resume else None
-        method, resolved = work.build_method(fetch=checkpoint is None)
-        resolved = fabric.broadcast(resolved)  # what one process measured holds for all
+        resolved = fabric.broadcast(work.resolve() if fabric.is_global_zero else None)
         if resume:
             _require_same_run(folder, resolved, work)
+        method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
         trainer = make_trainer(fabric, method, resolved, work, folder)  # before anything is written: it may refuse
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        if cfg.settled(resolved.config.train.compile):
+        if resolved.train.compile:
             stack.enter_context(compiled_encoders(method, fabric.device))
         if fabric.is_global_zero:
             store.clean()
@@ -104,21 +98,47 @@ def pretrain(
             else:
                 write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
-        health = Health(folder, resolved.config, method, plateau=work.plateau)
-        log = MetricsLog(folder.metrics, every=resolved.config.train.log_every, unit=work.unit)
-        bar = ProgressBar(console, work.unit)
-        try:
-            outcome = trainer.run(store, monitors=[log, health] if fabric.is_global_zero else [], bar=bar)
-        finally:
-            bar.close()
-            work.note_unreadable(folder, trainer.unreadable, console)
-        _require_steps(outcome)
+        health = Health(folder, resolved, method, plateau=work.plateau)
+        outcome = _trained(trainer, store, folder, resolved, work, health, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
         console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
+    return outcome
+
+
+def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
+    """The opened data, with the memory that opening took given back on processors."""
+    if fabric.device.type != "cpu":
+        return open_work(console)
+    return_large_blocks()
+    work = open_work(console)
+    give_back_freed_memory()  # opening a large corpus needs much that training does not
+    keep_freed_memory()
+    return work
+
+
+def _trained(
+    trainer: Trainer,
+    store: CheckpointStore,
+    folder: RunFolder,
+    resolved: Resolved[Any],
+    work: Work,
+    health: Health,
+    console: Console,
+) -> Outcome:
+    """Train to the end under the monitors."""
+    unit = work.unit(resolved)
+    log, bar = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit), ProgressBar(console, unit)
+    try:
+        outcome = trainer.run(store, monitors=[log, health] if trainer.fabric.is_global_zero else [], bar=bar)
+    finally:
+        bar.close()
+        work.note_unreadable(folder, trainer.unreadable, console)
+    if outcome.steps < 1:
+        raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome
 
 
@@ -167,23 +187,20 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
     stack.enter_context(run_lock(folder.path))
 
 
-def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work, folder: RunFolder) -> Trainer:
+def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: Work, folder: RunFolder) -> Trainer:
     """The training loop around its parts."""
-    config = resolved.config
-    train, optimizer = config.train, config.optimizer
-    batch_size, lr = cfg.settled(train.batch_size), cfg.settled(optimizer.lr)
-    data, render = work.batches(config, Shard(fabric.global_rank, fabric.world_size, cfg.settled(train.accumulate)))
-    duration = cfg.Duration.parse(train.duration)
+    train, optimizer = resolved.train, resolved.optimizer
+    data, render = work.batches(resolved, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
     plan = Plan(
-        learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),
-        clip=cfg.settled(optimizer.clip),
+        learning_rate=Cosine(optimizer.lr, optimizer.lr * optimizer.final_lr, optimizer.warmup),
+        clip=optimizer.clip,
         seed=train.seed,
         half=train.precision == "bf16",
-        compiled=cfg.settled(train.compile),
+        compiled=train.compile,
         ahead=fabric.device.type != "cpu",
-        workers=cfg.settled(train.workers),
-        checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
-        resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
+        workers=train.workers,
+        checkpoint_every=train.checkpoint_every,
+        resume_hint=f"continue: selfstudy pretrain {resolved.config.data.path} --out {folder.path} --resume",
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
     return Trainer(
@@ -192,15 +209,18 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
         optimizer=build_optimizer(
             method,
             name=optimizer.name,
-            lr=lr,
-            weight_decay=cfg.settled(optimizer.weight_decay),
-            momentum=cfg.settled(optimizer.momentum),
-            beta2=cfg.settled(optimizer.beta2),
+            lr=optimizer.lr,
+            weight_decay=optimizer.weight_decay,
+            momentum=optimizer.momentum,
+            beta2=optimizer.beta2,
         ),
         data=data,
         render=render,
         clock=lambda elapsed: Clock.of(
-            duration, steps_per_epoch=data.order.steps_per_epoch, batch_size=batch_size, elapsed_seconds=elapsed
+            train.duration,
+            steps_per_epoch=data.order.steps_per_epoch,
+            batch_size=train.batch_size,
+            elapsed_seconds=elapsed,
         ),
         plan=plan,
     )
@@ -219,7 +239,7 @@ def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Co
     return checkpoint
 
 
-def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None:
+def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
     """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
     if not folder.config.is_file():
         return
@@ -256,11 +276,6 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
         for key, pair in different.items()
         if key not in _FREE_ON_RESUME | unknown_then and not key.startswith("health.")
     }
-
-
-def _require_steps(outcome: Outcome) -> None:
-    if outcome.steps < 1:
-        raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
 
 
 def default_out(data: Any, method: str) -> Path:

@@ -6,19 +6,20 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
+from selfstudy.runs.resolved import Resolved
 
 _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
 
 
-def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
+def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
     """The data, the environment, and last the configuration, which says that all of it is there."""
     inputs, fingerprint = work.fingerprint()
     environment = {
@@ -29,7 +30,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
         "processors": torch.get_num_threads(),
         "versions": {name: version(name) for name in _LIBRARIES},
         "git_commit": _git_commit(),
-        "seed": resolved.config.train.seed,
+        "seed": resolved.train.seed,
         "inputs": inputs,
         "data_fingerprint": fingerprint,
     }
@@ -38,7 +39,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
     folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons))
 
 
-def write_changes(folder: RunFolder, resolved: Resolved) -> None:
+def write_changes(folder: RunFolder, resolved: Resolved[Any]) -> None:
     """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
@@ -56,7 +57,7 @@ def _git_commit() -> str | None:
         return None
 
 
-def print_plan(resolved: Resolved, console: Console) -> None:
+def print_plan(resolved: Resolved[Any], console: Console) -> None:
     """Say every derived value with its reason."""
     flat = cfg.flatten(resolved.config.model_dump(mode="json"))
     console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)

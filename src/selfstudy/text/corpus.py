@@ -23,6 +23,7 @@ from selfstudy.text.tokenizer import (
     roles,
     sample_for_training,
     train_tokenizer,
+    usual_vocab_size,
     vocabulary_size,
 )
 
@@ -55,7 +56,9 @@ class Corpus(NamedTuple):
         store: the tokens.
         landmarks: losses that a model passes on its way, in nats per token.
         held_out: how the held-out part was chosen, in words.
-        column: of tables, the one that all texts come from; None where there is no such.
+        column: the one column of tables that all texts come from, or None.
+        tokenizer_kind: the kind that was trained, or the file of the one that was given.
+        vocab_size: entries asked of a tokenizer that was trained; None for one that was given.
     """
 
     census: Census
@@ -65,6 +68,8 @@ class Corpus(NamedTuple):
     landmarks: Landmarks
     held_out: str
     column: str | None
+    tokenizer_kind: str
+    vocab_size: int | None
 
 
 class Split(NamedTuple):
@@ -126,11 +131,12 @@ def open_corpus(
         raise DataError(f"{documents.describe()} has no text that can be used\nthe reasons are above; give other files")
     split = _split(documents, census, config)
     given = census if split.held_out is None else (census, take_census(split.held_out))
-    settings = [repr(given), _which_tokenizer(config), str(config.vocab_size), str(config.held_out)]
+    kind, vocab_size = _decided_tokenizer(config, census)
+    settings = [repr(given), _which_tokenizer(kind), str(vocab_size), str(config.held_out)]
     folder = cache / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
     _make(folder)
     with lock(folder):
-        tokenizer = _tokenizer(folder, split, census, config)
+        tokenizer = _tokenizer(folder, split, kind, vocab_size, census.text_bytes)
         store = build_store(
             split.train,
             tokenizer,
@@ -140,7 +146,8 @@ def open_corpus(
             held_out_documents=split.held_out,
         )
     column = _common_column(documents, split.held_out)
-    corpus = Corpus(census, tokenizer, roles(tokenizer), store, landmarks(store), split.words, column)
+    special, marks = roles(tokenizer), landmarks(store)
+    corpus = Corpus(census, tokenizer, special, store, marks, split.words, column, kind, vocab_size)
     _say_what_it_became(corpus, console)
     return corpus
 
@@ -193,12 +200,20 @@ def _rule_of_more(documents: Documents, config: TextDataConfig) -> str:
     return documents.rule if config.documents == "auto" and documents.rule != "record" else config.documents
 
 
-def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfig) -> "Tokenizer":
-    """The tokenizer asked for: loaded, or trained on what is not held out and kept beside the tokens."""
+def _decided_tokenizer(config: TextDataConfig, census: Census) -> tuple[str, int | None]:
+    """The kind of tokenizer to train and the entries to ask for, or the file of the one that is given and None."""
     if config.tokenizer not in (*_KINDS, "auto"):
-        if config.vocab_size != "auto":
+        if config.vocab_size not in ("auto", None):
             raise UsageError("data.vocab_size is the tokenizer's own where one is given\nleave one of the two out")
-        return load_tokenizer(config.tokenizer)
+        return config.tokenizer, None
+    kind = "bpe" if config.tokenizer == "auto" else config.tokenizer
+    return kind, usual_vocab_size(kind, census.text_bytes) if config.vocab_size == "auto" else config.vocab_size
+
+
+def _tokenizer(folder: Path, split: Split, kind: str, vocab_size: int | None, text_bytes: int) -> "Tokenizer":
+    """The tokenizer asked for: loaded, or trained on what is not held out and kept beside the tokens."""
+    if vocab_size is None:
+        return load_tokenizer(kind)
     kept = folder / "tokenizer.json"
     if not kept.is_file():
         learnt = (
@@ -206,21 +221,16 @@ def _tokenizer(folder: Path, split: Split, census: Census, config: TextDataConfi
             for document in split.train
             if split.held_out is not None or not is_held_out(document.id, split.share)
         )
-        trained = train_tokenizer(
-            sample_for_training(learnt, census.text_bytes, _TO_LEARN_FROM),
-            kind="bpe" if config.tokenizer == "auto" else config.tokenizer,  # type: ignore[arg-type]  # one of _KINDS
-            vocab_size=config.vocab_size,
-            corpus_bytes=census.text_bytes,
-        )
+        sample = sample_for_training(learnt, text_bytes, _TO_LEARN_FROM)
+        trained = train_tokenizer(sample, kind=kind, vocab_size=vocab_size, corpus_bytes=text_bytes)  # type: ignore[arg-type]  # one of _KINDS
         give_back_freed_memory()
         replace_file(kept, trained.to_str().encode())
     return load_tokenizer(kept)
 
 
-def _which_tokenizer(config: TextDataConfig) -> str:
+def _which_tokenizer(kind: str) -> str:
     """The kind that is trained, or the digest of the one that is given: a file may change and keep its name."""
-    kind = config.tokenizer in (*_KINDS, "auto")
-    return config.tokenizer if kind else digest(load_tokenizer(config.tokenizer))
+    return kind if kind in _KINDS else digest(load_tokenizer(kind))
 
 
 def _say_what_was_found(documents: Documents, census: Census, console: Console) -> None:

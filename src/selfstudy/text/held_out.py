@@ -4,13 +4,14 @@ from typing import Any
 
 from rich.console import Console
 
-from selfstudy.config import RunConfig
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.text.batches import Wrap
 from selfstudy.text.corpus import Corpus
 from selfstudy.text.held_out_figures import causal_figures, masked_figures
 from selfstudy.text.language import LanguageFigures, load_mask_set, mask_set, save_mask_set, stream_digest
+from selfstudy.text.resolve import TextInputs
 from selfstudy.text.tokenizer import token_bytes
 
 _SHORTEST = 16  # tokens
@@ -18,7 +19,7 @@ _RATE, _SEED = 0.15, 0  # the share by which masked models are compared, however
 
 
 def measure_held_out(
-    folder: RunFolder, encoder: TextEncoder, corpus: Corpus, config: RunConfig, console: Console
+    folder: RunFolder, encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], console: Console
 ) -> LanguageFigures | None:
     """The figures, printed and added to the run's evaluations; None where too little was held out to measure."""
     if len(corpus.store.held_out) < _SHORTEST:
@@ -26,10 +27,10 @@ def measure_held_out(
         return None
     encoder.eval()
     device = next(encoder.parameters()).device
-    context, stream = config.data.size[1], corpus.store.held_out
+    context, stream = resolved.inputs.context, corpus.store.held_out
     console.print(f"held out {len(stream):,} tokens to foretell on {device.type}", highlight=False)  # can take minutes
     if encoder.causal:
-        across = bool(config.method.get("across_documents", False))
+        across = bool(resolved.config.method.get("across_documents", False))
         figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)
         protocol = f"every held-out token once, from at most {context} before it; held out: {corpus.held_out}"
     else:

@@ -5,21 +5,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration, TextRunConfig
+from selfstudy.config import Duration, RunConfig, validate
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
-from selfstudy.runs.draft import (
-    Draft,
-    Resolved,
-    batch_size,
-    decide_machine,
-    default_duration,
-    expected_steps,
-    require_one_batch,
-)
+from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
+from selfstudy.runs.resolved import Resolved, resolved
 from selfstudy.text.files import TEXT_COLUMNS
+from selfstudy.views.spec import Spec
 
 _TOKENS_TO_SEE = 30_000_000
 _TEXT_BATCH, _TEXT_STEPS = 64, 2000
@@ -37,72 +31,157 @@ _WORTH_COMPILING = 300
 
 
 class TextFacts(NamedTuple):
-    """What the settings of a run on text depend on.
+    """The facts about a corpus that the settings of a run depend on.
 
     Attributes:
-        tokens: to learn from.
-        rows: function that says how many rows of a length there are.
-        column: of tables, the one that all texts come from.
+        tokens: the number of tokens to learn from.
+        rows: gives the number of rows of a length.
+        column: the one column of tables that all texts come from, or None.
+        tokenizer: the kind that was trained, or the file of the one that was given.
+        vocab_size: entries asked of a tokenizer that was trained, or None for one that was given.
+        cache: the folder that holds tokenised corpora.
     """
 
     tokens: int
     rows: Callable[[int], int]
     column: str | None = None
+    tokenizer: str = "bpe"
+    vocab_size: int | None = None
+    cache: str = "auto"
 
 
-def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) -> Resolved:
-    """The configuration of a run on text with everything decided but the precision on processors.
+class TextInputs(NamedTuple):
+    """What a run on text reads and what it trains.
+
+    Attributes:
+        context: T, tokens of the longest row.
+        specs: what the method receives of every row.
+        name: layout and size of the encoder, or the directory of one.
+        changes: its width, depth and heads; empty for a directory.
+        dropout: the rate of every layer.
+        pool: how a text's tokens become one vector.
+    """
+
+    context: int
+    specs: list[Spec]
+    name: str
+    changes: dict[str, int]
+    dropout: float
+    pool: str
+
+
+class Measurements(NamedTuple):
+    """Measurements on this machine that decide settings; each is made only where nothing else decides.
+
+    Attributes:
+        precision: says which precision trains an encoder faster at a batch size, and why.
+        compiler: says whether torch.compile works, and why not.
+    """
+
+    precision: Callable[[TextInputs, int], tuple[str, str]]
+    compiler: Callable[[], tuple[bool, str]]
+
+
+def resolve(
+    config: RunConfig, facts: TextFacts, method: type[Method], *, measure: Measurements
+) -> Resolved[TextInputs]:
+    """The configuration with everything decided.
+
+    Args:
+        config: validated settings, some of them ``auto``.
+        facts: about the corpus.
+        method: the class that the configuration names.
+        measure: see :class:`Measurements`.
 
     Raises:
         DataError: fewer rows than one batch.
         EnvironmentFault: a device that this machine does not have.
-        UsageError: an unknown or impossible setting of the method.
+        UsageError: an unknown or impossible setting of the method or of the encoder.
     """
     draft = Draft(config)
-    decide, settings = draft.decide, draft.settings
+    decide = draft.decide
     causal = method.language_head == "causal"
-    if facts.column is not None:
-        usual = facts.column.casefold() in TEXT_COLUMNS
-        decide("data.column", facts.column, "a usual name of texts" if usual else "its texts are the longest")
-    longest = longest_row(Path(settings["encoder"]["name"]))
-    decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
-    context = settings["data"]["context"]
+    _decide_corpus(draft, facts)
+    longest = longest_row(Path(draft.get("encoder.name")))
+    context = decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
     rows = facts.rows(context)
-    decide_machine(draft)
+    device = draft.decide_machine()
     decide("train.duration", *default_duration(rows, _TOKENS_TO_SEE // context, "rows"))
-    size, why = _text_size(draft, rows)
-    decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", why)
-    decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "usual today")
-    if method.dropout and not settings["encoder"]["dropout"]:
-        name = settings["method"]["name"]
-        raise UsageError(
-            f"encoder.dropout 0: {name} tells its two views apart by dropout alone\nsay more, or leave it out"
-        )
-    shape = _shape(settings["encoder"], SIZES[size])
+    shape = _decide_encoder(draft, rows, method)
     per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
-    decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
-    batch = draft.train("batch_size")
+    batch = decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
     require_one_batch(rows, batch, "rows of text")
     decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
     decide("train.workers", 0, "tokens are read from memory maps")
-    steps = expected_steps(draft, rows, per_second)
+    steps = draft.expected_steps(rows, per_second)
     long = steps >= round(_WORTH_COMPILING * per_second / batch)
-    if draft.train("device") != "cpu" or method.reads_pieces or not long:
+    if device != "cpu" or method.reads_pieces or not long:
         decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
-    trained = Path(settings["encoder"]["name"]).is_dir()
+    trained = Path(draft.get("encoder.name")).is_dir()
     draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
-    return draft.resolved(TextRunConfig, steps * batch)
+    if draft.is_open("train.precision"):
+        inputs = _inputs(validate(type(config), draft.settings, ""), method)
+        decide("train.precision", *measure.precision(inputs, batch))
+    if draft.is_open("train.compile"):
+        decide("train.compile", *measure.compiler())
+    return of_config(validate(type(config), draft.settings, ""), method, reasons=draft.reasons)
+
+
+def of_config(
+    config: RunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
+) -> Resolved[TextInputs]:
+    """The typed value of a configuration that is decided, such as that of an earlier run."""
+    return resolved(config, method, _inputs(config, method), reasons=reasons)
+
+
+def _inputs(config: RunConfig, method: type[Method]) -> TextInputs:
+    """What a configuration reads and trains, once its context and its encoder are decided."""
+    encoder, context = config.encoder.model_dump(), config.data.model_dump()["context"]
+    changes = {name: encoder[name] for name in ("width", "depth", "heads") if encoder[name] not in ("auto", None)}
+    specs = list(method.default_views((1, context), 1))
+    return TextInputs(context, specs, encoder["name"], changes, encoder["dropout"], encoder["pool"])
+
+
+def _decide_corpus(draft: Draft, facts: TextFacts) -> None:
+    """Write down how the corpus was read and tokenised."""
+    usual = facts.column is not None and facts.column.casefold() in TEXT_COLUMNS
+    why = "a usual name of texts" if usual else "its texts are the longest"
+    draft.decide("data.column", facts.column, why if facts.column is not None else "no table")
+    of_encoder = Path(draft.get("encoder.name")).is_dir()
+    draft.decide("data.tokenizer", facts.tokenizer, "the encoder's own" if of_encoder else "usual")
+    size = facts.vocab_size
+    draft.decide("data.vocab_size", size, "the tokenizer's own" if size is None else "for a corpus of this size")
+    draft.decide("data.cache", facts.cache, "the user's cache")
+
+
+def _decide_encoder(draft: Draft, rows: int, method: type[Method]) -> TextShape:
+    """Decide layout, size and dropout of the encoder, and return its shape."""
+    size, why = _text_size(draft, rows)
+    layout = "llama" if method.language_head == "causal" else "modernbert"
+    name = draft.decide("encoder.name", f"{layout}-{size}", why)
+    usual = "the method's augmentation" if method.dropout else "usual today"
+    if method.dropout and not draft.decide("encoder.dropout", method.dropout, usual):
+        raise UsageError(
+            f"encoder.dropout 0: {draft.get('method.name')} tells its two views apart by dropout alone\n"
+            "say more, or leave it out"
+        )
+    draft.decide("encoder.dropout", method.dropout, usual)
+    shape = _shape(draft.settings["encoder"], SIZES[size])
+    is_directory = Path(name).is_dir()
+    for key, value in shape._asdict().items():
+        draft.decide(f"encoder.{key}", None if is_directory else value, "the encoder's own")
+    return shape
 
 
 def _text_size(draft: Draft, rows: int) -> tuple[str, str]:
     """The size whose layers have a tenth as many weights as the run is to read tokens, or the nearest to it."""
-    duration = Duration.parse(draft.train("duration"))
+    duration = Duration.parse(draft.get("train.duration"))
     if duration.unit == "minutes":
         spent = duration.amount * 60 * _operations(draft)
         weights = math.sqrt(spent / (_OPERATIONS_PER_WEIGHT * _TOKENS_PER_WEIGHT))
         why = f"{duration} of about {_operations(draft):.1g} operations per second"
     else:
-        tokens = max(1.0, _rows_to_see(duration, rows) * draft.settings["data"]["context"])
+        tokens = max(1.0, _rows_to_see(duration, rows) * draft.get("data.context"))
         weights, why = tokens / _TOKENS_PER_WEIGHT, f"{tokens:,.0f} tokens to read"
     return min(SIZES, key=lambda name: abs(math.log(SIZES[name].weights / weights))), why
 
@@ -116,28 +195,28 @@ def _rows_to_see(duration: Duration, rows: int, per_second: float = 0.0) -> floa
 def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
     """That of the encoder asked for; a directory that says none is taken for the size that suits the run."""
     name = encoder["name"]
-    given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] != "auto"}
+    given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] not in ("auto", None)}
     return (shape_in(Path(name)) or size) if Path(name).is_dir() else shape_of(name, given)[1]
 
 
 def _operations(draft: Draft) -> float:
     """A guess at the operations per second of this machine."""
-    device = draft.train("device")
-    return _OPERATIONS[device] * (processors() if device == "cpu" else max(1, draft.train("devices")))
+    device = draft.get("train.device")
+    return _OPERATIONS[device] * (processors() if device == "cpu" else max(1, draft.get("train.devices")))
 
 
 def _text_batch(draft: Draft, rows: int, per_second: float, at_least: int) -> tuple[int, str]:
     """Rows of a step: as few as leave a run of two thousand steps, within bounds."""
-    duration = Duration.parse(draft.train("duration"))
+    duration = Duration.parse(draft.get("train.duration"))
     wanted = math.inf if duration.unit == "steps" else _rows_to_see(duration, rows, per_second) / _TEXT_STEPS
     at_most = 1 << math.floor(math.log2(max(min(wanted, _TEXT_BATCH), at_least)))
-    return batch_size(rows, at_most), f"for {rows:,} rows and {duration}"
+    return largest_batch(rows, at_most), f"for {rows:,} rows and {duration}"
 
 
 def _micro_batches(draft: Draft, context: int, head: str) -> tuple[int, str]:
     """Into how many equal parts a step divides, where its rows have nothing to do with each other."""
-    rows = draft.train("batch_size") // draft.train("devices")
-    if not head or draft.train("device") != "cpu":
+    rows = draft.get("train.batch_size") // draft.get("train.devices")
+    if not head or draft.get("train.device") != "cpu":
         return 1, "the whole batch at once"
     most = _MICRO_TOKENS[head]
     parts = next(n for n in range(1, rows + 1) if rows % n == 0 and (rows // n * context <= most or n == rows))

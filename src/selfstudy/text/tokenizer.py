@@ -68,6 +68,11 @@ def auto_vocab_size(corpus_bytes: int) -> int:
     return 64 * round(exact / 64)
 
 
+def usual_vocab_size(kind: str, corpus_bytes: int) -> int:
+    """The vocabulary size that ``auto`` stands for, for a kind of tokenizer and the UTF-8 bytes of a corpus."""
+    return {"byte": _BYTES, "char": _CHAR_VOCABULARY}.get(kind) or auto_vocab_size(corpus_bytes)
+
+
 def train_tokenizer(
     texts: Iterable[str], *, kind: Kind, vocab_size: int | Literal["auto"], corpus_bytes: int
 ) -> "Tokenizer":

@@ -3,15 +3,16 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.config import RunConfig
 from selfstudy.data.batches import Shard
 from selfstudy.disk.lock import run_lock
 from selfstudy.encoders.base import Vocabulary
@@ -23,12 +24,12 @@ from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.ops.random import initial_seed
-from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
 from selfstudy.text.corpus import Corpus, open_corpus
 from selfstudy.text.held_out import measure_held_out
-from selfstudy.text.resolve import TextFacts, resolve_text
+from selfstudy.text.resolve import Measurements, TextFacts, TextInputs, resolve
 from selfstudy.text.tokenizer import load_tokenizer, require, starts_word
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
@@ -39,96 +40,101 @@ _PATIENCE_SECONDS = 0.5
 
 
 class TextWork:
-    """Text, as :class:`selfstudy.runs.modality.Work` asks for it."""
+    """A corpus, as :class:`selfstudy.runs.modality.Work` describes it."""
 
-    def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
-        asked = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
-        settings = with_its_tokenizer(asked)
-        self.cls = method_class(config.method["name"])
-        self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
-        needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
+    def __init__(self, data: Any, config: RunConfig, console: Console) -> None:
+        self._config, self._method = config, method_class(config.method["name"])
+        self._settings = with_its_tokenizer(config)
+        self.corpus = open_text(data, self._settings.data, console, pieces=self._method.reads_pieces)
+        needed = ("eos",) if self._method.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
-        facts = TextFacts(
-            len(self.corpus.store.train),
-            lambda context: len(self._cuts(context, settings.train.seed)),
-            self.corpus.column,
-        )
-        self.resolved = resolve_text(settings, facts, self.cls)
-        if settings is not asked:
-            self.resolved.reasons["data.tokenizer"] = "the encoder's own"
-        self.unit = Unit("tokens", self.resolved.config.data.size[1])
-        predicts = self.cls.language_head
+        predicts = self._method.language_head
         self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
 
-    def _specs(self, context: int) -> list[Spec]:
-        return list(self.cls.default_views((1, context), 1))
+    def resolve(self) -> Resolved[TextInputs]:
+        """The configuration with everything decided; an open precision and torch.compile are tried out."""
+        facts = TextFacts(
+            len(self.corpus.store.train),
+            self._rows,
+            self.corpus.column,
+            self.corpus.tokenizer_kind,
+            self.corpus.vocab_size,
+            str(cache_folder(self._settings.data)),
+        )
+        measure = Measurements(self._measured_precision, _tried_compiler)
+        return resolve(self._config, facts, self._method, measure=measure)
 
-    def _cuts(self, context: int, seed: int) -> Cuts:
-        end = cast(int, self.corpus.special.eos)
-        return cuts_of(self.corpus.store.train, tokens_of(self._specs(context)), seed=seed, end=end)
+    def _rows(self, context: int) -> int:
+        """The number of rows of a length that the corpus gives."""
+        return len(self._cuts(self._method.default_views((1, context), 1), self._config.train.seed))
 
-    def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
-        """The method around a fresh encoder, for which nothing is ever fetched; an open precision is tried out."""
-        config, reasons = self.resolved.config, dict(self.resolved.reasons)
-        torch.manual_seed(initial_seed(config.train.seed))
-        encoder = text_encoder(cast(cfg.TextRunConfig, config), self.corpus)
-        settings = {key: value for key, value in config.method.items() if key != "name"}
-        method = self.cls(encoder, cfg.validate(self.cls.Config, settings, "method"))
-        train = config.train
-        if train.precision == "auto":
-            context = config.data.size[1]
-            count = min(max(2, _TRIAL_TOKENS // context), cfg.settled(train.batch_size))
-            rows = torch.randint(encoder.vocabulary.size, (count, context))
-            precision, reasons["train.precision"] = faster_precision(encoder, rows)
-            train = train.model_copy(update={"precision": precision})
-        if train.compile == "auto":
-            problem = compiler_problem(torch.device("cpu"))
-            reasons["train.compile"] = f"tried: {problem or 'torch.compile works here, and the run is long'}"
-            train = train.model_copy(update={"compile": not problem})
-        return method, self.resolved._replace(config=config.model_copy(update={"train": train}), reasons=reasons)
+    def _cuts(self, specs: Sequence[Spec], seed: int) -> Cuts:
+        end = self.corpus.special.eos
+        assert end is not None  # required above
+        return cuts_of(self.corpus.store.train, tokens_of(specs), seed=seed, end=end)
+
+    def _measured_precision(self, inputs: TextInputs, batch_size: int) -> tuple[str, str]:
+        """The precision that trains the encoder faster on this machine's processors, tried on noise, and the reason."""
+        encoder = text_encoder(inputs, self._method, self.corpus)
+        count = min(max(2, _TRIAL_TOKENS // inputs.context), batch_size)
+        return faster_precision(encoder, torch.randint(encoder.vocabulary.size, (count, inputs.context)))
+
+    def unit(self, resolved: Resolved[TextInputs]) -> Unit:
+        """Speed is counted in tokens."""
+        return Unit("tokens", resolved.inputs.context)
+
+    def build_method(self, resolved: Resolved[TextInputs], *, fetch: bool = True) -> Method:
+        """The method around a fresh encoder; nothing is ever fetched."""
+        torch.manual_seed(initial_seed(resolved.train.seed))
+        return resolved.method(text_encoder(resolved.inputs, resolved.method, self.corpus), resolved.settings)
 
     def fingerprint(self) -> tuple[int, str]:
-        """Of the documents and of how they were cut and tokenised."""
+        """The number of documents, and a digest of them and of how they were cut and tokenised."""
         store = self.corpus.store
         of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
         return self.corpus.census.documents, of_both.hexdigest()
 
-    def write_beginning(self, folder: RunFolder, resolved: Resolved) -> None:
-        """Nothing beside what every run has: the tokens lie where other runs find them too."""
+    def write_beginning(self, folder: RunFolder, resolved: Resolved[TextInputs]) -> None:
+        """Nothing more than every run writes: the tokens lie in the cache, where other runs find them too."""
 
-    def batches(self, config: cfg.RunConfig, shard: Shard) -> tuple[TokenRows, Render]:
-        """Rows of tokens, and what makes of them what the method receives."""
-        train, context = config.train, config.data.size[1]
-        specs = self._specs(context)
+    def batches(self, resolved: Resolved[TextInputs], shard: Shard) -> tuple[TokenRows, Render]:
+        """Rows of tokens, and the function that renders them for the method."""
+        specs, train = resolved.inputs.specs, resolved.train
         data = TokenRows(
             self.corpus.store.train,
-            self._cuts(context, train.seed),
+            self._cuts(specs, train.seed),
             specs,
             seed=train.seed,
-            batch_size=cfg.settled(train.batch_size),
+            batch_size=train.batch_size,
             wrap=wrap_of(self.corpus),
             shard=shard,
         )
         return data, lambda rows, device: render_rows(rows, specs, device)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
-        """Nothing: what cannot be read is left out, and said, when the corpus is tokenised."""
+        """Nothing: what cannot be read is left out, and counted, when the corpus is tokenised."""
 
-    def finish(self, folder: RunFolder, method: Method, resolved: Resolved, console: Console) -> None:
-        """Write ``encoder/``, and measure what it foretells of the held-out text."""
+    def finish(self, folder: RunFolder, method: Method, resolved: Resolved[TextInputs], console: Console) -> None:
+        """Write ``encoder/``, and measure the loss on the held-out text."""
         which, encoder = method.representation()
         assert isinstance(encoder, TextEncoder)  # build_method made it, and a method gives back that or a copy
-        config, name = resolved.config, resolved.config.method["name"]
+        inputs, predicts = resolved.inputs, bool(resolved.method.language_head)
         extra = {
             "weights": which,
-            "method": name,
-            "seed": config.train.seed,
-            "name": config.encoder.name,
-            "head": bool(self.cls.language_head),
+            "method": resolved.config.method["name"],
+            "seed": resolved.train.seed,
+            "name": inputs.name,
+            "head": predicts,
         }
-        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra)
-        if self.cls.language_head:
-            measure_held_out(folder, encoder, self.corpus, config, console)
+        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=inputs.context, extra=extra)
+        if predicts:
+            measure_held_out(folder, encoder, self.corpus, resolved, console)
+
+
+def _tried_compiler() -> tuple[bool, str]:
+    """True if torch.compile works on this machine's processors, and the reason."""
+    problem = compiler_problem(torch.device("cpu"))
+    return not problem, f"tried: {problem or 'torch.compile works here, and the run is long'}"
 
 
 @contextmanager
@@ -187,22 +193,20 @@ def wrap_of(corpus: Corpus) -> Wrap:
     return Wrap(*(-1 if number is None else number for number in (special.cls, special.sep, special.pad)))
 
 
-def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
-    """The encoder that a resolved configuration asks for, with random weights unless it names a directory."""
-    cls, settings = method_class(config.method["name"]), config.encoder
+def text_encoder(inputs: TextInputs, method: type[Method], corpus: Corpus) -> TextEncoder:
+    """The encoder of a run, with random weights unless it is a directory's."""
     special = corpus.special
     vocabulary = Vocabulary(corpus.store.vocab_size, special.pad, special.cls, special.sep, special.mask, special.eos)
-    changes = {name: getattr(settings, name) for name in ("width", "depth", "heads")}
     encoder = build_text_encoder(
-        settings.name,
+        inputs.name,
         vocabulary,
-        head=bool(cls.language_head),
-        context=config.data.size[1],
-        dropout=cfg.settled(settings.dropout),
-        changes={name: value for name, value in changes.items() if value != "auto"},
-        pool=settings.pool,
+        head=bool(method.language_head),
+        context=inputs.context,
+        dropout=inputs.dropout,
+        changes=inputs.changes,
+        pool=inputs.pool,
     )
     if encoder.causal and encoder.pool == "cls":  # it sees nothing but itself, and is the same of every text
-        raise UsageError(f"encoder.pool cls: the first token in {settings.name!r} sees no other\nuse mean or last")
+        raise UsageError(f"encoder.pool cls: the first token in {inputs.name!r} sees no other\nuse mean or last")
     encoder.starts_word = torch.from_numpy(starts_word(corpus.tokenizer))
     return encoder

@@ -1,0 +1,49 @@
+"""The registry of modalities: which one a run, a folder or a method belongs to."""
+
+import pytest
+
+from selfstudy import modalities
+from selfstudy.errors import UsageError
+
+
+def test_a_name_stands_for_one_modality():
+    assert [modalities.named(name).name for name in modalities.names()] == ["images", "text"]
+    assert modalities.named("text") is modalities.named("text")
+    with pytest.raises(UsageError, match="unknown modality 'txt'; did you mean 'text'\\?\nknown: images, text"):
+        modalities.named("txt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "images"),
+        ({"method": {"name": "gpt"}}, "text"),
+        ({"method": {"name": "mae"}, "data": {"modality": "auto"}}, "images"),
+        ({"method": {"name": "simclr"}, "data": {"modality": "text"}}, "text"),
+    ],
+)
+def test_settings_ask_for_a_modality_by_name_or_by_their_method(settings, name):
+    assert modalities.of_settings(settings).name == name
+
+
+@pytest.mark.parametrize(("file", "name"), [("config.json", "images"), ("selfstudy.json", "text")])
+def test_an_encoder_folder_tells_its_modality(tmp_path, file, name):
+    (tmp_path / "encoder").mkdir()
+    assert not modalities.holds_encoder(tmp_path / "encoder")
+    (tmp_path / "encoder" / file).write_text('{"format_version": 1}')
+    assert modalities.of_run(tmp_path).name == modalities.of_run(tmp_path / "encoder").name == name
+    assert modalities.holds_encoder(tmp_path / "encoder")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("images", ["timm", "torchvision", "onnx", "transformers"]),
+        ("text", ["transformers", "sentence-transformers", "onnx"]),
+    ],
+)
+def test_every_library_that_is_listed_has_an_exporter_and_no_other(name, known):
+    modality = modalities.named(name)
+    assert all(callable(modalities.exporter(modality, to)) for to in known)
+    with pytest.raises(UsageError, match=f"unknown export target 'tim' of a run on {name}.*\nknown: {', '.join(known)}"):
+        modalities.exporter(modality, "tim")
