@@ -39,6 +39,7 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.resolve import resolve
 from selfstudy.images.work import Data, encoder_spec, open_data, specs_of
@@ -156,7 +157,7 @@ def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
         "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
     }
-    config = cfg.build(settings)
+    config = cfg.validate(ImageRunConfig, settings)
     opened = open_data(task.folder, config.data, console)
     return opened, resolve(config, opened.scan, method_class(facts["method"]))
 

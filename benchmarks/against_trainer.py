@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 
 from selfstudy import config as cfg
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.modalities import open_work
+from selfstudy.modalities import SETTINGS, open_work
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import pretrain
 from selfstudy.runs.settings import configured
@@ -65,7 +65,7 @@ def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
     """Train one side for the minutes, and score it."""
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as name:
         scratch = Path(name)
-        config = configured(settings_of(task.facts, task.folder, scratch))
+        config = configured(settings_of(task.facts, task.folder, scratch), SETTINGS)
         if task.facts["side"] == "selfstudy":
             record |= _ours(config, task, scratch, console)
         else:

@@ -26,6 +26,7 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.opening import open_source
 from selfstudy.methods import FAMILIES, available, method_class
@@ -126,7 +127,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
     try:
-        config = cfg.build(settings)
+        config = cfg.validate(ImageRunConfig, settings)
         work = partial(open_work, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}

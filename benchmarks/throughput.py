@@ -20,6 +20,7 @@ from rich.console import Console
 
 from selfstudy.images.work import ImageWork
 from selfstudy.machine.allocator import keep_freed_memory
+from selfstudy.modalities import SETTINGS
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import launch, make_trainer
 from selfstudy.runs.settings import build_config
@@ -65,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     keywords = {"encoder": options.encoder, "minutes": 5}
     keywords |= {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
-    config = build_config(options.data, {}, keywords)
+    config = build_config(options.data, {}, keywords=keywords, models=SETTINGS)
     work = ImageWork(options.data, config, Console())
     method, resolved = work.build_method()
     if resolved.config.train.device == "cpu":

@@ -26,7 +26,7 @@ from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.inspect import inspect_run
 from selfstudy.images.opening import open_source
 from selfstudy.machine.processors import limit_threads
-from selfstudy.modalities import open_work
+from selfstudy.modalities import SETTINGS, open_work
 from selfstudy.probes.results import Results
 from selfstudy.probes.table import PROBES, STS, require_known
 from selfstudy.runs.folder import RunFolder
@@ -115,11 +115,12 @@ def pretrain(
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
         nested = merge(cfg.read_yaml(folder.config), nested)
-    built = build_config(data, nested, settings)
+    built = build_config(data, nested, keywords=settings, models=SETTINGS)
     if folder is None:
         folder = RunFolder(default_out(data, built.method["name"]))
         if resume and folder.config.is_file():
-            built = build_config(data, merge(cfg.read_yaml(folder.config), nested), settings)
+            nested = merge(cfg.read_yaml(folder.config), nested)
+            built = build_config(data, nested, keywords=settings, models=SETTINGS)
     source = data if data is not None else built.data.path
     _pretrain(
         partial(open_work, source, built), built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET
@@ -138,7 +139,7 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
     Raises:
         SelfstudyError: as there.
     """
-    built = build_config(data, read_settings(config), settings)
+    built = build_config(data, read_settings(config), keywords=settings, models=SETTINGS)
     source = data if data is not None else built.data.path
     return derive(partial(open_work, source, built), console=_QUIET)
 

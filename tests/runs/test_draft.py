@@ -5,6 +5,7 @@ import pytest
 
 from selfstudy import config as cfg
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import resolve
 from selfstudy.images.scan import scan
@@ -17,7 +18,7 @@ def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
     nested = {"data": {"path": "x"}, "method": {"name": method}}
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
-    return resolve(cfg.build(nested), found, method_class(method))
+    return resolve(cfg.validate(ImageRunConfig, nested), found, method_class(method))
 
 
 def test_nothing_stays_auto_and_every_choice_has_a_reason():
@@ -26,8 +27,8 @@ def test_nothing_stays_auto_and_every_choice_has_a_reason():
     left = {key for key, value in flat.items() if value == "auto"}
     # The encoder and the scan decide these, and the method's own views are what auto stands for.
     encoders = {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"train.precision"}
-    assert left == encoders | {"data.cache_gigabytes", "data.views"}
-    started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
+    assert left == encoders | {"data.cache_gigabytes", "data.modality", "data.views"}
+    started = cfg.flatten(cfg.validate(ImageRunConfig, {"data": {"path": "x"}}).model_dump())
     chosen = {key for key, value in started.items() if value == "auto"} - left
     assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())
 

@@ -8,6 +8,7 @@ import pytest
 from selfstudy import config as cfg
 from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import method_class
+from selfstudy.modalities import SETTINGS
 from selfstudy.runs.settings import configured
 from selfstudy.text import resolve
 
@@ -17,7 +18,7 @@ def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **set
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
     facts = resolve.TextFacts(tokens, lambda context: tokens // context, found)
-    return resolve.resolve_text(configured(nested), facts, method_class(method))
+    return resolve.resolve_text(configured(nested, SETTINGS), facts, method_class(method))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from selfstudy.images.batches import TrainingData
-from selfstudy.modalities import open_work
+from selfstudy.modalities import SETTINGS, open_work
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import launch, make_trainer
 from selfstudy.runs.settings import build_config
@@ -20,7 +20,8 @@ def _trained(accumulate, *, ahead):
     """Losses, weights, and which micro-batches were made before which step."""
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     given = {"method": "simclr", "encoder": "resnet10t", "steps": STEPS, "batch_size": 8, "device": "cpu"}
-    config = build_config(images, {}, given | {"precision": "fp32", "set": {"train.accumulate": accumulate}})
+    keywords = given | {"precision": "fp32", "set": {"train.accumulate": accumulate}}
+    config = build_config(images, {}, keywords=keywords, models=SETTINGS)
     work = open_work(images, config, Console(quiet=True))
     method, resolved = work.build_method()
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))

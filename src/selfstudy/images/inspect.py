@@ -16,6 +16,7 @@ from selfstudy.encoders.timm import TimmTokenEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.cache import Images
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.decode import with_channels
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.neighbours import most_used, nearest
@@ -27,7 +28,7 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.settings import configured
+from selfstudy.runs.settings import method_of
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.views.geometry import fit
 from selfstudy.views.pictures import Cell, denormalised, heat, sheet
@@ -85,16 +86,17 @@ def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) ->
     return _write(out, {name: sheet(rows, side=side) for name, rows in found.items() if rows})
 
 
-def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunConfig, int]:
+def load_method(folder: RunFolder, console: Console) -> tuple[Method, ImageRunConfig, int]:
     """The whole method of a run's newest checkpoint, in eval mode, with its configuration and step.
 
     Raises:
         UsageError: there is no checkpoint.
         FileRefusedError: it is damaged, or does not fit the configuration.
     """
-    config = configured(cfg.read_yaml(folder.config))
-    if isinstance(config, cfg.TextRunConfig):
+    settings = cfg.read_yaml(folder.config)
+    if method_of(settings).modality != "image":
         raise UsageError(f"{folder.path} is a run on text, and what is drawn here is of images")
+    config = cfg.validate(ImageRunConfig, settings)
     store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
     checkpoint = store.latest()
     for rejected in store.rejected:
@@ -185,7 +187,7 @@ def _captioned(images: Iterable[Tensor], caption: str) -> list[Cell]:
 
 
 def _reconstructions(
-    method: Method, config: cfg.RunConfig, embedder: Embedder, gallery: Gallery, shown: Tensor
+    method: Method, config: ImageRunConfig, embedder: Embedder, gallery: Gallery, shown: Tensor
 ) -> list[list[Cell]]:
     """A row per image: the view, then every picture that the method makes of it; none for methods that make none."""
     mean, std = embedder.preprocessing.mean, embedder.preprocessing.std

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfstudy.config import RunConfig
 from selfstudy.encoders.timm import is_vision_transformer
 from selfstudy.errors import UsageError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.scan import Scan
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
@@ -23,7 +23,7 @@ _IMAGES_TO_SEE = 4_000_000
 _IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
 
 
-def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
+def resolve(config: ImageRunConfig, scan: Scan, method: type[Method]) -> Resolved:
     """The configuration with everything decided but the encoder's own details, and the precision on processors.
 
     Raises:
@@ -62,7 +62,7 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     steps = expected_steps(draft, images, _IMAGES_PER_SECOND[draft.train("device")])
     channels, batch = settings["data"]["channels"], draft.train("batch_size")
     draft.decide_recipe(method, DataFacts(images, tuple(settings["data"]["image_size"]), channels, batch, steps))
-    return draft.resolved(RunConfig, steps * batch)
+    return draft.resolved(ImageRunConfig, steps * batch)
 
 
 def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:

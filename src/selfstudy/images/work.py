@@ -17,6 +17,7 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import EncoderSpec, TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import resolve
@@ -48,7 +49,7 @@ class Data(NamedTuple):
     scan: Scan
 
 
-def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bool = False) -> Data:
+def open_data(data: Any, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
     """Open and scan the training data, saying what was found."""
     source = open_source(data, labels=labels)
     channels = None if config.channels == "auto" else config.channels
@@ -65,6 +66,12 @@ def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bo
     return Data(source, found)
 
 
+def of_images(config: cfg.RunConfig) -> ImageRunConfig:
+    """The same configuration, known to be one of images: :func:`selfstudy.images.resolve.resolve` made it."""
+    assert isinstance(config, ImageRunConfig)
+    return config
+
+
 def build_method(resolved: Resolved, *, fetch: bool = True) -> tuple[Method, Resolved]:
     """The method around a fresh encoder, and the configuration with the encoder's own choices filled in.
 
@@ -72,7 +79,7 @@ def build_method(resolved: Resolved, *, fetch: bool = True) -> tuple[Method, Res
         resolved: what to build.
         fetch: see :func:`selfstudy.encoders.timm.build_encoder`.
     """
-    config = resolved.config
+    config = of_images(resolved.config)
     torch.manual_seed(initial_seed(config.train.seed))
     encoder = build_encoder(encoder_spec(resolved), fetch=fetch)
     chosen = config.encoder.model_copy(
@@ -92,7 +99,7 @@ def build_method(resolved: Resolved, *, fetch: bool = True) -> tuple[Method, Res
     return method, resolved._replace(config=config.model_copy(update=changed_parts), reasons=reasons)
 
 
-def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str, str]:
+def _measured_precision(encoder: nn.Module, config: ImageRunConfig) -> tuple[str, str]:
     """What trains this encoder faster here, tried on noise."""
     height, width = config.data.size
     if min(height, width) < _SMALLEST_IN_HALF:
@@ -104,7 +111,7 @@ def _measured_precision(encoder: nn.Module, config: cfg.RunConfig) -> tuple[str,
 
 def encoder_spec(resolved: Resolved) -> EncoderSpec:
     """The encoder that a configuration asks for."""
-    config = resolved.config
+    config = of_images(resolved.config)
     return EncoderSpec(
         name=config.encoder.name,
         image_size=config.data.size,
@@ -117,7 +124,7 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
     )
 
 
-def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
+def specs_of(method: type[Method], config: ImageRunConfig) -> list[Spec]:
     """What the method receives of every image, at the run's image size, with the changes the run asks for."""
     specs = method.default_views(config.data.size, cfg.settled(config.data.channels))
     return changed(specs, config.data.views, any_count=method.any_count)
@@ -127,6 +134,7 @@ class ImageWork:
     """Images, as :class:`selfstudy.runs.modality.Work` asks for them."""
 
     def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
+        config = of_images(config)
         self.cls = method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=self.cls.uses_labels)
         self.resolved = resolve(config, self.opened.scan, self.cls)
@@ -145,11 +153,12 @@ class ImageWork:
         """The scan and a contact sheet of the views, beside what every run has."""
         source, found = self.opened
         found.write(folder.inputs)
-        specs = specs_of(self.cls, resolved.config)
+        specs = specs_of(self.cls, of_images(resolved.config))
         contact_sheet(_first_images(source, found), specs, seed=resolved.config.train.seed).save(folder.views)
 
     def batches(self, config: cfg.RunConfig, shard: Shard) -> tuple[TrainingData, Render]:
         """Crops, and what makes views of them."""
+        config = of_images(config)
         train, (source, found) = config.train, self.opened
         data = TrainingData(
             EpochOrder(train.seed, len(found.good), cfg.settled(train.batch_size)),
@@ -178,7 +187,7 @@ class ImageWork:
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved, console: Console) -> None:
         """Write ``encoder/``: what users take away."""
         which, encoder = method.representation()
-        config = resolved.config
+        config = of_images(resolved.config)
         save_encoder(
             _plain(encoder),
             folder.encoder,

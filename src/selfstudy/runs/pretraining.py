@@ -28,7 +28,6 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
-from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
@@ -244,7 +243,7 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
 
     A setting that was not ``written`` did not exist when the run began, and may be anything.
     """
-    saved = configured(written)
+    saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
     unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from selfstudy.config import TextDataConfig
 from selfstudy.disk.atomic import replace_file
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.machine.allocator import give_back_freed_memory
+from selfstudy.text.config import TextDataConfig
 from selfstudy.text.documents import Document, Documents, open_documents
 from selfstudy.text.landmarks import Landmarks, landmarks
 from selfstudy.text.token_build import build_store, is_held_out

@@ -4,10 +4,11 @@ from typing import Any
 
 from rich.console import Console
 
-from selfstudy.config import RunConfig
+from selfstudy.config import settled
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import Wrap
+from selfstudy.text.config import TextRunConfig
 from selfstudy.text.corpus import Corpus
 from selfstudy.text.held_out_figures import causal_figures, masked_figures
 from selfstudy.text.language import LanguageFigures, load_mask_set, mask_set, save_mask_set, stream_digest
@@ -18,7 +19,7 @@ _RATE, _SEED = 0.15, 0  # the share by which masked models are compared, however
 
 
 def measure_held_out(
-    folder: RunFolder, encoder: TextEncoder, corpus: Corpus, config: RunConfig, console: Console
+    folder: RunFolder, encoder: TextEncoder, corpus: Corpus, config: TextRunConfig, console: Console
 ) -> LanguageFigures | None:
     """The figures, printed and added to the run's evaluations; None where too little was held out to measure."""
     if len(corpus.store.held_out) < _SHORTEST:
@@ -26,7 +27,7 @@ def measure_held_out(
         return None
     encoder.eval()
     device = next(encoder.parameters()).device
-    context, stream = config.data.size[1], corpus.store.held_out
+    context, stream = settled(config.data.context), corpus.store.held_out
     console.print(f"held out {len(stream):,} tokens to foretell on {device.type}", highlight=False)  # can take minutes
     if encoder.causal:
         across = bool(config.method.get("across_documents", False))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration, TextRunConfig
+from selfstudy.config import Duration
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
@@ -19,6 +19,7 @@ from selfstudy.runs.draft import (
     expected_steps,
     require_one_batch,
 )
+from selfstudy.text.config import TextRunConfig
 from selfstudy.text.files import TEXT_COLUMNS
 
 _TOKENS_TO_SEE = 30_000_000

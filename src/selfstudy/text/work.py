@@ -26,6 +26,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
+from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
 from selfstudy.text.held_out import measure_held_out
 from selfstudy.text.resolve import TextFacts, resolve_text
@@ -42,7 +43,7 @@ class TextWork:
     """Text, as :class:`selfstudy.runs.modality.Work` asks for it."""
 
     def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
-        asked = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
+        asked = of_text(config)
         settings = with_its_tokenizer(asked)
         self.cls = method_class(config.method["name"])
         self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
@@ -56,7 +57,7 @@ class TextWork:
         self.resolved = resolve_text(settings, facts, self.cls)
         if settings is not asked:
             self.resolved.reasons["data.tokenizer"] = "the encoder's own"
-        self.unit = Unit("tokens", self.resolved.config.data.size[1])
+        self.unit = Unit("tokens", cfg.settled(of_text(self.resolved.config).data.context))
         predicts = self.cls.language_head
         self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
 
@@ -69,14 +70,14 @@ class TextWork:
 
     def build_method(self, *, fetch: bool = True) -> tuple[Method, Resolved]:
         """The method around a fresh encoder, for which nothing is ever fetched; an open precision is tried out."""
-        config, reasons = self.resolved.config, dict(self.resolved.reasons)
+        config, reasons = of_text(self.resolved.config), dict(self.resolved.reasons)
         torch.manual_seed(initial_seed(config.train.seed))
-        encoder = text_encoder(cast(cfg.TextRunConfig, config), self.corpus)
+        encoder = text_encoder(config, self.corpus)
         settings = {key: value for key, value in config.method.items() if key != "name"}
         method = self.cls(encoder, cfg.validate(self.cls.Config, settings, "method"))
         train = config.train
         if train.precision == "auto":
-            context = config.data.size[1]
+            context = cfg.settled(config.data.context)
             count = min(max(2, _TRIAL_TOKENS // context), cfg.settled(train.batch_size))
             rows = torch.randint(encoder.vocabulary.size, (count, context))
             precision, reasons["train.precision"] = faster_precision(encoder, rows)
@@ -98,7 +99,8 @@ class TextWork:
 
     def batches(self, config: cfg.RunConfig, shard: Shard) -> tuple[TokenRows, Render]:
         """Rows of tokens, and what makes of them what the method receives."""
-        train, context = config.train, config.data.size[1]
+        config = of_text(config)
+        train, context = config.train, cfg.settled(config.data.context)
         specs = self._specs(context)
         data = TokenRows(
             self.corpus.store.train,
@@ -118,7 +120,7 @@ class TextWork:
         """Write ``encoder/``, and measure what it foretells of the held-out text."""
         which, encoder = method.representation()
         assert isinstance(encoder, TextEncoder)  # build_method made it, and a method gives back that or a copy
-        config, name = resolved.config, resolved.config.method["name"]
+        config, name = of_text(resolved.config), resolved.config.method["name"]
         extra = {
             "weights": which,
             "method": name,
@@ -126,9 +128,16 @@ class TextWork:
             "name": config.encoder.name,
             "head": bool(self.cls.language_head),
         }
-        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra)
+        context = cfg.settled(config.data.context)
+        save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=context, extra=extra)
         if self.cls.language_head:
             measure_held_out(folder, encoder, self.corpus, config, console)
+
+
+def of_text(config: cfg.RunConfig) -> TextRunConfig:
+    """The same configuration, known to be one of text: :func:`selfstudy.text.resolve.resolve_text` made it."""
+    assert isinstance(config, TextRunConfig)
+    return config
 
 
 @contextmanager
@@ -144,7 +153,7 @@ def patient_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
+def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
     """The configuration with the tokenizer of the encoder, where that is a directory: it knows no other ids.
 
     Raises:
@@ -166,12 +175,12 @@ def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
     return config
 
 
-def open_text(data: Any, config: cfg.TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
+def open_text(data: Any, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
     """The tokenised corpus of a configuration."""
     return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=patient_lock, console=console)
 
 
-def cache_folder(config: cfg.TextDataConfig) -> Path:
+def cache_folder(config: TextDataConfig) -> Path:
     """Where tokenised corpora lie: the folder asked for, or the user's cache."""
     if config.cache != "auto":
         return Path(config.cache)
@@ -187,7 +196,7 @@ def wrap_of(corpus: Corpus) -> Wrap:
     return Wrap(*(-1 if number is None else number for number in (special.cls, special.sep, special.pad)))
 
 
-def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
+def text_encoder(config: TextRunConfig, corpus: Corpus) -> TextEncoder:
     """The encoder that a resolved configuration asks for, with random weights unless it names a directory."""
     cls, settings = method_class(config.method["name"]), config.encoder
     special = corpus.special
@@ -197,7 +206,7 @@ def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
         settings.name,
         vocabulary,
         head=bool(cls.language_head),
-        context=config.data.size[1],
+        context=cfg.settled(config.data.context),
         dropout=cfg.settled(settings.dropout),
         changes={name: value for name, value in changes.items() if value != "auto"},
         pool=settings.pool,
