@@ -39,17 +39,18 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.resolve import resolve
-from selfstudy.images.work import Data, encoder_spec, open_data, specs_of
+from selfstudy.images.work import Data, open_data
 from selfstudy.machine.allocator import keep_freed_memory
 from selfstudy.machine.devices import best_device
 from selfstudy.methods import available, method_class
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import PROBES
-from selfstudy.runs.resolved import Resolved
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.resolved import Resolved
 from selfstudy.train.clock import Clock
 from selfstudy.views.spec import View
 
@@ -115,12 +116,12 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     opened, resolved = _prepare(task, console)
     known: list[Score] = []
     torch.manual_seed(initial_seed(facts["seed"]))  # the first weights of our own run with this seed
-    encoder = build_encoder(encoder_spec(resolved))
+    encoder = build_encoder(resolved.inputs.encoder)
     _seed_everything(facts["seed"])
     peer = recipe.method(encoder, recipe)
     normalization = peers.NORMALIZATION
     if facts["views"] == OURS:
-        normalization = cfg.settled(resolved.config.data.mean), cfg.settled(resolved.config.data.std)
+        normalization = resolved.inputs.mean, resolved.inputs.std
         batches = our_batches(opened, resolved, recipe.batch_size, normalization)
         peer.to(memory_format=torch.channels_last)  # as our own loop does
         # the same inputs, and the same encoder before the first step, as on our side
@@ -129,7 +130,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
         known = methods.known_scores(records.load(out), "cifar10", settings)
     else:
         folder = Path(task.folder) / "train"
-        batches = peers.batches(folder, recipe, resolved.config.data.size[0], workers=_WORKERS)
+        batches = peers.batches(folder, recipe, resolved.inputs.size[0], workers=_WORKERS)
     images, half = len(opened.scan.good), facts["precision"] == "bf16"
     record["precision"] = "bf16" if half else "fp32"
     if half:
@@ -156,7 +157,7 @@ def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
         "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"]},
     }
-    config = cfg.build(settings)
+    config = cfg.validate(ImageRunConfig, settings)
     opened = open_data(task.folder, config.data, console)
     return opened, resolve(config, opened.scan, method_class(facts["method"]))
 
@@ -172,10 +173,9 @@ def our_batches(
     opened: Data, resolved: Resolved, batch_size: int, normalization: tuple[list[float], list[float]]
 ) -> Iterator[list[Tensor]]:
     """Our own views of a method, without its draws and labels, rendered on the CPU, without end."""
-    config = resolved.config
-    specs = [spec for spec in specs_of(method_class(config.method["name"]), config) if isinstance(spec, View)]
+    specs = [spec for spec in resolved.inputs.specs if isinstance(spec, View)]
     data = TrainingData(
-        EpochOrder(config.train.seed, len(opened.scan.good), batch_size),
+        EpochOrder(resolved.train.seed, len(opened.scan.good), batch_size),
         specs,
         images=opened.scan.images,
         source=opened.source,

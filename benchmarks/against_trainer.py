@@ -26,11 +26,11 @@ from torch.utils.data import Dataset
 
 from selfstudy import config as cfg
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.modalities import open_work
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import pretrain
 from selfstudy.runs.settings import configured
 from selfstudy.text.batches import TokenRows, Wrap, wrapped
+from selfstudy.text.config import TextRunConfig
 from selfstudy.text.held_out import measure_held_out
 from selfstudy.text.work import TextWork, wrap_of
 
@@ -65,7 +65,7 @@ def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
     """Train one side for the minutes, and score it."""
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as name:
         scratch = Path(name)
-        config = configured(settings_of(task.facts, task.folder, scratch))
+        config = configured(settings_of(task.facts, task.folder, scratch), {"text": TextRunConfig})
         if task.facts["side"] == "selfstudy":
             record |= _ours(config, task, scratch, console)
         else:
@@ -78,7 +78,7 @@ def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
 def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) -> Record:
     folder = RunFolder(scratch / "run")
     outcome = pretrain(
-        partial(open_work, task.folder, config), config, folder, resume=False, overwrite=False, console=console
+        partial(TextWork, task.folder, config), config, folder, resume=False, overwrite=False, console=console
     )
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     speeds = sorted(line["tokens_per_second"] for line in lines)
@@ -92,14 +92,15 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
     from transformers import PreTrainedTokenizerFast
 
     work = TextWork(task.folder, config, console)
-    method, resolved = work.build_method()
+    resolved = work.resolve()
+    method = work.build_method(resolved)
     encoder = cast(TextEncoder, method.encoder)
     special = {
         f"{name}_token": work.corpus.tokenizer.id_to_token(getattr(encoder.vocabulary, name))
         for name in ("pad", "cls", "sep", "mask")
     }
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=work.corpus.tokenizer, **special)
-    data, _ = work.batches(resolved.config, work_shard())
+    data, _ = work.batches(resolved, work_shard())
     budget = task.facts["minutes"] * 60
 
     class Clock(hf.TrainerCallback):
@@ -111,10 +112,10 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             control.should_training_stop = time.perf_counter() - self.began >= budget
 
-    optimizer, rate = resolved.config.optimizer, {}
+    optimizer, rate = resolved.optimizer, {}
     if steps is not None:
-        warmup = round(cfg.settled(optimizer.warmup) * steps)
-        rate = {"learning_rate": cfg.settled(optimizer.lr), "max_steps": steps, "warmup_steps": warmup}
+        warmup = round(optimizer.warmup * steps)
+        rate = {"learning_rate": optimizer.lr, "max_steps": steps, "warmup_steps": warmup}
     arguments = hf.TrainingArguments(
         output_dir=str(scratch / "trainer"),
         per_device_train_batch_size=task.facts["batch_size"],
@@ -139,7 +140,7 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
     seconds, taken = time.perf_counter() - clock.began, trainer.state.global_step
     folder = RunFolder(scratch / "run")
     folder.create()
-    measure_held_out(folder, encoder, work.corpus, resolved.config, console)
+    measure_held_out(folder, encoder, work.corpus, resolved, console)
     scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
     tokens = taken * task.facts["batch_size"] * task.facts["context"]
     return {"steps": taken, "tokens_per_second": tokens / seconds, "held_out": scored}

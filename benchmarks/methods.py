@@ -26,11 +26,12 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.opening import open_source
+from selfstudy.images.work import ImageWork
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
-from selfstudy.modalities import open_work
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import PROBES
 from selfstudy.runs.folder import RunFolder
@@ -126,8 +127,8 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
     try:
-        config = cfg.build(settings)
-        work = partial(open_work, task.folder, config)
+        config = cfg.validate(ImageRunConfig, settings)
+        work = partial(ImageWork, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
@@ -268,7 +269,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encoder", help="for all methods, instead of the best-suited one")
     add_common_options(parser)
     options = parser.parse_args(arguments)
-    known = [name for name in available() if method_class(name).modality == "image"]
+    known = [name for name in available() if method_class(name).modality == "images"]
     options.only = options.only or known
     if unknown := [name for name in options.only if name not in known]:
         parser.error(f"unknown method {', '.join(unknown)}; known: {', '.join(known)}")

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.work import ImageWork
 from selfstudy.machine.allocator import keep_freed_memory
 from selfstudy.runs.folder import RunFolder
@@ -65,15 +66,16 @@ def main() -> None:
     options = parser.parse_args()
     keywords = {"encoder": options.encoder, "minutes": 5}
     keywords |= {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
-    config = build_config(options.data, {}, keywords)
+    config = build_config(options.data, {}, keywords=keywords, models={"images": ImageRunConfig})
     work = ImageWork(options.data, config, Console())
-    method, resolved = work.build_method()
-    if resolved.config.train.device == "cpu":
+    resolved = work.resolve()
+    method = work.build_method(resolved)
+    if resolved.train.device == "cpu":
         keep_freed_memory()  # as every run on a processor does
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
-    train, data = resolved.config.train, resolved.config.data
-    views = torch.randn(2 * train.batch_size, data.channels, *data.size, device=trainer.fabric.device)
+    train, inputs = resolved.train, resolved.inputs
+    views = torch.randn(2 * train.batch_size, inputs.channels, *inputs.size, device=trainer.fabric.device)
     views = views.to(memory_format=torch.channels_last)
     bare, full = [], []
     for round_number in range(options.rounds + 1):
@@ -88,7 +90,7 @@ def main() -> None:
         "encoder": options.encoder,
         "batch_size": train.batch_size,
         "precision": train.precision,
-        "image_size": data.size,
+        "image_size": inputs.size,
         "device": torch.cuda.get_device_name() if train.device == "cuda" else train.device,
         "threads": torch.get_num_threads(),
         "bare_images_per_second": round(statistics.median(bare), 1),

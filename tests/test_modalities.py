@@ -22,8 +22,16 @@ def test_a_name_stands_for_one_modality():
         ({"method": {"name": "simclr"}, "data": {"modality": "text"}}, "text"),
     ],
 )
-def test_settings_ask_for_a_modality_by_name_or_by_their_method(settings, name):
-    assert modalities.of_settings(settings).name == name
+def test_settings_name_their_modality_or_take_that_of_their_method(settings, name):
+    config = modalities.configured("x", settings, {})
+    assert config.data.modality == name and isinstance(config, modalities.named(name).settings)
+
+
+def test_a_modality_that_nobody_brings_is_refused():
+    with pytest.raises(
+        UsageError, match="no settings for data of the modality 'tex'; did you mean 'text'.*\nknown: images, text"
+    ):
+        modalities.configured("x", {"data": {"modality": "tex"}}, {})
 
 
 @pytest.mark.parametrize(("file", "name"), [("config.json", "images"), ("selfstudy.json", "text")])
@@ -45,5 +53,7 @@ def test_an_encoder_folder_tells_its_modality(tmp_path, file, name):
 def test_every_library_that_is_listed_has_an_exporter_and_no_other(name, known):
     modality = modalities.named(name)
     assert all(callable(modalities.exporter(modality, to)) for to in known)
-    with pytest.raises(UsageError, match=f"unknown export target 'tim' of a run on {name}.*\nknown: {', '.join(known)}"):
+    with pytest.raises(
+        UsageError, match=f"unknown export target 'tim' of a run on {name}.*\nknown: {', '.join(known)}"
+    ):
         modalities.exporter(modality, "tim")

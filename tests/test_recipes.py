@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.methods import method_class
 
 FOLDER = Path(__file__).parent.parent / "recipes"
@@ -15,7 +16,7 @@ RECIPES = sorted(FOLDER.rglob("*.yaml"))
 def test_a_recipe_is_valid_and_names_its_source(path):
     settings = cfg.read_yaml(path)
     cfg.set_key(settings, "data.path", "images/")
-    config = cfg.build(settings)
+    config = cfg.validate(ImageRunConfig, settings)
     own = {key: value for key, value in config.method.items() if key != "name"}
     method_class(config.method["name"]).Config(**own)
     assert config.optimizer.name != "auto" and config.optimizer.lr != "auto"

@@ -29,6 +29,10 @@ FLOORS = [
 FLOOR = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
 WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
 WITHOUT_TORCH += [
+    "images/config.py",
+    "text/config.py",
+    "modalities.py",
+    "runs/settings.py",
     "methods/__init__.py",
     "probes/results.py",
     *(f"report/{name}.py" for name in ("comparison", "figures", "page", "record")),

@@ -9,34 +9,24 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy import modalities
 from selfstudy.data.names import name_of
 from selfstudy.disk.atomic import replace_file
-from selfstudy.encoders.store import holds_encoder
-from selfstudy.errors import RunFolderError, UsageError, did_you_mean
-from selfstudy.export.onnx import export_onnx
+from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
-from selfstudy.export.sentence_transformers import export_sentence_transformers
-from selfstudy.export.text_onnx import export_text_onnx
-from selfstudy.export.timm import export_timm
-from selfstudy.export.timm_wrapper import export_timm_wrapper
-from selfstudy.export.torchvision import export_torchvision
-from selfstudy.export.transformers import export_transformers
-from selfstudy.images.embedder import Embedder, embed_images
 from selfstudy.images.evaluate import evaluate_image_run
-from selfstudy.images.inspect import inspect_run
-from selfstudy.images.opening import open_source
 from selfstudy.machine.processors import limit_threads
-from selfstudy.modalities import open_work
 from selfstudy.probes.results import Results
 from selfstudy.probes.table import PROBES, STS, require_known
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.pretraining import default_out, derive
+from selfstudy.runs.pretraining import OpenWork, default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
-from selfstudy.runs.settings import build_config, merge, read_settings
-from selfstudy.text.embedder import Guess, TextEmbedder, documents_as_for, embed_texts, is_text
+from selfstudy.runs.settings import merge, read_settings
+from selfstudy.text.embedder import Guess, is_text
 
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
+    from selfstudy.runs.modality import Embedder
 
 _QUIET = Console(quiet=True)
 
@@ -244,7 +234,7 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
     """
     folder = RunFolder.existing(run)
     write = modalities.exporter(modalities.of_run(run), to)
-    if modalities.holds_encoder(Path(out)):
+    if modalities.holds_encoder(modalities.encoder_folder(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
     _refuse_existing(Path(out), overwrite=overwrite)
     return write(folder.encoder, Path(out))
@@ -311,7 +301,7 @@ def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, consol
     """
     folder = RunFolder.existing(run)
     target = folder.pictures if out is None else Path(out)
-    modality = modalities.of_settings(cfg.read_yaml(folder.config))
+    modality = modalities.of_config(folder.config)
     return modality.inspect(folder, data, out=target, console=console or _QUIET)
 
 

@@ -1,7 +1,8 @@
-"""The configuration of a run: closed pydantic models, YAML in and out, dotted overrides, durations.
+"""The settings that runs of every modality have, as closed pydantic models; YAML, dotted overrides, durations.
 
-Most fields may be left at ``auto``; :mod:`selfstudy.runs.draft` replaces each ``auto`` by a value and keeps the reason.
-Does not import torch.
+A modality adds its own settings in ``config.py`` of its folder, as a subclass of :class:`RunConfig`. Most fields may be
+left at ``auto``; :mod:`selfstudy.runs.draft` replaces each ``auto`` by a value and keeps the reason. Does not import
+torch.
 """
 
 import math
@@ -19,7 +20,8 @@ Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 T = TypeVar("T")
-_VIEWS = ("none", "weak", "strong", "medical", "satellite")
+Model = TypeVar("Model", bound=BaseModel)
+DEFAULT_METHOD = "simclr"
 _MAX_YAML_BYTES = 1_000_000
 _UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
 
@@ -70,85 +72,16 @@ class Closed(BaseModel):
 
 
 class DataConfig(Closed):
-    """What to learn from, and how its images are read."""
+    """The data to learn from. Each modality adds settings of its own in a subclass."""
 
     path: str
-    image_size: Annotated[Auto | int | tuple[int, int], Field(description="side, or [height, width], in pixels")] = (
-        "auto"
-    )
-    channels: Annotated[Auto | int, Field(description="channels an image must have")] = "auto"
-    mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
-    std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
-    views: Annotated[
-        str | dict[str, Any] | list[dict[str, Any]],
-        Field(description="auto: the method's own, for photographs; else changes to them"),
-    ] = "auto"
-    cache_gigabytes: Annotated[
-        Auto | NotNegative, Field(description="memory for decoded images; 0 reads them every time")
-    ] = "auto"
-    max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
-
-    @field_validator("views", mode="before")
-    @classmethod
-    def _is_known(cls, views: Any) -> Any:
-        if isinstance(views, str) and views not in ("auto", *_VIEWS):
-            raise UsageError(
-                f"unknown views {views!r}{did_you_mean(views, _VIEWS)}\nknown: {', '.join(_VIEWS)}, or a .yaml file"
-            )
-        return views
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The resolved image size as (height, width)."""
-        if isinstance(self.image_size, tuple):
-            return self.image_size
-        side = settled(self.image_size)
-        return side, side
-
-
-class TextDataConfig(Closed):
-    """What text to learn from, and how it becomes rows of tokens."""
-
-    path: str
-    documents: Annotated[
-        Literal["auto", "file", "blank-line", "line", "record"], Field(description="what a document is")
-    ] = "auto"
-    column: Annotated[str, Field(description="of a table: the one with the text; auto looks for it")] = "auto"
-    held_out: Annotated[
-        str | float, Field(description="share of the documents kept for evaluation, or the path of other text")
-    ] = 0.05
-    tokenizer: Annotated[str, Field(description="auto, bpe, wordpiece, char, byte, or a tokenizer.json")] = "auto"
-    vocab_size: Auto | int = "auto"
-    context: Annotated[Auto | Annotated[int, Field(ge=8)], Field(description="tokens of the longest row")] = "auto"
-    cache: Annotated[
-        str, Field(description="folder of the tokenised corpora; auto: selfstudy/tokens in XDG_CACHE_HOME or ~/.cache")
-    ] = "auto"
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """A row's (height, width), as if it were a picture: (1, T)."""
-        return 1, settled(self.context)
+    modality: Annotated[str, Field(description="kind of data; auto: the one that the method learns from")] = "auto"
 
 
 class EncoderConfig(Closed):
-    """The network that is trained."""
+    """The network that is trained. Each modality adds settings of its own in a subclass."""
 
-    name: Annotated[str, Field(description="a timm name")] = "auto"
-    stem: Literal["auto", "stock", "no_pool", "small"] = "auto"
-    patch_size: Auto | int = "auto"
-    pool: Annotated[Literal["auto", "token", "avg"], Field(description="of vision transformers")] = "auto"
-    pretrained: bool = False
-
-
-class TextEncoderConfig(Closed):
-    """The network that is trained on text."""
-
-    name: Annotated[str, Field(description="layout and size, bert-mini, or a directory of transformers")] = "auto"
-    width: Annotated[Auto | Count, Field(description="other than the size's own, as are depth and heads")] = "auto"
-    depth: Auto | Count = "auto"
-    heads: Auto | Count = "auto"
-    dropout: Annotated[Auto | Annotated[float, Field(ge=0, lt=1)], Field(description="of every layer")] = "auto"
-    pool: Annotated[Literal["mean", "cls", "last"], Field(description="how a text's tokens become one vector")] = "mean"
+    name: str = "auto"
 
 
 class OptimizerConfig(Closed):
@@ -226,21 +159,22 @@ class HealthConfig(Closed):
 
 
 class RunConfig(Closed):
-    """Everything that decides a run. ``method`` holds ``name`` and the method's own settings."""
+    """All settings of a run. Each modality has a subclass with its own ``data`` and ``encoder``.
+
+    ``method`` holds ``name`` and the method's own settings.
+    """
 
     data: DataConfig
-    method: dict[str, Any] = Field(default_factory=lambda: {"name": "simclr"})
+    method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     health: HealthConfig = HealthConfig()
 
-
-class TextRunConfig(RunConfig):
-    """Everything that decides a run on text."""
-
-    data: TextDataConfig  # type: ignore[assignment]  # other data, the same run
-    encoder: TextEncoderConfig = TextEncoderConfig()  # type: ignore[assignment]
+    @field_validator("method")
+    @classmethod
+    def _has_a_name(cls, method: dict[str, Any]) -> dict[str, Any]:
+        return {"name": DEFAULT_METHOD} | method
 
 
 def settled(value: T | Auto) -> T:
@@ -250,23 +184,16 @@ def settled(value: T | Auto) -> T:
     return value
 
 
-def build(settings: Mapping[str, Any], model: type[RunConfig] = RunConfig) -> RunConfig:
-    """The validated configuration for nested settings, of images or, with ``TextRunConfig``, of text.
+def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") -> Model:
+    """``model(**settings)``, with one readable line for each of pydantic's complaints.
+
+    Args:
+        model: the model of one group of settings, or the :class:`RunConfig` of a modality.
+        settings: the values by name; nested where the model is.
+        prefix: the name of the group that ``model`` describes, for error messages; empty for a whole run.
 
     Raises:
         UsageError: an unknown key (with the nearest known one) or a value that is not allowed.
-    """
-    config: RunConfig = validate(model, settings, "")
-    return (
-        config if "name" in config.method else config.model_copy(update={"method": {"name": "simclr"} | config.method})
-    )
-
-
-def validate(model: type[Any], settings: Mapping[str, Any], prefix: str) -> Any:
-    """``model(**settings)`` with pydantic's complaints turned into one readable line each.
-
-    Raises:
-        UsageError: as for :func:`build`; ``prefix`` is put before each key's name.
     """
     try:
         return model.model_validate(dict(settings))

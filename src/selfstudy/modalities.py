@@ -11,9 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfstudy.config import RunConfig
-from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
-from selfstudy.methods import method_class
+from selfstudy.config import RunConfig, read_yaml
+from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.runs.settings import build_config
+from selfstudy.runs.settings import configured as configured_settings
+from selfstudy.text.modality import Text
 
 if TYPE_CHECKING:
     from selfstudy.export.result import ExportResult
@@ -52,14 +54,22 @@ def named(name: str) -> "Modality":
     return modality
 
 
-def of_settings(settings: Mapping[str, Any]) -> "Modality":
-    """The modality that nested settings ask for: ``data.modality``, or else the one that their method learns from.
+def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
+    """The validated configuration of nested settings with keywords on top, in the settings model of its modality.
+
+    See :func:`selfstudy.runs.settings.build_config`.
+    """
+    return build_config(data, settings, keywords=keywords, models=_models())
+
+
+def of_config(file: Path) -> "Modality":
+    """The modality of the run with this ``config.yaml``.
 
     Raises:
         UsageError: an unknown method or modality.
+        FileRefusedError: the file is damaged.
     """
-    asked = settings.get("data", {}).get("modality", "auto")
-    return named(_of_method(settings) if asked == "auto" else asked)
+    return named(configured_settings(read_yaml(file), _models()).data.modality)
 
 
 def of_run(run: str | Path) -> "Modality":
@@ -106,16 +116,14 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
     Raises:
         UsageError: a run on anything else.
     """
-    modality = of_run(run)
-    if modality.name != "text":
+    text, folder = Text(), encoder_folder(run)
+    if not text.holds(folder):
         raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
-    embedder: TextEmbedder = modality.load(encoder_folder(run), device=None)
-    return embedder
+    return text.load(folder)
 
 
-def _of_method(settings: Mapping[str, Any]) -> str:
-    modality: str = method_of(settings).modality
-    return modality
+def _models() -> dict[str, type[RunConfig]]:
+    return {name: named(name).settings for name in names()}
 
 
 def _object(place: str) -> Any:

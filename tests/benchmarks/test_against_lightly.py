@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from selfstudy.config import build
+from selfstudy.config import validate
 from selfstudy.errors import TrainingError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.resolve import resolve
 from selfstudy.images.work import open_data
 from selfstudy.methods import method_class
@@ -80,7 +81,8 @@ def test_a_peer_that_diverges_is_stopped(against):
 
 
 def test_our_views_reach_a_peer_as_our_own_loop_renders_them(against, data):
-    config = build({"data": {"path": str(data)}, "encoder": {"name": "resnet10t"}, "train": {"duration": "2 steps"}})
+    settings = {"data": {"path": str(data)}, "encoder": {"name": "resnet10t"}, "train": {"duration": "2 steps"}}
+    config = validate(ImageRunConfig, settings)
     opened = open_data(str(data), config.data, against.Console(quiet=True))
     resolved = resolve(config, opened.scan, method_class("simclr"))
     normalization = (resolved.config.data.mean, resolved.config.data.std)

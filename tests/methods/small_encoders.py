@@ -56,7 +56,7 @@ def text(layout: str, *, head: bool) -> TextEncoder:
 
 
 ENCODERS = {"convnet": ConvNet, "vit": vit}
-IMAGE_METHODS = [name for name in available() if method_class(name).modality == "image"]
+IMAGE_METHODS = [name for name in available() if method_class(name).modality == "images"]
 TEXT_METHODS = [name for name in available() if method_class(name).modality == "text"]
 
 

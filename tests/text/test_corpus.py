@@ -6,8 +6,8 @@ import io
 import pytest
 from rich.console import Console
 
-from selfstudy.config import TextDataConfig
 from selfstudy.errors import DataError, UsageError
+from selfstudy.text.config import TextDataConfig
 from selfstudy.text.corpus import open_corpus, take_census
 from selfstudy.text.documents import Document
 

@@ -10,6 +10,7 @@ from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import method_class
 from selfstudy.runs.settings import configured
 from selfstudy.text import resolve
+from selfstudy.text.config import TextRunConfig
 
 
 def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **settings):
@@ -17,7 +18,9 @@ def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **set
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
     facts = resolve.TextFacts(tokens, lambda context: tokens // context, found)
-    return resolve.resolve_text(configured(nested), facts, method_class(method))
+    config = configured(nested, {"text": TextRunConfig})
+    measure = resolve.Measurements(lambda inputs, batch: ("fp32", "measured"), lambda: (True, "it works"))
+    return resolve.resolve(config, facts, method_class(method), measure=measure)
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +43,7 @@ def test_the_encoder_grows_with_the_tokens_that_can_be_read(duration, size):
         ("Review", "auto", "Review", "a usual name of texts"),
         ("2", "auto", "2", "its texts are the longest"),
         ("text", "text", "text", None),
-        (None, "auto", "auto", None),
+        (None, "auto", None, "no table"),
     ],
 )
 def test_the_column_of_text_is_written_down_with_its_reason(found, given, column, reason):
@@ -76,8 +79,8 @@ def test_a_step_on_processors_takes_few_tokens_at_once_where_rows_are_apart(meth
 @pytest.mark.parametrize(
     ("duration", "method", "asked", "compiled"),
     [
-        ("5 minutes", "gpt", "auto", "auto"),  # to be tried where the network is built
-        ("100000 steps", "bert", "auto", "auto"),
+        ("5 minutes", "gpt", "auto", True),  # as measured
+        ("100000 steps", "bert", "auto", True),
         ("4.9 minutes", "gpt", "auto", False),
         ("9 steps", "bert", "auto", False),
         ("20 minutes", "simcse", "auto", False),  # its rows differ in length
@@ -88,7 +91,7 @@ def test_a_step_on_processors_takes_few_tokens_at_once_where_rows_are_apart(meth
 def test_layers_are_compiled_where_a_run_is_long_enough(duration, method, asked, compiled):
     resolved = _resolve(duration, method, train__compile=asked)
     assert resolved.config.train.compile == compiled
-    assert ("train.compile" in resolved.reasons) == (asked == "auto" and compiled is False)
+    assert ("train.compile" in resolved.reasons) == (asked == "auto")
 
 
 def test_the_encoder_that_is_given_decides_how_many_steps_fit():
@@ -96,7 +99,6 @@ def test_the_encoder_that_is_given_decides_how_many_steps_fit():
     size = {"encoder__name": "modernbert-base"}
     few, many = (_resolve("30 minutes", "bert", train__batch_size=64, **more) for more in (size, {}))
     assert many.config.encoder.name == "modernbert-mini" and few.config.encoder.name == "modernbert-base"
-    assert few.long_run is False
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path):

@@ -7,11 +7,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from selfstudy import modalities
 from selfstudy.images.batches import TrainingData
-from selfstudy.modalities import open_work
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import launch, make_trainer
-from selfstudy.runs.settings import build_config
 
 STEPS = 4
 
@@ -20,9 +19,11 @@ def _trained(accumulate, *, ahead):
     """Losses, weights, and which micro-batches were made before which step."""
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     given = {"method": "simclr", "encoder": "resnet10t", "steps": STEPS, "batch_size": 8, "device": "cpu"}
-    config = build_config(images, {}, given | {"precision": "fp32", "set": {"train.accumulate": accumulate}})
-    work = open_work(images, config, Console(quiet=True))
-    method, resolved = work.build_method()
+    keywords = given | {"precision": "fp32", "set": {"train.accumulate": accumulate}}
+    config = modalities.configured(images, {}, keywords)
+    work = modalities.named("images").open(images, config, Console(quiet=True))
+    resolved = work.resolve()
+    method = work.build_method(resolved)
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.plan = replace(trainer.plan, ahead=ahead)
     made, losses, counts = [], [], []

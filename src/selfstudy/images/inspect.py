@@ -16,6 +16,7 @@ from selfstudy.encoders.timm import TimmTokenEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.cache import Images
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.decode import with_channels
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.neighbours import most_used, nearest
@@ -29,7 +30,6 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
-from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.views.geometry import fit
 from selfstudy.views.pictures import Cell, denormalised, heat, sheet
@@ -94,7 +94,7 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[I
         UsageError: there is no checkpoint.
         FileRefusedError: it is damaged, or does not fit the configuration.
     """
-    config = configured(cfg.read_yaml(folder.config))
+    config = cfg.validate(ImageRunConfig, cfg.read_yaml(folder.config))
     store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
     checkpoint = store.latest()
     for rejected in store.rejected:

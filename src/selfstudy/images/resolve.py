@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfstudy.config import RunConfig, validate
+from selfstudy.config import validate
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.timm import EncoderSpec, build_encoder, decided, is_vision_transformer
 from selfstudy.errors import UsageError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.scan import Scan
 from selfstudy.machine.precision import faster_precision
-from selfstudy.machine.processors import processors
+from selfstudy.machine.processors import processors, usable_memory
 from selfstudy.methods.base import DataFacts, Method
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
@@ -52,7 +53,7 @@ MeasurePrecision = Callable[[EncoderSpec, int], tuple[str, str]]
 
 
 def resolve(
-    config: RunConfig, scan: Scan, method: type[Method], *, measure: MeasurePrecision | None = None
+    config: ImageRunConfig, scan: Scan, method: type[Method], *, measure: MeasurePrecision | None = None
 ) -> Resolved[ImageInputs]:
     """The configuration with everything decided.
 
@@ -88,18 +89,18 @@ def resolve(
     steps = draft.expected_steps(images, _IMAGES_PER_SECOND[device])
     size, channels = tuple(draft.get("data.image_size")), draft.get("data.channels")
     draft.decide_recipe(method, DataFacts(images, size, channels, batch, steps))
-    given = validate(type(config), draft.settings, "")
+    given = validate(ImageRunConfig, draft.settings)
     spec, reason = decided(replace(_spec(given), long_run=steps * batch >= _LONG_RUN_IMAGES))
     decide("encoder.stem", spec.stem, reason)
     decide("encoder.patch_size", spec.patch_size, reason)
     decide("encoder.pool", "own", "the network's own")
     if draft.is_open("train.precision"):
         decide("train.precision", *(measure or measured_precision)(spec, batch))
-    return of_config(validate(type(config), draft.settings, ""), method, reasons=draft.reasons)
+    return of_config(validate(ImageRunConfig, draft.settings), method, reasons=draft.reasons)
 
 
 def of_config(
-    config: RunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
+    config: ImageRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
 ) -> Resolved[ImageInputs]:
     """The typed value of a configuration that is decided, such as that of an earlier run."""
     spec, _ = decided(_spec(config))
@@ -119,7 +120,7 @@ def measured_precision(spec: EncoderSpec, batch_size: int) -> tuple[str, str]:
     return faster_precision(build_encoder(spec, fetch=False), images, prepare=spell_out_attention)
 
 
-def _spec(config: RunConfig) -> EncoderSpec:
+def _spec(config: ImageRunConfig) -> EncoderSpec:
     """The encoder that a configuration asks for, as far as it says."""
     encoder, data = config.encoder.model_dump(), config.data.model_dump()
     height, width = data["image_size"]
@@ -143,6 +144,8 @@ def _decide_images(draft: Draft, scan: Scan) -> None:
     draft.decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     draft.decide("data.std", [round(value, 6) for value in scan.std], "measured")
     draft.decide("data.views", "own", "the method's own")
+    gigabytes = round(usable_memory() / 4e9, 1)
+    draft.decide("data.cache_gigabytes", gigabytes, "a quarter of the memory that this process may use")
     _require_one_per_channel(draft.settings["data"])
 
 

@@ -9,8 +9,6 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from selfstudy import config as cfg
-from selfstudy.config import RunConfig
 from selfstudy.data.batches import Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
@@ -18,6 +16,7 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
+from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
@@ -42,7 +41,7 @@ class Data(NamedTuple):
     scan: Scan
 
 
-def open_data(data: Any, config: cfg.DataConfig, console: Console, *, labels: bool = False) -> Data:
+def open_data(data: Any, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
     """Open and scan the training data, saying what was found."""
     source = open_source(data, labels=labels)
     channels = None if config.channels == "auto" else config.channels
@@ -78,7 +77,7 @@ class ImageWork:
 
     plateau: tuple[float, str] | None = None
 
-    def __init__(self, data: Any, config: RunConfig, console: Console) -> None:
+    def __init__(self, data: Any, config: ImageRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=self._method.uses_labels)
 

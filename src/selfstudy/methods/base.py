@@ -140,7 +140,7 @@ class Method(nn.Module):
     buffer. No subclass is subclassed again.
 
     Attributes:
-        modality: ``image`` or ``text``, what it learns from.
+        modality: ``images`` or ``text``, what it learns from.
         family: one of ``selfstudy.methods.FAMILIES``.
         uses_labels: whether it learns from class labels.
         needs_tokens: whether it works on patches, so that only vision transformers will do.
@@ -163,7 +163,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
-    modality: ClassVar[str] = "image"
+    modality: ClassVar[str] = "images"
     family: ClassVar[str]
     uses_labels: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False

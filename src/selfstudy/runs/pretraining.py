@@ -28,7 +28,6 @@ from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
 from selfstudy.runs.resolved import Resolved
-from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
@@ -52,7 +51,9 @@ _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bar
 def derive(open_work: OpenWork, *, console: Console) -> str:
     """The configuration that :func:`pretrain` would train with, every ``auto`` decided, as YAML with the reasons."""
     limit_threads()
-    resolved = open_work(console).resolve()
+    work = open_work(console)
+    resolved = work.resolve()
+    work.build_method(resolved, fetch=False)  # the method may refuse its encoder, and the encoder its images
     return cfg.to_yaml(resolved.config, resolved.reasons)
 
 
@@ -264,7 +265,7 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
 
     A setting that was not ``written`` did not exist when the run began, and may be anything.
     """
-    saved = configured(written)
+    saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
     unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}

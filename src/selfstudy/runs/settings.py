@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfstudy import config as cfg
-from selfstudy.config import RunConfig, TextRunConfig, build, validate
+from selfstudy.config import RunConfig, validate
 from selfstudy.data.names import name_of
-from selfstudy.encoders.timm import require_known
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.methods import method_class
+
+if TYPE_CHECKING:
+    from selfstudy.methods.base import Method
 
 _SHORT = {
     "method": "method.name",
@@ -27,15 +29,17 @@ _SHORT = {
     "seed": "train.seed",
 }
 _DURATIONS = ("epochs", "steps", "minutes", "samples")
+Models = Mapping[str, type[RunConfig]]  # the settings of each modality, by its name
 
 
-def build_config(data: Any, nested: dict[str, Any], keywords: Mapping[str, Any]) -> cfg.RunConfig:
+def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> cfg.RunConfig:
     """The validated configuration of nested settings, and of keywords, which come on top and are put into them.
 
     Args:
         data: as for :func:`selfstudy.api.pretrain`; None where the nested settings name it.
         nested: such as ``{"train": {"seed": 0}}``.
         keywords: the settings of :func:`selfstudy.api.pretrain`.
+        models: the settings model of each modality, by its name.
 
     Raises:
         UsageError: no data, an unknown setting, or a value out of its range.
@@ -45,7 +49,7 @@ def build_config(data: Any, nested: dict[str, Any], keywords: Mapping[str, Any])
         cfg.set_key(nested, "data.path", name_of(data))
     if "path" not in (nested.get("data") or {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
-    return configured(nested)
+    return configured(nested, models)
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -88,25 +92,41 @@ def _views(given: Any) -> Any:
     return given
 
 
-def configured(settings: Mapping[str, Any]) -> RunConfig:
-    """The validated configuration for nested settings, of images or of text as the method says.
+def configured(settings: Mapping[str, Any], models: Models) -> RunConfig:
+    """The validated configuration for nested settings, which then name their modality.
+
+    The modality is that of ``data.modality`` or, where it is ``auto``, the one that the method learns from.
 
     Raises:
-        UsageError: an unknown method, key or value.
+        UsageError: an unknown method, modality, key or value.
+    """
+    method, data = method_of(settings), dict(settings.get("data", {}))
+    name = data.get("modality", "auto")
+    name = method.modality if name == "auto" else name
+    if name not in models:
+        raise UsageError(
+            f"there are no settings for data of the modality {name!r}{did_you_mean(name, models)}\n"
+            f"known: {', '.join(models)}; install the package that brings this modality"
+        )
+    return validate(models[name], {**settings, "data": data | {"modality": name}})
+
+
+def method_of(settings: Mapping[str, Any]) -> "type[Method]":
+    """The method that nested settings name, or the default one; its own settings have names that it knows.
+
+    Raises:
+        UsageError: a group that holds no settings, an unknown method, or an unknown setting of it.
     """
     for group, values in settings.items():
         if not isinstance(values, Mapping):
             raise UsageError(
                 f"setting {group!r}: got {values!r}, a group of settings is needed\nwrite {group}.KEY=VALUE"
             )
-    name = settings.get("method", {}).get("name", "simclr")
+    own = dict(settings.get("method", {}))
+    name = own.pop("name", cfg.DEFAULT_METHOD)
     if not isinstance(name, str):
         raise UsageError(f"setting 'method.name': got {name!r}, a name is needed\n'selfstudy methods' lists all")
     method = method_class(name)
-    own = settings.get("method", {})
-    unknown = {key: value for key, value in own.items() if key != "name" and key not in method.Config.model_fields}
+    unknown = {key: value for key, value in own.items() if key not in method.Config.model_fields}
     validate(method.Config, unknown, "method")  # before the data is read: a misspelt name needs none of it
-    config = build(settings, TextRunConfig if method.modality == "text" else RunConfig)
-    if method.modality == "image" and config.encoder.name != "auto":
-        require_known(config.encoder.name)
-    return config
+    return method

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from selfstudy.config import TextDataConfig
 from selfstudy.disk.atomic import replace_file
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.machine.allocator import give_back_freed_memory
+from selfstudy.text.config import TextDataConfig
 from selfstudy.text.documents import Document, Documents, open_documents
 from selfstudy.text.landmarks import Landmarks, landmarks
 from selfstudy.text.token_build import build_store, is_held_out
@@ -124,7 +124,7 @@ def open_corpus(
         DataError: no text.
         EnvironmentFault: the cache cannot be written.
     """
-    documents = open_documents(data, rule=_rule(data, config, pieces=pieces), column=config.column)
+    documents = open_documents(data, rule=_rule(data, config, pieces=pieces), column=config.column or "auto")
     census = take_census(documents)
     _say_what_was_found(documents, census, console)
     if not census.documents:
@@ -175,7 +175,7 @@ def _split(documents: Documents, census: Census, config: TextDataConfig) -> Spli
     """What is learnt from and what is held out."""
     held_out = config.held_out
     if isinstance(held_out, str):
-        apart = open_documents(held_out, rule=_rule_of_more(documents, config), column=config.column)
+        apart = open_documents(held_out, rule=_rule_of_more(documents, config), column=config.column or "auto")
         return Split(documents, apart, 0.0, f"{held_out}")
     if not 0 < held_out < 1:
         raise UsageError(

@@ -17,6 +17,7 @@ from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin
 from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
+from selfstudy.text.config import TextDataConfig
 from selfstudy.text.documents import Document, Documents, open_documents
 from selfstudy.text.generate import sample_token
 from selfstudy.text.tokenizer import SPELLINGS, plain
@@ -259,9 +260,9 @@ def documents_as_for(run: str | Path, data: Any, console: Console) -> Documents:
     file = RunFolder(run).config
     if not file.is_file():  # an encoder/ folder by itself
         return open_documents(data)
-    config = cfg.validate(cfg.TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
+    config = cfg.validate(TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
     try:
-        return open_documents(data, rule=config.documents, column=config.column)
+        return open_documents(data, rule=config.documents, column=config.column or "auto")
     except UsageError as error:
         found = open_documents(data)
         console.print(f"data     not read as for the run: {first_line(error)}", highlight=False)

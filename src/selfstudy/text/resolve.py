@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration, RunConfig, validate
+from selfstudy.config import Duration, validate
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
+from selfstudy.text.config import TextRunConfig
 from selfstudy.text.files import TEXT_COLUMNS
 from selfstudy.views.spec import Spec
 
@@ -83,7 +84,7 @@ class Measurements(NamedTuple):
 
 
 def resolve(
-    config: RunConfig, facts: TextFacts, method: type[Method], *, measure: Measurements
+    config: TextRunConfig, facts: TextFacts, method: type[Method], *, measure: Measurements
 ) -> Resolved[TextInputs]:
     """The configuration with everything decided.
 
@@ -120,21 +121,21 @@ def resolve(
     trained = Path(draft.get("encoder.name")).is_dir()
     draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
     if draft.is_open("train.precision"):
-        inputs = _inputs(validate(type(config), draft.settings, ""), method)
+        inputs = _inputs(validate(TextRunConfig, draft.settings), method)
         decide("train.precision", *measure.precision(inputs, batch))
     if draft.is_open("train.compile"):
         decide("train.compile", *measure.compiler())
-    return of_config(validate(type(config), draft.settings, ""), method, reasons=draft.reasons)
+    return of_config(validate(TextRunConfig, draft.settings), method, reasons=draft.reasons)
 
 
 def of_config(
-    config: RunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
+    config: TextRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
 ) -> Resolved[TextInputs]:
     """The typed value of a configuration that is decided, such as that of an earlier run."""
     return resolved(config, method, _inputs(config, method), reasons=reasons)
 
 
-def _inputs(config: RunConfig, method: type[Method]) -> TextInputs:
+def _inputs(config: TextRunConfig, method: type[Method]) -> TextInputs:
     """What a configuration reads and trains, once its context and its encoder are decided."""
     encoder, context = config.encoder.model_dump(), config.data.model_dump()["context"]
     changes = {name: encoder[name] for name in ("width", "depth", "heads") if encoder[name] not in ("auto", None)}

@@ -36,7 +36,6 @@ SPELLINGS = {
     "eos": ("[EOS]", "<eos>", "<EOS>", "</s>", "<|endoftext|>", "<|end_of_text|>"),
 }
 """The names by which a tokenizer's special entries are known, the first that it has wins."""
-
 _VOCABULARY_BY_BYTES = ((1e5, 512), (1e6, 1024), (5e6, 4096), (20e6, 8192), (100e6, 16384), (1e9, 32768))
 _LARGEST_VOCABULARY = 2**20
 _CHAR_VOCABULARY = 2**16  # as many as two bytes can number
@@ -53,12 +52,11 @@ _WORD_END = re.compile(r"\S(?=[ \r\n])")
 
 
 def auto_vocab_size(corpus_bytes: int) -> int:
-    """Vocabulary size for a corpus: a multiple of 64, special tokens included.
+    """The vocabulary size for a corpus: a multiple of 64, special tokens included.
 
-    Straight lines, in logarithms, through 512 at 0.1 MB, 1k at 1 MB, 4k at 5 MB, 8k at 20 MB, 16k at 100 MB and 32k at
-    1 GB; level outside. New words keep coming in as a corpus grows, but ever more slowly (Heaps' law: about as its
-    square root), and an entry is worth its embedding only when it occurs some hundred times. Matrix hardware likes
-    multiples of 64.
+    Linear in logarithms between 512 at 0.1 MB, 1k at 1 MB, 4k at 5 MB, 8k at 20 MB, 16k at 100 MB and 32k at 1 GB;
+    constant outside. The number of different words grows slowly with the corpus (Heaps' law), and an entry is worth its
+    embedding only if it occurs some hundred times.
 
     >>> auto_vocab_size(1_000_000), auto_vocab_size(2_000_000_000)
     (1024, 32768)
@@ -69,7 +67,7 @@ def auto_vocab_size(corpus_bytes: int) -> int:
 
 
 def usual_vocab_size(kind: str, corpus_bytes: int) -> int:
-    """The vocabulary size that ``auto`` stands for, for a kind of tokenizer and the UTF-8 bytes of a corpus."""
+    """The vocabulary size that ``auto`` stands for: of a kind, for the UTF-8 bytes of a corpus."""
     return {"byte": _BYTES, "char": _CHAR_VOCABULARY}.get(kind) or auto_vocab_size(corpus_bytes)
 
 

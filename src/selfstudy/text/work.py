@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from selfstudy import config as cfg
-from selfstudy.config import RunConfig
 from selfstudy.data.batches import Shard
 from selfstudy.disk.lock import run_lock
 from selfstudy.encoders.base import Vocabulary
@@ -27,6 +25,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
+from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
 from selfstudy.text.held_out import measure_held_out
 from selfstudy.text.resolve import Measurements, TextFacts, TextInputs, resolve
@@ -42,7 +41,7 @@ _PATIENCE_SECONDS = 0.5
 class TextWork:
     """A corpus, as :class:`selfstudy.runs.modality.Work` describes it."""
 
-    def __init__(self, data: Any, config: RunConfig, console: Console) -> None:
+    def __init__(self, data: Any, config: TextRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
         self._settings = with_its_tokenizer(config)
         self.corpus = open_text(data, self._settings.data, console, pieces=self._method.reads_pieces)
@@ -150,7 +149,7 @@ def patient_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
+def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
     """The configuration with the tokenizer of the encoder, where that is a directory: it knows no other ids.
 
     Raises:
@@ -172,12 +171,12 @@ def with_its_tokenizer(config: cfg.TextRunConfig) -> cfg.TextRunConfig:
     return config
 
 
-def open_text(data: Any, config: cfg.TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
+def open_text(data: Any, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
     """The tokenised corpus of a configuration."""
     return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=patient_lock, console=console)
 
 
-def cache_folder(config: cfg.TextDataConfig) -> Path:
+def cache_folder(config: TextDataConfig) -> Path:
     """Where tokenised corpora lie: the folder asked for, or the user's cache."""
     if config.cache != "auto":
         return Path(config.cache)

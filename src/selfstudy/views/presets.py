@@ -65,8 +65,8 @@ def changed(
 
     Args:
         specs: the method's own.
-        choice: ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in every view, or one such
-            mapping per view.
+        choice: ``"own"`` or ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in every view,
+            or one such mapping per view.
         any_count: whether the method takes any number of its views, from two on. Small views, smaller than the first,
             may be of any number in any case: they are more of the same to all methods that have them.
 
@@ -75,7 +75,7 @@ def changed(
     """
     views = [spec for spec in specs if isinstance(spec, View)]
     if isinstance(choice, str):
-        new = views if choice == "auto" else [_preset(choice)(view) for view in views]
+        new = views if choice in ("auto", "own") else [_preset(choice)(view) for view in views]
     else:
         mappings = [choice] * len(views) if isinstance(choice, Mapping) else list(choice)
         if len(mappings) != len(views):

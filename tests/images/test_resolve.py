@@ -5,11 +5,16 @@ import pytest
 
 from selfstudy import config as cfg
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.opening import open_source
-from selfstudy.images.resolve import resolve
+from selfstudy.images.resolve import of_config, resolve
 from selfstudy.images.scan import scan
 from selfstudy.machine.devices import precision_of
 from selfstudy.methods import method_class
+
+
+def _measure(spec, batch_size):
+    return "bf16", f"measured at {spec.image_size}, {batch_size}"
 
 
 def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
@@ -17,19 +22,16 @@ def _resolve(shape=(40, 28, 28), method="simclr", memory=None, **settings):
     nested = {"data": {"path": "x"}, "method": {"name": method}}
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
-    return resolve(cfg.build(nested), found, method_class(method))
+    return resolve(cfg.validate(ImageRunConfig, nested), found, method_class(method), measure=_measure)
 
 
 def test_nothing_stays_auto_and_every_choice_has_a_reason():
     resolved = _resolve()
     flat = cfg.flatten(resolved.config.model_dump())
-    left = {key for key, value in flat.items() if value == "auto"}
-    # The encoder and the scan decide these, and the method's own views are what auto stands for.
-    encoders = {f"encoder.{key}" for key in ("stem", "patch_size", "pool")} | {"train.precision"}
-    assert left == encoders | {"data.cache_gigabytes", "data.views"}
-    started = cfg.flatten(cfg.build({"data": {"path": "x"}}).model_dump())
-    chosen = {key for key, value in started.items() if value == "auto"} - left
-    assert chosen <= resolved.reasons.keys() and all(resolved.reasons.values())
+    assert not {key for key, value in flat.items() if value == "auto"} - {"data.modality"}  # named before
+    started = cfg.flatten(cfg.validate(ImageRunConfig, {"data": {"path": "x"}}).model_dump())
+    chosen = {key for key, value in started.items() if value == "auto"} - {"data.modality"}
+    assert chosen == resolved.reasons.keys() - {"method.temperature"} and all(resolved.reasons.values())
 
 
 def test_what_was_given_is_kept_and_has_no_reason():
@@ -93,5 +95,29 @@ def test_bf16_is_chosen_on_gpus_that_have_it(monkeypatch, supported, precision):
     assert precision_of("cuda")[0] == precision
 
 
-def test_on_processors_the_precision_waits_for_the_network():
-    assert precision_of("cpu") is None and _resolve().config.train.precision == "auto"
+def test_on_processors_the_precision_is_measured_with_the_encoder_that_is_trained():
+    resolved = _resolve()
+    assert precision_of("cpu") is None and resolved.train.precision == "bf16"
+    assert resolved.reasons["train.precision"] == "measured at (28, 28), 8"
+
+
+def test_the_typed_values_are_those_of_the_configuration():
+    resolved = _resolve(method="mae")
+    config, inputs = resolved.config, resolved.inputs
+    assert resolved.method is method_class("mae") and resolved.settings.model_dump().items() <= config.method.items()
+    assert resolved.optimizer._asdict() == config.optimizer.model_dump()
+    assert (
+        resolved.train.batch_size == config.train.batch_size and str(resolved.train.duration) == config.train.duration
+    )
+    assert (inputs.size, inputs.channels) == (config.data.size, config.data.channels) == ((28, 28), 1)
+    assert (inputs.encoder.name, inputs.encoder.patch_size) == (config.encoder.name, config.encoder.patch_size)
+    again = of_config(config, method_class("mae"))
+    assert again.inputs == inputs and again.train == resolved.train
+
+
+def test_a_configuration_of_an_earlier_version_still_says_what_was_built():
+    config = _resolve(encoder__name="resnet10t").config
+    left = {"patch_size": "auto", "pool": "auto"}
+    older = config.model_copy(update={"encoder": config.encoder.model_copy(update=left)})
+    older = older.model_copy(update={"data": older.data.model_copy(update={"views": "auto"})})
+    assert of_config(older, method_class("simclr")).inputs == of_config(config, method_class("simclr")).inputs
