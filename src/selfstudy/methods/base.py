@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from selfstudy.encoders.base import LanguageEncoder, TokenEncoder, provides
+from selfstudy.encoders.base import LanguageEncoder, TokenEncoder
 from selfstudy.errors import UsageError
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Spec
@@ -182,7 +182,7 @@ class Method(nn.Module):
                 f"{type(self).__name__} needs an encoder with an integer embed_dim, {type(encoder).__name__} has none\n"
                 "it is the length D of the vectors (B, D) that the encoder gives; set encoder.embed_dim = D"
             )
-        if self.needs_tokens and not provides(encoder, TokenEncoder):  # type: ignore[type-abstract]  # only asked about
+        if self.needs_tokens and not isinstance(encoder, TokenEncoder):
             given = getattr(encoder, "name", type(encoder).__name__)
             raise UsageError(
                 f"{type(self).__name__} needs an encoder with tokens, got {given}\n"
@@ -195,7 +195,7 @@ class Method(nn.Module):
 
     def _require_language(self, encoder: nn.Module) -> None:
         """Refuse what reads no text, or reads it in the wrong direction."""
-        if not provides(encoder, LanguageEncoder):  # type: ignore[type-abstract]  # only asked about
+        if not isinstance(encoder, LanguageEncoder):
             raise UsageError(
                 f"{type(self).__name__} learns from text, {type(encoder).__name__} encodes something else\n"
                 "use a text encoder, such as --encoder modernbert-mini"

@@ -15,12 +15,12 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.ops.masked_tokens import hidden_positions, noised, special_tokens
@@ -45,7 +45,7 @@ class BERT(Method):
         whole_words: bool = Field(False, description="hide words and not parts of words")
 
     config: Config
-    encoder: Any  # a module and a LanguageEncoder
+    encoder: LanguageEncoder
     ordinary: Tensor
     special: Tensor
 
@@ -90,7 +90,7 @@ class BERT(Method):
             ids.gather(1, hidden),
             fate.gather(1, hidden),
             other.gather(1, hidden),
-            mask=self.encoder.vocabulary.mask,
+            mask=self.encoder.vocabulary.id_of("mask"),
             ordinary=self.ordinary,
             keep=c.keep_share,
             random=c.random_share,
@@ -99,4 +99,4 @@ class BERT(Method):
 
     def _segments(self, ids: Tensor) -> Tensor:
         """Which document each token of the rows belongs to."""
-        return segments_of(ids, self.encoder.vocabulary.eos)
+        return segments_of(ids, self.encoder.vocabulary.id_of("eos"))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.block_masks import block_masks
@@ -84,7 +85,7 @@ class Data2Vec(Method):
         momentum: float = Field(0.9998, ge=0, lt=1, description="of the teacher, kept per step")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

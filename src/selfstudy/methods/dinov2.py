@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
@@ -59,7 +60,7 @@ class DINOv2(Method):
         head_norm: bool = Field(False, description="BatchNorm in either head, for short runs")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

@@ -23,6 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
@@ -57,7 +58,7 @@ class IBOT(Method):
         freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, last layer still")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.errors import UsageError
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Shares, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
@@ -83,7 +84,7 @@ class IJEPA(Method):
             return self
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

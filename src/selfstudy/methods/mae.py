@@ -11,12 +11,11 @@ Differences from the authors' code:
 - AdamW's second beta stays 0.999 (theirs: 0.95), and a short run gets a small decoder and a higher learning rate.
 """
 
-from typing import Any
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
@@ -68,7 +67,7 @@ class MaskedAutoencoder(Method):
         decoder_depth: int = Field(8, gt=0, description="blocks of the decoder")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

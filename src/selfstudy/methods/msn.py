@@ -13,13 +13,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
@@ -77,7 +77,7 @@ class MSN(Method):
         projection_dim: int = Field(256, gt=0, description="size of the space the prototypes live in")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
@@ -128,7 +128,7 @@ class MSN(Method):
         patches = self.encoder.num_tokens
         order = random_order(patch_draws(torch.cat(draws.chunk(len(views), dim=1)), patches))  # (M B, N)
         keep = order[:, : visible_count(patches, self.config.mask_ratio)]
-        return self.encoder.embed_and_tokens(torch.cat(views), keep=keep)[0]  # type: ignore[no-any-return]
+        return self.encoder.embed_and_tokens(torch.cat(views), keep=keep)[0]
 
     def _targets(self, view: Tensor) -> Tensor:
         """The teacher's sharpened predictions (B, K) of the whole view, shared out among the prototypes."""
