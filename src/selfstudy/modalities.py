@@ -11,7 +11,7 @@ from selfstudy.runs.modality import Work
 
 def open_work(data: Any, config: RunConfig, console: Console) -> Work:
     """What is to be trained, and on what, with the settings that its data suggest."""
-    if method_class(config.method["name"]).modality == "image":
+    if method_class(config.method["name"]).reads.modality == "images":
         from selfstudy.images.work import ImageWork
 
         return ImageWork(data, config, console)

@@ -8,7 +8,7 @@ from selfstudy.encoders.timm import is_vision_transformer
 from selfstudy.errors import UsageError
 from selfstudy.images.scan import Scan
 from selfstudy.machine.processors import processors
-from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.base import DataFacts, Images, Method
 from selfstudy.runs.draft import (
     Draft,
     Resolved,
@@ -41,12 +41,13 @@ def resolve(config: RunConfig, scan: Scan, method: type[Method]) -> Resolved:
     decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     decide("data.std", [round(value, 6) for value in scan.std], "measured")
     _require_one_per_channel(settings["data"])
-    tokens = method.needs_tokens
-    decide("encoder.name", *(("vit_small_patch16_224", "the method needs tokens") if tokens else ("resnet18", "usual")))
-    if method.pooling != "auto" and is_vision_transformer(settings["encoder"]["name"]):
-        decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
+    reads = Images.of(method)
+    usual = ("vit_small_patch16_224", "the method needs tokens") if reads.tokens else ("resnet18", "usual")
+    decide("encoder.name", *usual)
+    if reads.pooling != "auto" and is_vision_transformer(settings["encoder"]["name"]):
+        decide("encoder.pool", reads.pooling, "the method trains the patch tokens, not a class token")
     images = len(scan.good)
-    decide("train.batch_size", batch_size(images, method.largest_batch), f"for {images:,} images")
+    decide("train.batch_size", batch_size(images, reads.largest_batch), f"for {images:,} images")
     require_one_batch(images, draft.train("batch_size"), "usable images")
     decide("train.accumulate", 1, "methods compare the images of a whole batch")
     in_memory = scan.images is not None

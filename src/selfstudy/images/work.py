@@ -24,7 +24,7 @@ from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Method
+from selfstudy.methods.base import Images, Method
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
@@ -120,7 +120,7 @@ def encoder_spec(resolved: Resolved) -> EncoderSpec:
 def specs_of(method: type[Method], config: cfg.RunConfig) -> list[Spec]:
     """What the method receives of every image, at the run's image size, with the changes the run asks for."""
     specs = method.default_views(config.data.size, cfg.settled(config.data.channels))
-    return changed(specs, config.data.views, any_count=method.any_count)
+    return changed(specs, config.data.views, any_count=Images.of(method).any_count)
 
 
 class ImageWork:
@@ -128,7 +128,7 @@ class ImageWork:
 
     def __init__(self, data: Any, config: cfg.RunConfig, console: Console) -> None:
         self.cls = method_class(config.method["name"])
-        self.opened = open_data(data, config.data, console, labels=self.cls.uses_labels)
+        self.opened = open_data(data, config.data, console, labels=Images.of(self.cls).labels)
         self.resolved = resolve(config, self.opened.scan, self.cls)
         self.unit = Unit()
         self.plateau: tuple[float, str] | None = None
@@ -199,7 +199,7 @@ def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
 
 def _labels(cls: type[Method], opened: Data) -> Tensor | None:
     """The classes (N,) int64 of the usable images, for a method that learns from them."""
-    if not cls.uses_labels:
+    if not Images.of(cls).labels:
         return None
     if opened.source.labels is None:
         raise DataError(

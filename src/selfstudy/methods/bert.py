@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.masked_tokens import hidden_positions, noised, special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
@@ -32,9 +32,8 @@ from selfstudy.views.spec import Draws, Spec, Tokens
 class BERT(Method):
     """BERT around a text encoder that sees both sides."""
 
-    modality = "text"
     family = "masked prediction"
-    language_head = "masked"
+    reads = Text(head="masked")
 
     class Config(MethodConfig):
         """Settings of BERT."""

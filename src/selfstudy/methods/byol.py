@@ -20,7 +20,7 @@ Differences from the authors' code:
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
@@ -32,7 +32,7 @@ class BYOL(Method):
     """BYOL around any encoder."""
 
     family = "positives only"
-    largest_batch = 128  # twice the steps of 256 in a short run, which gain more
+    reads = Images(largest_batch=128)  # a short run gains more from twice the steps
     default_views = staticmethod(asymmetric_pair)  # appendix B; small images without blur
 
     class Config(MethodConfig):

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.block_masks import block_masks
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
@@ -73,8 +73,7 @@ class Data2Vec(Method):
     """data2vec around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of data2vec."""

@@ -22,8 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.config import Positives, Shares
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
@@ -39,7 +40,7 @@ class DINOv2(Method):
     """DINOv2 around a vision transformer."""
 
     family = "distillation"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of DINOv2; the defaults are those of the authors' 100 epochs on ImageNet-1k."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Spec, Tokens
@@ -27,9 +27,8 @@ from selfstudy.views.spec import Spec, Tokens
 class GPT(Method):
     """GPT around a text encoder that sees what came before."""
 
-    modality = "text"
     family = "next token"
-    language_head = "causal"
+    reads = Text(head="causal")
 
     class Config(MethodConfig):
         """Settings of GPT."""

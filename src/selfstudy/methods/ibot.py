@@ -23,8 +23,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.config import Positives, Shares
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import centring
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
@@ -38,7 +39,7 @@ class IBOT(Method):
     """iBOT around a vision transformer."""
 
     family = "distillation"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of iBOT."""

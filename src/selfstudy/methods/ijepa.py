@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from selfstudy.config import Positives, Shares
 from selfstudy.encoders.base import TokenEncoder
 from selfstudy.errors import UsageError
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Shares, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.nn.ema import EMA
 from selfstudy.ops.block_masks import block_size, context_and_targets
@@ -57,8 +58,7 @@ class IJEPA(Method):
     """I-JEPA around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of I-JEPA; shares are of all patches."""

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.distillation import entropy
@@ -62,7 +62,7 @@ class MSN(Method):
     """MSN around a vision transformer."""
 
     family = "clustering"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of MSN."""

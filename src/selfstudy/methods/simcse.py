@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import LanguageEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masked_tokens import special_tokens
@@ -36,11 +36,8 @@ _PARTS = 4  # of a batch, by length
 class SimCSE(Method):
     """SimCSE around a text encoder with dropout."""
 
-    modality = "text"
     family = "contrastive"
-    reads_pieces = True
-    dropout = 0.1
-    smallest_batch = 128  # the other sentences are what a sentence is told from
+    reads = Text(pieces=True, dropout=0.1, smallest_batch=128)  # the other sentences are the negatives
 
     class Config(MethodConfig):
         """Settings of SimCSE."""

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.ops.masks import square_mask
 from selfstudy.ops.patches import patchify, unpatchify
 from selfstudy.ops.precision import full_precision
@@ -49,8 +49,7 @@ class SimMIM(Method):
     """SimMIM around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of SimMIM."""

@@ -106,7 +106,7 @@ def configured(settings: Mapping[str, Any]) -> RunConfig:
     own = settings.get("method", {})
     unknown = {key: value for key, value in own.items() if key != "name" and key not in method.Config.model_fields}
     validate(method.Config, unknown, "method")  # before the data is read: a misspelt name needs none of it
-    config = build(settings, TextRunConfig if method.modality == "text" else RunConfig)
-    if method.modality == "image" and config.encoder.name != "auto":
+    config = build(settings, TextRunConfig if method.reads.modality == "text" else RunConfig)
+    if method.reads.modality == "images" and config.encoder.name != "auto":
         require_known(config.encoder.name)
     return config

@@ -9,7 +9,7 @@ from selfstudy.config import Duration, TextRunConfig
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
-from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.base import DataFacts, Method, Text
 from selfstudy.runs.draft import (
     Draft,
     Resolved,
@@ -60,34 +60,35 @@ def resolve_text(config: TextRunConfig, facts: TextFacts, method: type[Method]) 
     """
     draft = Draft(config)
     decide, settings = draft.decide, draft.settings
-    causal = method.language_head == "causal"
+    reads = Text.of(method)
+    causal = reads.head == "causal"
     if facts.column is not None:
         usual = facts.column.casefold() in TEXT_COLUMNS
         decide("data.column", facts.column, "a usual name of texts" if usual else "its texts are the longest")
     longest = longest_row(Path(settings["encoder"]["name"]))
-    decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
+    decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=reads.pieces))
     context = settings["data"]["context"]
     rows = facts.rows(context)
     decide_machine(draft)
     decide("train.duration", *default_duration(rows, _TOKENS_TO_SEE // context, "rows"))
     size, why = _text_size(draft, rows)
     decide("encoder.name", f"{'llama' if causal else 'modernbert'}-{size}", why)
-    decide("encoder.dropout", method.dropout, "the method's augmentation" if method.dropout else "usual today")
-    if method.dropout and not settings["encoder"]["dropout"]:
+    decide("encoder.dropout", reads.dropout, "the method's augmentation" if reads.dropout else "usual today")
+    if reads.dropout and not settings["encoder"]["dropout"]:
         name = settings["method"]["name"]
         raise UsageError(
             f"encoder.dropout 0: {name} tells its two views apart by dropout alone\nsay more, or leave it out"
         )
     shape = _shape(settings["encoder"], SIZES[size])
     per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
-    decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
+    decide("train.batch_size", *_text_batch(draft, rows, per_second, reads.smallest_batch))
     batch = draft.train("batch_size")
     require_one_batch(rows, batch, "rows of text")
-    decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
+    decide("train.accumulate", *_micro_batches(draft, context, reads.head))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = expected_steps(draft, rows, per_second)
     long = steps >= round(_WORTH_COMPILING * per_second / batch)
-    if draft.train("device") != "cpu" or method.reads_pieces or not long:
+    if draft.train("device") != "cpu" or reads.pieces or not long:
         decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
     trained = Path(settings["encoder"]["name"]).is_dir()
     draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))

@@ -21,7 +21,7 @@ from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Method
+from selfstudy.methods.base import Method, Text
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
@@ -45,8 +45,9 @@ class TextWork:
         asked = cast(cfg.TextRunConfig, config)  # resolve.configured makes it for methods that learn from text
         settings = with_its_tokenizer(asked)
         self.cls = method_class(config.method["name"])
-        self.corpus = open_text(data, settings.data, console, pieces=self.cls.reads_pieces)
-        needed = ("eos",) if self.cls.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
+        self.reads = Text.of(self.cls)
+        self.corpus = open_text(data, settings.data, console, pieces=self.reads.pieces)
+        needed = ("eos",) if self.reads.head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
         facts = TextFacts(
             len(self.corpus.store.train),
@@ -57,7 +58,7 @@ class TextWork:
         if settings is not asked:
             self.resolved.reasons["data.tokenizer"] = "the encoder's own"
         self.unit = Unit("tokens", self.resolved.config.data.size[1])
-        predicts = self.cls.language_head
+        predicts = self.reads.head
         self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
 
     def _specs(self, context: int) -> list[Spec]:
@@ -124,10 +125,10 @@ class TextWork:
             "method": name,
             "seed": config.train.seed,
             "name": config.encoder.name,
-            "head": bool(self.cls.language_head),
+            "head": bool(self.reads.head),
         }
         save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=config.data.size[1], extra=extra)
-        if self.cls.language_head:
+        if self.reads.head:
             measure_held_out(folder, encoder, self.corpus, config, console)
 
 
@@ -196,7 +197,7 @@ def text_encoder(config: cfg.TextRunConfig, corpus: Corpus) -> TextEncoder:
     encoder = build_text_encoder(
         settings.name,
         vocabulary,
-        head=bool(cls.language_head),
+        head=bool(Text.of(cls).head),
         context=config.data.size[1],
         dropout=cfg.settled(settings.dropout),
         changes={name: value for name, value in changes.items() if value != "auto"},
