@@ -106,7 +106,7 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, cfg.RunCon
         )
     method, _ = build_method(Resolved(config, {}, long_run=False), fetch=False)
     try:
-        method.load_state_dict(checkpoint.model, strict=True)
+        checkpoint.load_into(method)
     except RuntimeError as error:
         reason = first_line(error)
         raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None

@@ -14,8 +14,6 @@ Differences from the authors' code:
   is the student, as the authors fine-tune it.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.ema import EMA
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import block_masks
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.precision import full_precision
@@ -91,7 +89,7 @@ class Data2Vec(Method):
         self.head = nn.Linear(self.embed_dim, self.embed_dim)
         self.mask_token = nn.Parameter(torch.empty(self.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.teacher = EMA(self.encoder, train_mode=False)
+        self.teacher = Teacher(encoder=self.encoder, head=nn.Identity(), train_mode=False)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -128,10 +126,9 @@ class Data2Vec(Method):
     @torch.no_grad()
     def _teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's embedding (B, D) and its targets (B, N, D)."""
-        teacher: Any = self.teacher.module
-        embedding, blocks = teacher.embed_and_blocks(images, self.config.target_blocks)
+        embedding, blocks = self.teacher.encoder.embed_and_blocks(images, self.config.target_blocks)
         return embedding, block_targets(torch.stack(blocks))
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows (section 3.3)."""
-        self.teacher.move_toward(self.encoder, self.config.momentum)
+        self.teacher.follow(self.config.momentum)

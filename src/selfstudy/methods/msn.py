@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
 from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.distillation import entropy
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
@@ -84,7 +84,7 @@ class MSN(Method):
         c = self.config
         self.projector = mlp([self.embed_dim, c.hidden_dim, c.hidden_dim, c.projection_dim], activation=nn.GELU)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(c.prototypes, c.projection_dim), dim=1))
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.projector)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -137,14 +137,13 @@ class MSN(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows, with a momentum that rises to 1."""
-        momentum = Linear(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)
+        self.teacher.follow(Linear(self.config.momentum, 1.0)(progress))
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
-        return "teacher", self.teacher.get_submodule("module.0")
+        return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """The teacher's predictions (B, K) for its embeddings (B, D), as logarithms and not sharpened."""
-        projection = self.teacher.get_submodule("module.1")(embedding)
+        projection = self.teacher.head(embedding)
         return log_predictions(projection, self.prototypes, self.config.temperature)
