@@ -26,12 +26,11 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.opening import open_source
-from selfstudy.images.work import ImageWork
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
+from selfstudy.modalities import open_work
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import PROBES
 from selfstudy.runs.folder import RunFolder
@@ -47,7 +46,7 @@ TOKENS, PATCH = "test_vit", 8
 
 def encoder_for(method: type[Method]) -> str:
     """The small encoder that suits a method best."""
-    return TOKENS if method.needs_tokens else CONVOLUTIONAL
+    return TOKENS if method.reads.tokens else CONVOLUTIONAL
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
@@ -71,7 +70,7 @@ def _is_due(data: str, method: str, turn: int) -> bool:
 def task(data: str, folder: str, method: str, seed: int, options: argparse.Namespace) -> Task:
     """One run of a method, with the command line that does the same."""
     cls, lasting, encoder = method_class(method), duration(options), getattr(options, "encoder", None)
-    patch = PATCH if cls.needs_tokens and encoder is None else None
+    patch = PATCH if cls.reads.tokens and encoder is None else None
     encoder = encoder or encoder_for(cls)
     amount, unit = lasting.split()
     arguments = f"--method {method} --encoder {encoder} --{unit} {amount} --seed {seed}"
@@ -81,7 +80,7 @@ def task(data: str, folder: str, method: str, seed: int, options: argparse.Names
         "data": data,
         "method": method,
         "family": cls.family,
-        "uses_labels": cls.uses_labels,
+        "uses_labels": cls.reads.labels,
         "encoder": encoder,
         "patch_size": patch or "auto",
         "precision": options.precision,
@@ -127,8 +126,8 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
     began = time.perf_counter()
     try:
-        config = cfg.validate(ImageRunConfig, settings)
-        work = partial(ImageWork, task.folder, config)
+        config = cfg.build(settings)
+        work = partial(open_work, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
@@ -269,7 +268,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--encoder", help="for all methods, instead of the best-suited one")
     add_common_options(parser)
     options = parser.parse_args(arguments)
-    known = [name for name in available() if method_class(name).modality == "images"]
+    known = [name for name in available() if method_class(name).reads.modality == "images"]
     options.only = options.only or known
     if unknown := [name for name in options.only if name not in known]:
         parser.error(f"unknown method {', '.join(unknown)}; known: {', '.join(known)}")

@@ -43,7 +43,7 @@ def _pretrain(photos, corpus, out, method, *, resume=False, **more):
     if method in TEXT_METHODS:
         given = {"context": 32, "tokenizer": "byte", "set": shape | every | more}
         return selfstudy.pretrain(corpus, **common, **given)
-    encoder = "test_vit" if method_class(method).needs_tokens else "resnet10t"
+    encoder = "test_vit" if method_class(method).reads.tokens else "resnet10t"
     return selfstudy.pretrain(photos, **common, encoder=encoder, image_size=32, set=every | more)
 
 

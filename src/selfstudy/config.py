@@ -19,6 +19,9 @@ from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Two numbers: the ends of a range, or the first and the last value of a schedule.
+Shares = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_METHOD = "simclr"

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from selfstudy.errors import EnvironmentFault, Interrupted, TrainingError
+from selfstudy.methods.reads import Images
 from tests.benchmarks.made_up import record
 
 
@@ -130,7 +131,7 @@ def test_a_method_outside_the_repeated_ones_has_one_run(methods, monkeypatch):
 
 def test_a_method_that_needs_tokens_gets_the_vision_transformer(methods):
     class OnPatches:
-        needs_tokens = True
+        reads = Images(tokens=True)
 
     assert methods.encoder_for(OnPatches) == methods.TOKENS
 

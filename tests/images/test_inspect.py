@@ -12,7 +12,7 @@ from PIL import Image
 import selfstudy
 from selfstudy.cli import main
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
-from selfstudy.methods.base import Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.views.spec import Draws, Labels, View
 
 QUICK = {"steps": 2, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
@@ -22,7 +22,7 @@ SMALL_VIT = {"encoder": "test_vit", "set": {"encoder.patch_size": 4}}
 class Blanks(Method):
     """Blanks the left half of an image and rebuilds it from the right one; asks for draws and labels as well."""
 
-    family, uses_labels = "masked prediction", True
+    family, reads = "masked prediction", Images(labels=True)
 
     class Config(MethodConfig):
         pass

@@ -18,7 +18,7 @@ Make = Callable[[], Method]
 
 def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, seed=0, views="auto") -> list[Tensor]:
     """Random views, tokens, draws and labels, as the method asks for them."""
-    size, channels = ((1, 12), 1) if method.modality == "text" else (size, channels)
+    size, channels = ((1, 12), 1) if method.reads.modality == "text" else (size, channels)
     generator = torch.Generator().manual_seed(seed)
 
     def tensor(spec):
@@ -30,7 +30,7 @@ def views_for(method: type[Method], *, size=(16, 24), channels=3, batch=BATCH, s
             return torch.randint(5, 30, (batch, spec.length), generator=generator)  # 5 ends a document
         return torch.randn(batch, channels, *spec.size, generator=generator)
 
-    specs = changed(method.default_views(size, channels), views, any_count=method.any_count)
+    specs = changed(method.default_views(size, channels), views, any_count=getattr(method.reads, "any_count", False))
     return [tensor(spec) for spec in one_each(specs)]
 
 

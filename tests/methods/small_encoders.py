@@ -56,8 +56,8 @@ def text(layout: str, *, head: bool) -> TextEncoder:
 
 
 ENCODERS = {"convnet": ConvNet, "vit": vit}
-IMAGE_METHODS = [name for name in available() if method_class(name).modality == "images"]
-TEXT_METHODS = [name for name in available() if method_class(name).modality == "text"]
+IMAGE_METHODS = [name for name in available() if method_class(name).reads.modality == "images"]
+TEXT_METHODS = [name for name in available() if method_class(name).reads.modality == "text"]
 
 
 def small_config(name: str) -> dict:
@@ -68,14 +68,14 @@ def small_config(name: str) -> dict:
 def fitting(name: str) -> list[str]:
     """The encoders that a method can work with."""
     cls = method_class(name)
-    if cls.modality == "text":
+    if cls.reads.modality == "text":
         heads = {"masked": ["modernbert", "roberta"], "causal": ["gpt2", "llama"]}
-        return heads.get(cls.language_head, ["modernbert", "bert"])
-    return ["vit"] if cls.needs_tokens else list(ENCODERS)
+        return heads.get(cls.reads.head, ["modernbert", "bert"])
+    return ["vit"] if cls.reads.tokens else list(ENCODERS)
 
 
 def builder(name: str, encoder: str):
     """What builds an encoder for a method."""
-    if method_class(name).modality == "text":
-        return partial(text, encoder, head=bool(method_class(name).language_head))
+    if method_class(name).reads.modality == "text":
+        return partial(text, encoder, head=bool(method_class(name).reads.head))
     return ENCODERS[encoder]

@@ -53,7 +53,7 @@ def test_batchnorm_sees_the_views_apart():
     method, (first, second) = _method(), _views()
     seen = []
     method.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    method.teacher.module[0].register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    method.teacher.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     method([first, second], NOW)
     assert seen == [6] * 4
 

@@ -46,7 +46,7 @@ def test_other_numbers_of_channels_work(name, channels):
     assert torch.isfinite(output.loss)
 
 
-@pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if method_class(name).any_count])
+@pytest.mark.parametrize("name", [name for name in IMAGE_METHODS if method_class(name).reads.any_count])
 def test_methods_that_say_so_take_any_number_of_views(name):
     method = _make(name)()
     losses = [forward(method, views_for(type(method), views={"count": count})).loss for count in (2, 3)]
@@ -78,7 +78,7 @@ def test_real_encoders_and_odd_sizes_work(name, encoder, size):
     """Sides that no patch size divides are for the other encoders."""
     cls = method_class(name)
     is_vit = encoder == "test_vit"
-    if cls.needs_tokens > is_vit or (is_vit and size == (33, 47)):
+    if cls.reads.tokens > is_vit or (is_vit and size == (33, 47)):
         pytest.skip("refused with a message, tested elsewhere")
     torch.manual_seed(0)
     method = cls(
@@ -92,7 +92,7 @@ def test_real_encoders_and_odd_sizes_work(name, encoder, size):
 @pytest.mark.parametrize("name", available())
 def test_methods_on_patches_refuse_an_encoder_without_them(name):
     cls = method_class(name)
-    if cls.needs_tokens:
+    if "tokens" in cls.reads.needs:
         with pytest.raises(UsageError, match="needs an encoder with tokens, got ConvNet\nuse a vision transformer"):
             cls(ENCODERS["convnet"](), cls.Config(**small_config(name)))
 
@@ -102,8 +102,8 @@ def test_methods_for_text_refuse_what_reads_none_or_the_other_way(name):
     cls = method_class(name)
     with pytest.raises(UsageError, match="learns from text, ConvNet encodes something else\nuse a text encoder"):
         cls(ConvNet(), cls.Config(**small_config(name)))
-    if cls.language_head:
-        other = "bert" if cls.language_head == "causal" else "gpt2"
+    if cls.reads.head:
+        other = "bert" if cls.reads.head == "causal" else "gpt2"
         with pytest.raises(UsageError, match="cannot train an encoder that sees"):
             cls(text(other, head=True), cls.Config(**small_config(name)))
 
@@ -112,7 +112,7 @@ def test_methods_for_text_refuse_what_reads_none_or_the_other_way(name):
 def test_a_method_says_its_family_and_whether_it_reads_labels(name):
     cls = method_class(name)
     asks = [isinstance(spec, Labels) for spec in cls.default_views((32, 32))]
-    assert cls.family in FAMILIES and any(asks) == cls.uses_labels
+    assert cls.family in FAMILIES and any(asks) == ("labels" in cls.reads.needs)
 
 
 @pytest.mark.parametrize("name", available())

@@ -114,7 +114,7 @@ def test_the_teacher_sees_the_whole_image_and_the_student_the_masked_one():
     mask = given["mask"]
     assert torch.equal(images, views[0]) and given["mask_token"] is method.mask_token
     assert torch.equal(mask, method._mask(views[1]))
-    _, blocks = copy.deepcopy(method.teacher.module).embed_and_blocks(views[0], 2)
+    _, blocks = copy.deepcopy(method.teacher).encoder.embed_and_blocks(views[0], 2)
     targets = block_targets(torch.stack(blocks).detach())
     predicted = method.head(original(views[0], mask=mask, mask_token=method.mask_token)[1]).detach()
     assert float(output.loss.detach()) == pytest.approx(slow_data2vec(predicted, targets, mask, 2.0), rel=1e-5)
@@ -153,7 +153,7 @@ def test_the_teacher_follows_the_student_after_the_step():
 
 def test_the_teacher_stays_in_eval_mode():
     method = _method().train()
-    assert method.encoder.training and not method.teacher.module.training
+    assert method.encoder.training and not method.teacher.encoder.training
 
 
 def test_monitors_see_the_teachers_embedding_of_the_whole_image_and_users_get_the_student():

@@ -55,18 +55,18 @@ def test_the_teachers_momentum_rises_to_one():
     method = _method()
     with torch.no_grad():
         method.head.prototypes.add_(1.0)
-    before = method.teacher.module[1].prototypes.clone()
+    before = method.teacher.head.prototypes.clone()
     method.after_step(Progress(0, 10))
-    torch.testing.assert_close(method.teacher.module[1].prototypes, before + 0.1, atol=1e-6, rtol=0)
-    moved = method.teacher.module[1].prototypes.clone()
+    torch.testing.assert_close(method.teacher.head.prototypes, before + 0.1, atol=1e-6, rtol=0)
+    moved = method.teacher.head.prototypes.clone()
     method.after_step(Progress(10, 10))
-    assert torch.equal(method.teacher.module[1].prototypes, moved)
+    assert torch.equal(method.teacher.head.prototypes, moved)
 
 
 def test_the_teacher_is_what_users_take_away():
     method = _method()
     which, encoder = method.representation()
-    assert which == "teacher" and encoder is method.teacher.module[0]
+    assert which == "teacher" and encoder is method.teacher.encoder
 
 
 def test_prototype_scores_are_the_teachers_centred_outputs():

@@ -48,7 +48,8 @@ def test_the_forward_pass_is_dino_ibot_and_koleo(centring, separate):
         method.patch_centre.value.copy_(torch.linspace(0.2, -0.2, 12))
     loss = method(views, NOW).loss.detach()
     mask = view_masks(views[2], (4, 6), views=2, share=(0.1, 0.5), probability=0.5)
-    encoder, *heads = copy.deepcopy(method.teacher.module)
+    teacher = copy.deepcopy(method.teacher)
+    encoder, heads = teacher.encoder, teacher.head
     patches = torch.zeros(12, 24, 12, dtype=torch.float64)
     with torch.no_grad():
         embedding, tokens = encoder.embed_and_tokens(torch.cat(views[:2]))
@@ -86,7 +87,7 @@ def test_koleo_reaches_the_encoder_and_no_head():
 @pytest.mark.parametrize(("separate", "heads"), [(True, 2), (False, 1)])
 def test_images_and_patches_share_a_head_or_do_not(separate, heads):
     method = _method(separate_head=separate)
-    assert len(method.heads) == heads and len(method.teacher.module) == 1 + heads
+    assert len(method.heads) == heads and len(method.teacher.head) == heads
 
 
 def test_both_centres_move_and_equal_shares_have_nothing_to_move():
@@ -105,7 +106,7 @@ def test_prototype_scores_rank_as_the_images_targets_do(separate):
     whole, targets, _ = method._teach(torch.cat([first, second]), mask, NOW)
     best = targets.flatten(0, 1).argmax(dim=1)
     assert torch.equal(method.prototype_scores(whole).argmax(dim=1), best)
-    assert not torch.equal(method.teacher.module[1](whole).argmax(dim=1), best)  # so the centre decides here
+    assert not torch.equal(method.teacher.head[0](whole).argmax(dim=1), best)  # so the centre decides here
 
 
 def test_the_teachers_entropy_comes_with_its_bound_and_the_loss_for_the_same_targets():
@@ -136,4 +137,4 @@ def test_the_teacher_follows_with_all_its_heads_and_is_taken_away():
     method.after_step(NOW)
     torch.testing.assert_close(mine, wanted)
     which, taken = method.representation()
-    assert which == "teacher" and taken is method.teacher.module[0]
+    assert which == "teacher" and taken is method.teacher.encoder

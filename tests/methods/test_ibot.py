@@ -44,7 +44,8 @@ def test_the_forward_pass_is_both_losses_of_centred_sharpened_targets_of_whole_v
     method.centre.value.copy_(torch.linspace(-0.1, 0.1, 12))
     method.patch_centre.value.copy_(torch.linspace(0.2, -0.2, 12))
     loss = method(views, NOW).loss.detach()
-    (encoder, head), mask, large = copy.deepcopy(method.teacher.module), _mask(views[4]), torch.cat(views[:2])
+    teacher, mask, large = copy.deepcopy(method.teacher), _mask(views[4]), torch.cat(views[:2])
+    encoder, head = teacher.encoder, teacher.head
     with torch.no_grad():
         embedding, tokens = encoder.embed_and_tokens(large)
         targets = torch.softmax((head(embedding) - method.centre.value) / 0.04, dim=1)
@@ -73,7 +74,7 @@ def test_what_is_hidden_from_the_student_reaches_only_the_targets():
 
 def test_each_centre_follows_its_own_mean_once_per_step():
     method, views = _method(), _views()
-    encoder, head = method.teacher.module
+    encoder, head = method.teacher.encoder, method.teacher.head
     with torch.no_grad():
         embedding, tokens = encoder.embed_and_tokens(torch.cat(views[:2]))
         means = head(embedding).mean(dim=0), head(tokens[_mask(views[4])]).mean(dim=0)
@@ -112,15 +113,15 @@ def test_prototype_scores_rank_as_the_targets_do():
     whole, targets, _ = method._teach(torch.cat(views[:2]), _mask(views[4]), NOW)
     scores = method.prototype_scores(whole)
     assert torch.equal(scores.argmax(dim=1), targets.argmax(dim=1))
-    plain = method.teacher.module[1](whole)
+    plain = method.teacher.head(whole)
     assert not torch.equal(plain.argmax(dim=1), targets.argmax(dim=1))  # so the centre decides here
     torch.testing.assert_close(scores, plain - method.centre.value)
 
 
 def test_scores_with_equal_shares_are_the_plain_outputs():
     method, views = _method(centring="sinkhorn"), _views()
-    whole = method.teacher.module[0](views[0])
-    assert torch.equal(method.prototype_scores(whole), method.teacher.module[1](whole))
+    whole = method.teacher.encoder(views[0])
+    assert torch.equal(method.prototype_scores(whole), method.teacher.head(whole))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_uniform_outputs_cost_the_chance_loss():
 def test_the_teacher_is_what_users_take_away_and_what_monitors_see():
     method, views = _method(), _views()
     which, encoder = method.representation()
-    assert which == "teacher" and encoder is method.teacher.module[0]
+    assert which == "teacher" and encoder is method.teacher.encoder
     torch.testing.assert_close(method(views, NOW).embedding, encoder(views[0]).detach())
 
 

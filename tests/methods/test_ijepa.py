@@ -69,7 +69,7 @@ def test_every_block_is_predicted_apart_from_the_context_alone():
     context, blocks = method._blocks(draws, NOW)
     losses = []
     with torch.no_grad():
-        whole = method.teacher.module.tokens(images)
+        whole = method.teacher.encoder.tokens(images)
         for b in range(len(images)):
             seen = method.encoder.tokens(images[b : b + 1], keep=context[b : b + 1])
             for block in blocks[b]:
@@ -129,7 +129,7 @@ def test_the_teachers_momentum_rises_to_one_in_a_straight_line():
 def test_the_teacher_is_what_users_take_away_and_what_monitors_see():
     method, (images, draws) = _method(), views_for(IJEPA)
     which, encoder = method.representation()
-    assert which == "teacher" and encoder is method.teacher.module
+    assert which == "teacher" and encoder is method.teacher.encoder
     torch.testing.assert_close(method([images, draws], NOW).embedding, encoder(images).detach())
 
 

@@ -123,7 +123,7 @@ def _wanted(method, views, masked=1):
 def test_masked_and_small_anchors_predict_the_teachers_view_of_the_whole(masked, small):
     method, views = _method(), _views(masked, small)
     with torch.no_grad():
-        method.teacher.module[1][-1].weight.add_(_random(8, 16, dtype=torch.float32))  # no longer the student
+        method.teacher.head[-1].weight.add_(_random(8, 16, dtype=torch.float32))  # no longer the student
     again = copy.deepcopy(method)
     output = method(views, NOW)
     loss, embedding = _wanted(again, views, masked)
@@ -172,15 +172,15 @@ def test_the_teachers_momentum_rises_to_one_in_a_straight_line():
         method = _method()
         with torch.no_grad():
             method.projector[0].weight.add_(1.0)
-        before = method.teacher.module[1][0].weight.clone()
+        before = method.teacher.head[0].weight.clone()
         method.after_step(Progress(step, 10))
-        torch.testing.assert_close(method.teacher.module[1][0].weight, before + 1 - kept)
+        torch.testing.assert_close(method.teacher.head[0].weight, before + 1 - kept)
 
 
 def test_the_teacher_is_what_users_take_away():
     method = _method()
     which, encoder = method.representation()
-    assert which == "teacher" and encoder is method.teacher.module[0]
+    assert which == "teacher" and encoder is method.teacher.encoder
 
 
 def test_prototypes_have_one_length_to_begin_with():

@@ -48,7 +48,7 @@ def test_images_alone_in_their_class_are_simclrs():
 
 
 def test_it_asks_for_labels_openly_and_last():
-    assert SupCon.uses_labels and isinstance(SupCon.default_views((32, 32))[-1], Labels)
+    assert SupCon.reads.labels and isinstance(SupCon.default_views((32, 32))[-1], Labels)
 
 
 def test_the_projector_has_no_batch_norm():

@@ -1,39 +1,37 @@
-"""What every method may assume about an encoder, and nothing more."""
+"""The encoders that methods train, as abstract modules: what a method may assume about each kind, and nothing more."""
 
-from typing import NamedTuple, Protocol, TypeGuard, TypeVar
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-P = TypeVar("P")
+from selfstudy.errors import UsageError
 
 
-def provides(encoder: object, protocol: type[P]) -> TypeGuard[P]:
-    """Whether an encoder has all that one of the protocols here names.
+class Encoder(nn.Module, ABC):
+    """A network that gives one vector for each input.
 
-    As ``isinstance`` of a runtime protocol, which since Python 3.12 does not see what a module keeps as a buffer.
+    A method that needs no more also takes a plain ``nn.Module`` with an ``embed_dim``.
+
+    Attributes:
+        embed_dim: the length D of the vectors.
     """
-    named = {name for part in protocol.__mro__ for name in [*vars(part), *getattr(part, "__annotations__", {})]}
-    return all(hasattr(encoder, name) for name in named if not name.startswith("_"))
-
-
-class Encoder(Protocol):
-    """Images in, one vector each out; in practice an ``nn.Module``."""
 
     embed_dim: int
 
-    def __call__(self, x: Tensor, /) -> Tensor:
-        """Embed ``x`` (B, C, H, W) float32, already normalised, as (B, D)."""
-        ...
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the embeddings (B, D) of ``x``: images (B, C, H, W) float32, normalised, or ids (B, T) int64."""
 
 
-class TokenEncoder(Encoder, Protocol):
-    """An encoder that also gives one vector per patch (vision transformers).
+class TokenEncoder(Encoder):
+    """An image encoder that also gives one vector for each patch, as vision transformers do.
 
     Attributes:
-        channels: of the images, C.
-        num_tokens: patches of an image, N.
-        grid: their (rows, columns).
-        patch_size: (height, width) in pixels.
+        channels: the number C of channels of the images.
+        num_tokens: the number N of patches in an image.
+        grid: the numbers of rows and columns of patches.
+        patch_size: the (height, width) of a patch in pixels.
     """
 
     channels: int
@@ -41,10 +39,19 @@ class TokenEncoder(Encoder, Protocol):
     grid: tuple[int, int]
     patch_size: tuple[int, int]
 
+    @abstractmethod
     def tokens(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Patch tokens (B, N, D) of ``x`` (B, C, H, W); with ``keep`` (B, K) int64, only those patches (B, K, D)."""
-        ...
+        """Return the patch tokens (B, N, D) of ``x`` (B, C, H, W).
 
+        Args:
+            x: normalised images (B, C, H, W) float32.
+            keep: numbers (B, K) int64 of the patches to encode; all of them when left out.
+
+        Returns:
+            (B, N, D), or (B, K, D) with ``keep``.
+        """
+
+    @abstractmethod
     def embed_and_tokens(
         self,
         x: Tensor,
@@ -53,27 +60,36 @@ class TokenEncoder(Encoder, Protocol):
         mask: Tensor | None = None,
         mask_token: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The embedding (B, D) and the patch tokens (B, N, D) of one pass.
+        """Return the embedding (B, D) and the patch tokens (B, N, D) of one pass.
 
         Args:
-            x: (B, C, H, W) normalised images; their patches are numbered row by row.
-            keep: (B, K) int64, the patches to encode; the others are never computed, and the tokens are (B, K, D).
-            mask: (B, N) bool, patches replaced by ``mask_token`` before their position is added.
-            mask_token: (D,).
+            x: normalised images (B, C, H, W) float32. Their patches are numbered row by row.
+            keep: numbers (B, K) int64 of the patches to encode. The others are never computed, and the tokens are
+                (B, K, D).
+            mask: (B, N) bool, True for the patches that ``mask_token`` replaces before their position is added.
+            mask_token: the vector (D,) of a masked patch.
         """
-        ...
 
+    @abstractmethod
     def embed_and_blocks(self, x: Tensor, last: int) -> tuple[Tensor, list[Tensor]]:
-        """The embedding (B, D) and the patch tokens (B, N, D) that each of the ``last`` blocks gives, in order.
+        """Return the embedding (B, D) and the patch tokens (B, N, D) after each of the ``last`` blocks, in order.
 
-        The tokens are as they leave the block, before the encoder's last normalisation. An encoder with fewer blocks
-        gives those of all it has.
+        The tokens are those that leave the block, before the encoder's final normalisation. An encoder with fewer
+        blocks returns the tokens of all its blocks.
         """
-        ...
 
 
 class Vocabulary(NamedTuple):
-    """What a network has to know of its tokenizer: how many entries, and the numbers of the special ones, or None."""
+    """The facts about a tokenizer that a network needs.
+
+    Attributes:
+        size: the number V of entries.
+        pad: the id of the padding token, or None if there is none; the other tokens follow the same rule.
+        cls: the id of the class token, which begins a row.
+        sep: the id of the separator, which ends a row.
+        mask: the id of the token that replaces a hidden one.
+        eos: the id of the token that ends a document.
+    """
 
     size: int
     pad: int | None = None
@@ -82,38 +98,49 @@ class Vocabulary(NamedTuple):
     mask: int | None = None
     eos: int | None = None
 
+    def id_of(self, name: str) -> int:
+        """Return the id of the special token ``name``, such as ``"mask"``.
 
-class LanguageEncoder(Protocol):
-    """Rows of token ids in, one vector each out, and one for each token.
+        Raises:
+            UsageError: the tokenizer has no such token.
+        """
+        number: int | None = getattr(self, name)
+        if number is None:
+            raise UsageError(f"the tokenizer has no {name} token, which this method needs\nuse another tokenizer")
+        return number
+
+
+class LanguageEncoder(Encoder):
+    """A text encoder: one vector for each row of token ids, and one state for each token.
 
     Attributes:
-        embed_dim: D.
-        vocabulary: of the tokenizer.
-        causal: whether a token sees only those before it.
-        starts_word: (V,) bool, whether an entry of the vocabulary begins a word.
+        vocabulary: the facts about its tokenizer.
+        causal: True if a token sees only the tokens before it.
+        starts_word: (V,) bool, True for the vocabulary entries that begin a word.
     """
 
-    embed_dim: int
     vocabulary: Vocabulary
     causal: bool
     starts_word: Tensor
 
-    def __call__(self, ids: Tensor, /) -> Tensor:
-        """Embed ``ids`` (B, T) int64 as (B, D)."""
-        ...
-
+    @abstractmethod
     def states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
-        """The states (B, T, D) of ``ids`` (B, T); tokens of different ``segments`` (B, T) do not see one another."""
-        ...
+        """Return the states (B, T, D) of the tokens ``ids`` (B, T) int64.
 
+        Args:
+            ids: token ids (B, T).
+            segments: document numbers (B, T) int64; tokens of different documents do not see one another. When left
+                out, all tokens of a row do.
+        """
+
+    @abstractmethod
     def logits(self, states: Tensor) -> Tensor:
-        """Scores (..., V) of every vocabulary entry for ``states`` (..., D)."""
-        ...
+        """Return the scores (..., V) of every vocabulary entry for ``states`` (..., D)."""
 
+    @abstractmethod
     def head_parameters(self) -> list[nn.Parameter]:
-        """All that :meth:`logits` depends on besides its argument."""
-        ...
+        """Return all parameters that the result of :meth:`logits` depends on."""
 
+    @abstractmethod
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
-        """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D)."""
-        ...
+        """Return one vector (B, D) for each row, pooled from ``states`` (B, T, D) of ``ids`` (B, T)."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.base import LanguageEncoder, Vocabulary
 from selfstudy.encoders.text_catalogue import CAUSAL, LAYOUTS, POOLED, TextShape, first_position, shape_of
 from selfstudy.errors import FileRefusedError, UsageError, first_line
 
@@ -34,7 +34,7 @@ _DROPOUTS = {
 _ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(LanguageEncoder):
     """A transformers network whose token states are pooled into one vector for each text.
 
     Args:
@@ -50,8 +50,6 @@ class TextEncoder(nn.Module):
         depth: number of layers.
         causal: whether a token sees only those before it.
     """
-
-    starts_word: Tensor
 
     def __init__(
         self, network: nn.Module, vocabulary: Vocabulary, *, pool: str = "mean", starts_word: Tensor | None = None

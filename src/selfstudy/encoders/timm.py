@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import Encoder, TokenEncoder
 from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean, first_line
 
 _SMALL_SIDE = 64  # pixels up to which a stem or patch made for 224 px loses too much
@@ -41,7 +42,7 @@ class EncoderSpec:
     long_run: bool = False
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(Encoder):
     """A timm network without its classifier: (B, C, H, W) to (B, D), the network's own pooling."""
 
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
@@ -65,7 +66,7 @@ class TimmEncoder(nn.Module):
         self.network.compile(*args, **kwargs)
 
 
-class TimmTokenEncoder(TimmEncoder):
+class TimmTokenEncoder(TimmEncoder, TokenEncoder):
     """A timm vision transformer, which also gives one vector per patch."""
 
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:

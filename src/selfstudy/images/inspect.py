@@ -107,7 +107,7 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[I
     resolved = of_config(config, method_class(config.method["name"]))
     method = build_method(resolved, fetch=False)
     try:
-        method.load_state_dict(checkpoint.model, strict=True)
+        checkpoint.load_into(method)
     except RuntimeError as error:
         reason = first_line(error)
         raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None

@@ -14,7 +14,7 @@ from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.scan import Scan
 from selfstudy.machine.precision import faster_precision
 from selfstudy.machine.processors import processors, usable_memory
-from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.base import DataFacts, Images, Method
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
 from selfstudy.views.presets import changed
@@ -72,12 +72,13 @@ def resolve(
     draft = Draft(config)
     decide = draft.decide
     _decide_images(draft, scan)
-    name, why = ("vit_small_patch16_224", "the method needs tokens") if method.needs_tokens else ("resnet18", "usual")
-    if method.pooling != "auto" and is_vision_transformer(decide("encoder.name", name, why)):
-        decide("encoder.pool", method.pooling, "the method trains the patch tokens, not a class token")
+    reads = Images.of(method)
+    name, why = ("vit_small_patch16_224", "the method needs tokens") if reads.tokens else ("resnet18", "usual")
+    if reads.pooling != "auto" and is_vision_transformer(decide("encoder.name", name, why)):
+        decide("encoder.pool", reads.pooling, "the method trains the patch tokens, not a class token")
     decide("encoder.name", name, why)
     images = len(scan.good)
-    batch = decide("train.batch_size", largest_batch(images, method.largest_batch), f"for {images:,} images")
+    batch = decide("train.batch_size", largest_batch(images, reads.largest_batch), f"for {images:,} images")
     require_one_batch(images, batch, "usable images")
     decide("train.accumulate", 1, "methods compare the images of a whole batch")
     if scan.images is not None:
@@ -105,7 +106,7 @@ def of_config(
     """The typed value of a configuration that is decided, such as that of an earlier run."""
     spec, _ = decided(_spec(config))
     specs = method.default_views(spec.image_size, spec.channels)
-    views = changed(specs, config.data.views, any_count=method.any_count)
+    views = changed(specs, config.data.views, any_count=Images.of(method).any_count)
     data = config.data.model_dump()
     inputs = ImageInputs(spec.image_size, spec.channels, data["mean"], data["std"], views, spec)
     return resolved(config, method, inputs, reasons=reasons)

@@ -23,7 +23,7 @@ from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Method
+from selfstudy.methods.base import Images, Method
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
@@ -79,7 +79,7 @@ class ImageWork:
 
     def __init__(self, data: Any, config: ImageRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
-        self.opened = open_data(data, config.data, console, labels=self._method.uses_labels)
+        self.opened = open_data(data, config.data, console, labels=Images.of(self._method).labels)
 
     def resolve(self) -> Resolved[ImageInputs]:
         """The configuration with everything decided; an open precision is tried out."""
@@ -148,7 +148,7 @@ def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
 
 def _labels(cls: type[Method], opened: Data) -> Tensor | None:
     """The classes (N,) int64 of the usable images, for a method that learns from them."""
-    if not cls.uses_labels:
+    if not Images.of(cls).labels:
         return None
     if opened.source.labels is None:
         raise DataError(

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.methods import reads
 
 if TYPE_CHECKING:
     from selfstudy.methods.base import Method
 
-_NOT_METHODS = {"__init__", "base"}
+_NOT_METHODS = {"__init__", "base", "reads"}
 FAMILIES = (
     "contrastive",
     "positives only",
@@ -56,20 +57,30 @@ def available() -> dict[str, MethodFacts]:
 def _facts(tree: ast.Module) -> MethodFacts:
     """The facts in a method file's docstring and in the plain class attributes of its classes."""
     doc = ast.get_docstring(tree) or ""
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     assigned = {
-        target.id: ast.literal_eval(node.value)
-        for node in (item for cls in classes for item in cls.body)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        target.id: node.value
+        for cls in tree.body
+        if isinstance(cls, ast.ClassDef)
+        for node in cls.body
+        if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    needs = [word for word in ("tokens", "labels") if assigned.get(f"needs_{word}") or assigned.get(f"uses_{word}")]
-    needs += ["text"] * (assigned.get("modality") == "text")
+    family, value = assigned.get("family"), assigned.get("reads")
     paper = re.search(r"arXiv:\d{4}\.\d{4,5}", doc)
     return MethodFacts(
-        doc.partition("\n")[0], paper.group() if paper else "", assigned.get("family", ""), ", ".join(needs)
+        doc.partition("\n")[0],
+        paper.group() if paper else "",
+        ast.literal_eval(family) if family else "",
+        _value(value).needs if isinstance(value, ast.Call) else "",
     )
+
+
+def _value(call: ast.Call) -> reads.Reads:
+    """The value that ``Images(...)`` or ``Text(...)`` in a method file stands for."""
+    settings = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+    value: reads.Reads = getattr(reads, ast.unparse(call.func))(**settings)
+    return value
 
 
 def method_class(name: str) -> "type[Method]":

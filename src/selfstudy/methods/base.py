@@ -1,19 +1,17 @@
 """The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from selfstudy.encoders.base import LanguageEncoder, TokenEncoder, provides
 from selfstudy.errors import UsageError
+from selfstudy.methods.reads import Images as Images
+from selfstudy.methods.reads import Reads, from_old_flags
+from selfstudy.methods.reads import Text as Text
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Spec
-
-# Ranges, for settings that are drawn between two numbers or go from one to the other.
-Shares = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
-Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 class MethodConfig(BaseModel):
@@ -140,18 +138,8 @@ class Method(nn.Module):
     buffer. No subclass is subclassed again.
 
     Attributes:
-        modality: ``images`` or ``text``, what it learns from.
         family: one of ``selfstudy.methods.FAMILIES``.
-        uses_labels: whether it learns from class labels.
-        needs_tokens: whether it works on patches, so that only vision transformers will do.
-        language_head: the head that a method for text trains with its encoder: ``masked``, for an encoder that sees
-            both sides, ``causal``, for one that sees what came before, or none.
-        reads_pieces: whether a method for text learns from documents one by one and not from rows of several.
-        dropout: that an encoder of text is to have.
-        largest_batch: images of a step where nothing else is asked for and there are enough of them.
-        smallest_batch: rows of text of a step, likewise, however short the run is.
-        pooling: how a vision transformer is to make one vector of its tokens: ``auto``, its own way, or ``avg``.
-        any_count: whether its forward pass takes any number of its views, from two on, and not only those it asks for.
+        reads: what it learns from, such as ``Images(tokens=True)`` or ``Text(head="causal")``; plain images by default.
 
     Args:
         encoder: images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``.
@@ -163,17 +151,12 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     config: MethodConfig
-    modality: ClassVar[str] = "images"
     family: ClassVar[str]
-    uses_labels: ClassVar[bool] = False
-    needs_tokens: ClassVar[bool] = False
-    language_head: ClassVar[str] = ""
-    reads_pieces: ClassVar[bool] = False
-    dropout: ClassVar[float] = 0.0
-    pooling: ClassVar[str] = "auto"
-    largest_batch: ClassVar[int] = 256
-    smallest_batch: ClassVar[int] = 8
-    any_count: ClassVar[bool] = False
+    reads: ClassVar[Reads] = Images()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.reads = from_old_flags(vars(cls)) or cls.reads
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()
@@ -182,30 +165,9 @@ class Method(nn.Module):
                 f"{type(self).__name__} needs an encoder with an integer embed_dim, {type(encoder).__name__} has none\n"
                 "it is the length D of the vectors (B, D) that the encoder gives; set encoder.embed_dim = D"
             )
-        if self.needs_tokens and not provides(encoder, TokenEncoder):  # type: ignore[type-abstract]  # only asked about
-            given = getattr(encoder, "name", type(encoder).__name__)
-            raise UsageError(
-                f"{type(self).__name__} needs an encoder with tokens, got {given}\n"
-                "use a vision transformer, such as --encoder vit_tiny_patch16_224"
-            )
-        if self.modality == "text":
-            self._require_language(encoder)
+        self.reads.check(encoder, type(self).__name__)
         self.encoder, self.embed_dim = encoder, int(encoder.embed_dim)  # type: ignore[arg-type]  # checked above
         self.config = config or self.Config()
-
-    def _require_language(self, encoder: nn.Module) -> None:
-        """Refuse what reads no text, or reads it in the wrong direction."""
-        if not provides(encoder, LanguageEncoder):  # type: ignore[type-abstract]  # only asked about
-            raise UsageError(
-                f"{type(self).__name__} learns from text, {type(encoder).__name__} encodes something else\n"
-                "use a text encoder, such as --encoder modernbert-mini"
-            )
-        if encoder.causal != (self.language_head == "causal"):
-            sees = "what came before" if encoder.causal else "both sides"
-            fitting = "modernbert-mini" if encoder.causal else "llama-mini"
-            raise UsageError(
-                f"{type(self).__name__} cannot train an encoder that sees {sees}\nuse one such as --encoder {fitting}"
-            )
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> Sequence[Spec]:

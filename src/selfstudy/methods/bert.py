@@ -15,14 +15,14 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.masked_tokens import hidden_positions, noised, special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
@@ -32,9 +32,8 @@ from selfstudy.views.spec import Draws, Spec, Tokens
 class BERT(Method):
     """BERT around a text encoder that sees both sides."""
 
-    modality = "text"
     family = "masked prediction"
-    language_head = "masked"
+    reads = Text(head="masked")
 
     class Config(MethodConfig):
         """Settings of BERT."""
@@ -45,7 +44,7 @@ class BERT(Method):
         whole_words: bool = Field(False, description="hide words and not parts of words")
 
     config: Config
-    encoder: Any  # a module and a LanguageEncoder
+    encoder: LanguageEncoder
     ordinary: Tensor
     special: Tensor
 
@@ -90,7 +89,7 @@ class BERT(Method):
             ids.gather(1, hidden),
             fate.gather(1, hidden),
             other.gather(1, hidden),
-            mask=self.encoder.vocabulary.mask,
+            mask=self.encoder.vocabulary.id_of("mask"),
             ordinary=self.ordinary,
             keep=c.keep_share,
             random=c.random_share,
@@ -99,4 +98,4 @@ class BERT(Method):
 
     def _segments(self, ids: Tensor) -> Tensor:
         """Which document each token of the rows belongs to."""
-        return segments_of(ids, self.encoder.vocabulary.eos)
+        return segments_of(ids, self.encoder.vocabulary.id_of("eos"))

@@ -20,9 +20,9 @@ Differences from the authors' code:
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.ema import EMA
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.schedules import Cosine, Progress
 from selfstudy.views.usual import asymmetric_pair
@@ -32,7 +32,7 @@ class BYOL(Method):
     """BYOL around any encoder."""
 
     family = "positives only"
-    largest_batch = 128  # twice the steps of 256 in a short run, which gain more
+    reads = Images(largest_batch=128)  # a short run gains more from twice the steps
     default_views = staticmethod(asymmetric_pair)  # appendix B; small images without blur
 
     class Config(MethodConfig):
@@ -49,7 +49,7 @@ class BYOL(Method):
         hidden, out = self.config.hidden_dim, self.config.projection_dim
         self.projector = mlp([self.embed_dim, hidden, out], output_bias=False)
         self.predictor = mlp([out, hidden, out], output_bias=False)
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.projector)
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
@@ -67,5 +67,4 @@ class BYOL(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows (eq. 1), with a momentum that rises to 1."""
-        momentum = Cosine(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)
+        self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))

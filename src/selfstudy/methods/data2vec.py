@@ -14,15 +14,14 @@ Differences from the authors' code:
   is the student, as the authors fine-tune it.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.ema import EMA
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import block_masks
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.precision import full_precision
@@ -72,8 +71,7 @@ class Data2Vec(Method):
     """data2vec around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of data2vec."""
@@ -84,14 +82,14 @@ class Data2Vec(Method):
         momentum: float = Field(0.9998, ge=0, lt=1, description="of the teacher, kept per step")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         self.head = nn.Linear(self.embed_dim, self.embed_dim)
         self.mask_token = nn.Parameter(torch.empty(self.embed_dim))
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.teacher = EMA(self.encoder, train_mode=False)
+        self.teacher = Teacher(encoder=self.encoder, head=nn.Identity(), train_mode=False)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -128,10 +126,9 @@ class Data2Vec(Method):
     @torch.no_grad()
     def _teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's embedding (B, D) and its targets (B, N, D)."""
-        teacher: Any = self.teacher.module
-        embedding, blocks = teacher.embed_and_blocks(images, self.config.target_blocks)
+        embedding, blocks = self.teacher.encoder.embed_and_blocks(images, self.config.target_blocks)
         return embedding, block_targets(torch.stack(blocks))
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows (section 3.3)."""
-        self.teacher.move_toward(self.encoder, self.config.momentum)
+        self.teacher.follow(self.config.momentum)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import Centre
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.distillation import dino_loss, entropy, output_count
 from selfstudy.ops.schedules import Cosine, Progress
 from selfstudy.views.spec import View, is_small
@@ -61,7 +61,7 @@ class DINO(Method):
             output_dim=c.output_dim,
             norm=c.head_norm,
         )
-        self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.head)
         self.centre = Centre(c.output_dim)
 
     @staticmethod
@@ -114,14 +114,13 @@ class DINO(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows, with a momentum that rises to 1; the centre follows the teacher's mean output."""
-        momentum = Cosine(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.head), momentum)
+        self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which is the better of the two throughout training (section 5.2)."""
-        return "teacher", self.teacher.get_submodule("module.0")
+        return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """What the teacher says of its embeddings (B, D): its centred outputs (B, K)."""
-        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))
+        return self.centre.centred(self.teacher.head(embedding))

@@ -16,16 +16,18 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
+from selfstudy.config import Positives, Shares
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import centring
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, koleo, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
@@ -38,7 +40,7 @@ class DINOv2(Method):
     """DINOv2 around a vision transformer."""
 
     family = "distillation"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of DINOv2; the defaults are those of the authors' 100 epochs on ImageNet-1k."""
@@ -59,7 +61,7 @@ class DINOv2(Method):
         head_norm: bool = Field(False, description="BatchNorm in either head, for short runs")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
@@ -68,7 +70,7 @@ class DINOv2(Method):
         heads = (PrototypeHead(self.embed_dim, **sizes, norm=c.head_norm) for _ in range(1 + c.separate_head))
         self.heads = nn.ModuleList(heads)  # that of images first, that of patches last
         self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
-        self.teacher = EMA(nn.Sequential(self.encoder, *self.heads), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.heads)
         self.centre, self.patch_centre = (centring(c.centring, c.output_dim) for _ in range(2))
 
     @staticmethod
@@ -119,8 +121,8 @@ class DINOv2(Method):
     @torch.no_grad()
     def _teach(self, large: Tensor, mask: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
         """What the teacher makes of whole views: embeddings (2B, D), targets (2, B, K), patch targets (M, K)."""
-        encoder, *heads = self.teacher.module.children()
-        embedding, tokens = cast(Any, encoder).embed_and_tokens(large)
+        heads = self.teacher.head
+        embedding, tokens = self.teacher.encoder.embed_and_tokens(large)
         temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
         targets = self.centre.targets(heads[0](embedding), temperature).view(2, len(large) // 2, -1)
         return embedding, targets, self.patch_centre.targets(heads[-1](tokens[mask]), temperature)
@@ -133,15 +135,14 @@ class DINOv2(Method):
 
     def after_step(self, progress: Progress) -> None:
         """Teacher and centres follow; the teacher ever more slowly."""
-        momentum = Cosine(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, *self.heads), momentum)
+        self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
         self.patch_centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher: its weights are what the authors publish."""
-        return "teacher", self.teacher.get_submodule("module.0")
+        return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """What the teacher's head for images says of its embeddings (B, D): its outputs, centred as its targets are."""
-        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))
+        return self.centre.centred(self.teacher.head[0](embedding))

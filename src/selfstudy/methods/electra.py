@@ -14,15 +14,13 @@ Differences from the authors' code:
 - The default network has ModernBERT's layout and no dropout; theirs is BERT's with 0.1.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.encoders.text import build_text_encoder, segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.encoders.text import TextEncoder, build_text_encoder, segments_of
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, special_tokens
 from selfstudy.ops.precision import full_precision
@@ -49,8 +47,8 @@ def replaced_loss(scores: Tensor, replaced: Tensor) -> Tensor:
 class ELECTRA(Method):
     """ELECTRA around a text encoder that sees both sides."""
 
-    modality = "text"
     family = "masked prediction"
+    reads = Text()
 
     class Config(MethodConfig):
         """Settings of ELECTRA."""
@@ -62,7 +60,7 @@ class ELECTRA(Method):
         )
 
     config: Config
-    encoder: Any  # a module and a LanguageEncoder
+    encoder: TextEncoder
     special: Tensor
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
@@ -90,8 +88,8 @@ class ELECTRA(Method):
         """Hide tokens, let the generator fill them in, find out which are not the originals."""
         ids, (order, guess) = views[0], views[1].chunk(2, dim=1)  # (B, T) each
         hidden = hidden_positions(order, self.special[ids], max(1, round(self.config.mask_rate * ids.shape[1])))
-        segments, answers = segments_of(ids, self.encoder.vocabulary.eos), ids.gather(1, hidden)  # (B, M)
-        states = self.generator.states(ids.scatter(1, hidden, self.encoder.vocabulary.mask), segments)
+        segments, answers = segments_of(ids, self.encoder.vocabulary.id_of("eos")), ids.gather(1, hidden)  # (B, M)
+        states = self.generator.states(ids.scatter(1, hidden, self.encoder.vocabulary.id_of("mask")), segments)
         logits = self.generator.logits(states[torch.arange(len(ids))[:, None], hidden])  # (B, M, V)
         shown = ids.scatter(1, hidden, drawn_tokens(logits, guess.gather(1, hidden)))
         states = self.encoder.states(shown, segments)

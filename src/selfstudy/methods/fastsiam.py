@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.precision import full_precision
@@ -50,7 +50,7 @@ class FastSiam(Method):
     """FastSiam around any encoder."""
 
     family = "positives only"
-    any_count = True
+    reads = Images(any_count=True)
 
     class Config(MethodConfig):
         """Settings of FastSiam."""

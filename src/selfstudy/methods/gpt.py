@@ -12,13 +12,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 from pydantic import Field
 from torch import Tensor
 
+from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Spec, Tokens
@@ -27,9 +27,8 @@ from selfstudy.views.spec import Spec, Tokens
 class GPT(Method):
     """GPT around a text encoder that sees what came before."""
 
-    modality = "text"
     family = "next token"
-    language_head = "causal"
+    reads = Text(head="causal")
 
     class Config(MethodConfig):
         """Settings of GPT."""
@@ -37,7 +36,7 @@ class GPT(Method):
         across_documents: bool = Field(False, description="let tokens see the documents before their own")
 
     config: Config
-    encoder: Any  # a module and a LanguageEncoder
+    encoder: LanguageEncoder
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -57,7 +56,7 @@ class GPT(Method):
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Encode the row, predict each next token."""
         given, answers = views[0][:, :-1], views[0][:, 1:].flatten()  # (B, T), (B T,)
-        segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.eos)
+        segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.id_of("eos"))
         states = self.encoder.states(given, segments)  # (B, T, D)
         head, size = self.encoder.logits, self.encoder.vocabulary.size
         loss, right = vocabulary_loss(head, states.flatten(0, 1), answers, size, self.encoder.head_parameters())

@@ -17,16 +17,18 @@ Differences from the authors' code:
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Setting, Shares, StepOutput
+from selfstudy.config import Positives, Shares
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.centre import centring
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import PrototypeHead
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
@@ -37,7 +39,7 @@ class IBOT(Method):
     """iBOT around a vision transformer."""
 
     family = "distillation"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of iBOT."""
@@ -57,14 +59,14 @@ class IBOT(Method):
         freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, last layer still")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         head = partial(PrototypeHead, self.embed_dim, norm=self.config.head_norm, output_dim=self.config.output_dim)
         self.head = head(hidden_dim=self.config.hidden_dim, bottleneck_dim=self.config.bottleneck_dim)
         self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
-        self.teacher = EMA(nn.Sequential(self.encoder, self.head), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.head)
         self.centre, self.patch_centre = (centring(self.config.centring, self.config.output_dim) for _ in range(2))
 
     @staticmethod
@@ -117,11 +119,11 @@ class IBOT(Method):
     @torch.no_grad()
     def _teach(self, images: Tensor, mask: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
         """The teacher's embeddings (2B, D) of whole images, its targets (2B, K) for them and (M, K) for patches."""
-        parts: Any = self.teacher.module
+        teacher = self.teacher
         temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
-        embedding, tokens = parts[0].embed_and_tokens(images)
-        targets = self.centre.targets(parts[1](embedding), temperature)
-        return embedding, targets, self.patch_centre.targets(parts[1](tokens[mask]), temperature)
+        embedding, tokens = teacher.encoder.embed_and_tokens(images)
+        targets = self.centre.targets(teacher.head(embedding), temperature)
+        return embedding, targets, self.patch_centre.targets(teacher.head(tokens[mask]), temperature)
 
     def before_step(self, progress: Progress) -> None:
         """Hold the last layer still at the very beginning."""
@@ -130,14 +132,14 @@ class IBOT(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows, with a momentum that rises to 1; the centres follow its outputs."""
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.head), Cosine(self.config.momentum, 1.0)(progress))
+        self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
         self.patch_centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
-        return "teacher", self.teacher.get_submodule("module.0")
+        return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """What the teacher says of its embeddings (B, D): its outputs (B, K), centred as its targets are."""
-        return self.centre.centred(self.teacher.get_submodule("module.1")(embedding))
+        return self.centre.centred(self.teacher.head(embedding))

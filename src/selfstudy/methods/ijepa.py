@@ -16,17 +16,18 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from selfstudy.config import Positives, Shares
+from selfstudy.encoders.base import TokenEncoder
 from selfstudy.errors import UsageError
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Positives, Recipe, Shares, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
-from selfstudy.nn.ema import EMA
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import block_size, context_and_targets
 from selfstudy.ops.patches import take
 from selfstudy.ops.precision import full_precision
@@ -56,8 +57,7 @@ class IJEPA(Method):
     """I-JEPA around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of I-JEPA; shares are of all patches."""
@@ -83,13 +83,13 @@ class IJEPA(Method):
             return self
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         c, d = self.config, self.embed_dim
         self.predictor = PatchDecoder(d, d, width=c.predictor_dim, depth=c.predictor_depth, heads=c.predictor_heads)
-        self.teacher = EMA(self.encoder, train_mode=False)
+        self.teacher = Teacher(encoder=self.encoder, head=nn.Identity(), train_mode=False)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -109,8 +109,7 @@ class IJEPA(Method):
         images, draws = views
         context, blocks = self._blocks(draws, progress)  # (B, K), (B, T, P)
         with torch.no_grad():
-            teacher: Any = self.teacher.module
-            embedding, whole = teacher.embed_and_tokens(images)  # (B, D), (B, N, D)
+            embedding, whole = self.teacher.encoder.embed_and_tokens(images)  # (B, D), (B, N, D)
         count, grid = blocks.shape[1], self.encoder.grid
         tokens = self.encoder.tokens(images, keep=context).repeat_interleave(count, dim=0)  # (B T, K, D)
         predicted = self.predictor(tokens, context.repeat_interleave(count, dim=0), blocks.flatten(0, 1), grid)
@@ -133,8 +132,8 @@ class IJEPA(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows, with a momentum that rises to 1 in a straight line."""
-        self.teacher.move_toward(self.encoder, Linear(self.config.momentum, 1.0)(progress))
+        self.teacher.follow(Linear(self.config.momentum, 1.0)(progress))
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
-        return "teacher", self.teacher.module
+        return "teacher", self.teacher.encoder

@@ -21,7 +21,7 @@ import math
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.precision import full_precision
@@ -39,7 +39,7 @@ class Jigsaw(Method):
     """Jigsaw puzzles around any encoder."""
 
     family = "classic pretext"
-    largest_batch = 64  # of images; the encoder sees every tile
+    reads = Images(largest_batch=64)  # the encoder sees nine tiles of each image
 
     class Config(MethodConfig):
         """Settings of jigsaw puzzles."""

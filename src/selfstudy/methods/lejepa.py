@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.random import generator
@@ -52,7 +52,7 @@ class LeJEPA(Method):
     """LeJEPA around any encoder."""
 
     family = "redundancy reduction"
-    any_count = True
+    reads = Images(any_count=True)
 
     class Config(MethodConfig):
         """Settings of LeJEPA."""

@@ -11,13 +11,12 @@ Differences from the authors' code:
 - AdamW's second beta stays 0.999 (theirs: 0.95), and a short run gets a small decoder and a higher learning rate.
 """
 
-from typing import Any
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.patches import patchify, put, take, unpatchify
@@ -56,8 +55,7 @@ class MaskedAutoencoder(Method):
     """MAE around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of MAE."""
@@ -68,7 +66,7 @@ class MaskedAutoencoder(Method):
         decoder_depth: int = Field(8, gt=0, description="blocks of the decoder")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

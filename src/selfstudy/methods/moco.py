@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.queue import Queue
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.contrastive import info_nce
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Progress
@@ -51,7 +51,7 @@ class MoCo(Method):
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         self.projector = mlp([self.embed_dim, self.config.hidden_dim, self.config.projection_dim], norm=False)
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.projector)
         self.queue = Queue(self.config.projection_dim, self.config.queue_size)
 
     @staticmethod
@@ -85,4 +85,4 @@ class MoCo(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The key encoder follows (eq. 2)."""
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), self.config.momentum)
+        self.teacher.follow(self.config.momentum)

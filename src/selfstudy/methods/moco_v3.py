@@ -19,8 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
-from selfstudy.nn.ema import EMA
 from selfstudy.nn.heads import mlp
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.schedules import Cosine, Progress
@@ -51,7 +51,7 @@ class MoCoV3(Method):
             _freeze_patch_embedding(self.encoder)
         self.projector = mlp([self.embed_dim, hidden, hidden, out], output_norm=True)
         self.predictor = mlp([out, hidden, out], output_norm=True)
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.projector)
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
@@ -77,8 +77,7 @@ class MoCoV3(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The key encoder follows, with a momentum that rises to 1."""
-        momentum = Cosine(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)
+        self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
 
 
 def _freeze_patch_embedding(encoder: nn.Module) -> None:

@@ -13,16 +13,16 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
-from selfstudy.nn.ema import EMA
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
+from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.distillation import entropy
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
@@ -62,7 +62,7 @@ class MSN(Method):
     """MSN around a vision transformer."""
 
     family = "clustering"
-    needs_tokens = True
+    reads = Images(tokens=True)
 
     class Config(MethodConfig):
         """Settings of MSN."""
@@ -77,14 +77,14 @@ class MSN(Method):
         projection_dim: int = Field(256, gt=0, description="size of the space the prototypes live in")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
         c = self.config
         self.projector = mlp([self.embed_dim, c.hidden_dim, c.hidden_dim, c.projection_dim], activation=nn.GELU)
         self.prototypes = nn.Parameter(F.normalize(torch.randn(c.prototypes, c.projection_dim), dim=1))
-        self.teacher = EMA(nn.Sequential(self.encoder, self.projector), train_mode=True)
+        self.teacher = Teacher(encoder=self.encoder, head=self.projector)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
@@ -128,7 +128,7 @@ class MSN(Method):
         patches = self.encoder.num_tokens
         order = random_order(patch_draws(torch.cat(draws.chunk(len(views), dim=1)), patches))  # (M B, N)
         keep = order[:, : visible_count(patches, self.config.mask_ratio)]
-        return self.encoder.embed_and_tokens(torch.cat(views), keep=keep)[0]  # type: ignore[no-any-return]
+        return self.encoder.embed_and_tokens(torch.cat(views), keep=keep)[0]
 
     def _targets(self, view: Tensor) -> Tensor:
         """The teacher's sharpened predictions (B, K) of the whole view, shared out among the prototypes."""
@@ -137,14 +137,13 @@ class MSN(Method):
 
     def after_step(self, progress: Progress) -> None:
         """The teacher follows, with a momentum that rises to 1."""
-        momentum = Linear(self.config.momentum, 1.0)(progress)
-        self.teacher.move_toward(nn.Sequential(self.encoder, self.projector), momentum)
+        self.teacher.follow(Linear(self.config.momentum, 1.0)(progress))
 
     def representation(self) -> tuple[str, nn.Module]:
         """The teacher, which the authors evaluate."""
-        return "teacher", self.teacher.get_submodule("module.0")
+        return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
         """The teacher's predictions (B, K) for its embeddings (B, D), as logarithms and not sharpened."""
-        projection = self.teacher.get_submodule("module.1")(embedding)
+        projection = self.teacher.head(embedding)
         return log_predictions(projection, self.prototypes, self.config.temperature)

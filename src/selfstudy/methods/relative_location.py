@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress
@@ -40,7 +40,7 @@ class RelativeLocation(Method):
     """Context prediction around any encoder."""
 
     family = "classic pretext"
-    largest_batch = 64  # of images; the encoder sees every tile
+    reads = Images(largest_batch=64)  # the encoder sees two patches of each image
 
     class Config(MethodConfig):
         """Settings of context prediction."""

@@ -17,13 +17,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.encoders.base import LanguageEncoder
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masked_tokens import special_tokens
@@ -36,11 +36,8 @@ _PARTS = 4  # of a batch, by length
 class SimCSE(Method):
     """SimCSE around a text encoder with dropout."""
 
-    modality = "text"
     family = "contrastive"
-    reads_pieces = True
-    dropout = 0.1
-    smallest_batch = 128  # the other sentences are what a sentence is told from
+    reads = Text(pieces=True, dropout=0.1, smallest_batch=128)  # the other sentences are the negatives
 
     class Config(MethodConfig):
         """Settings of SimCSE."""
@@ -49,7 +46,7 @@ class SimCSE(Method):
         shared: float = Field(1.0, ge=0, le=1, description="share of a text's tokens that both views have")
 
     config: Config
-    encoder: Any  # a module and a LanguageEncoder
+    encoder: LanguageEncoder
     special: Tensor
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
@@ -83,7 +80,7 @@ class SimCSE(Method):
 
     def _views(self, ids: Tensor, draws: Tensor) -> Tensor:
         """The first views of the rows (B, T) and then the second ones, (2B, T) or shorter; padding is at the end."""
-        pad, reach = self.encoder.vocabulary.pad, (1 + self.config.shared) / 2
+        pad, reach = self.encoder.vocabulary.id_of("pad"), (1 + self.config.shared) / 2
         special = self.special[ids]
         chosen = torch.cat([(draws < reach) | special, (draws >= 1 - reach) | special])  # (2B, T)
         ids = torch.cat([ids, ids])
@@ -93,7 +90,7 @@ class SimCSE(Method):
 
     def _embeddings(self, ids: Tensor) -> Tensor:
         """(N, D) of rows (N, T), those of like length together, so that little is spent on padding."""
-        lengths = (ids != self.encoder.vocabulary.pad).sum(dim=1)
+        lengths = (ids != self.encoder.vocabulary.id_of("pad")).sum(dim=1)
         order = lengths.argsort(stable=True)
         parts = [self.encoder(ids[rows, : int(lengths[rows[-1]])]) for rows in order.chunk(_PARTS)]
         return torch.cat(parts)[order.argsort()]

@@ -13,13 +13,13 @@ Differences from the authors' code:
 """
 
 import math
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.encoders.base import TokenEncoder
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.ops.masks import square_mask
 from selfstudy.ops.patches import patchify, unpatchify
 from selfstudy.ops.precision import full_precision
@@ -49,8 +49,7 @@ class SimMIM(Method):
     """SimMIM around a vision transformer."""
 
     family = "masked prediction"
-    needs_tokens = True
-    pooling = "avg"
+    reads = Images(tokens=True, pooling="avg")
 
     class Config(MethodConfig):
         """Settings of SimMIM."""
@@ -59,7 +58,7 @@ class SimMIM(Method):
         mask_side: int = Field(2, gt=0, description="patches along the side of a hidden square")
 
     config: Config
-    encoder: Any  # a module and a TokenEncoder, for which Python's types have no word
+    encoder: TokenEncoder
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)

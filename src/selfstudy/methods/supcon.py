@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.contrastive import supervised_contrastive
 from selfstudy.ops.distributed import gather
@@ -28,8 +28,7 @@ class SupCon(Method):
     """SupCon around any encoder; an image alone in its class has its other view as positive."""
 
     family = "contrastive"
-    uses_labels = True
-    any_count = True
+    reads = Images(labels=True, any_count=True)
 
     class Config(MethodConfig):
         """Settings of SupCon."""

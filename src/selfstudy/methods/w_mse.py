@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.distributed import gather
@@ -73,7 +73,7 @@ class WMSE(Method):
     """W-MSE around any encoder."""
 
     family = "redundancy reduction"
-    any_count = True
+    reads = Images(any_count=True)
 
     class Config(MethodConfig):
         """Settings of W-MSE."""

@@ -102,7 +102,7 @@ def configured(settings: Mapping[str, Any], models: Models) -> RunConfig:
     """
     method, data = method_of(settings), dict(settings.get("data", {}))
     name = data.get("modality", "auto")
-    name = method.modality if name == "auto" else name
+    name = method.reads.modality if name == "auto" else name
     if name not in models:
         raise UsageError(
             f"there are no settings for data of the modality {name!r}{did_you_mean(name, models)}\n"

@@ -9,7 +9,7 @@ from selfstudy.config import Duration, validate
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
-from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.base import DataFacts, Method, Text
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
 from selfstudy.text.config import TextRunConfig
@@ -101,22 +101,22 @@ def resolve(
     """
     draft = Draft(config)
     decide = draft.decide
-    causal = method.language_head == "causal"
+    reads = Text.of(method)
     _decide_corpus(draft, facts)
     longest = longest_row(Path(draft.get("encoder.name")))
-    context = decide("data.context", *_context(facts.tokens, longest, causal=causal, pieces=method.reads_pieces))
+    context = decide("data.context", *_context(facts.tokens, longest, reads))
     rows = facts.rows(context)
     device = draft.decide_machine()
     decide("train.duration", *default_duration(rows, _TOKENS_TO_SEE // context, "rows"))
-    shape = _decide_encoder(draft, rows, method)
+    shape = _decide_encoder(draft, rows, reads)
     per_second = _operations(draft) / (_OPERATIONS_PER_WEIGHT * shape.weights) / context
-    batch = decide("train.batch_size", *_text_batch(draft, rows, per_second, method.smallest_batch))
+    batch = decide("train.batch_size", *_text_batch(draft, rows, per_second, reads.smallest_batch))
     require_one_batch(rows, batch, "rows of text")
-    decide("train.accumulate", *_micro_batches(draft, context, method.language_head))
+    decide("train.accumulate", *_micro_batches(draft, context, reads.head))
     decide("train.workers", 0, "tokens are read from memory maps")
     steps = draft.expected_steps(rows, per_second)
     long = steps >= round(_WORTH_COMPILING * per_second / batch)
-    if device != "cpu" or method.reads_pieces or not long:
+    if device != "cpu" or reads.pieces or not long:
         decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
     trained = Path(draft.get("encoder.name")).is_dir()
     draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
@@ -155,18 +155,18 @@ def _decide_corpus(draft: Draft, facts: TextFacts) -> None:
     draft.decide("data.cache", facts.cache, "the user's cache")
 
 
-def _decide_encoder(draft: Draft, rows: int, method: type[Method]) -> TextShape:
+def _decide_encoder(draft: Draft, rows: int, reads: Text) -> TextShape:
     """Decide layout, size and dropout of the encoder, and return its shape."""
     size, why = _text_size(draft, rows)
-    layout = "llama" if method.language_head == "causal" else "modernbert"
+    layout = "llama" if reads.head == "causal" else "modernbert"
     name = draft.decide("encoder.name", f"{layout}-{size}", why)
-    usual = "the method's augmentation" if method.dropout else "usual today"
-    if method.dropout and not draft.decide("encoder.dropout", method.dropout, usual):
+    usual = "the method's augmentation" if reads.dropout else "usual today"
+    if reads.dropout and not draft.decide("encoder.dropout", reads.dropout, usual):
         raise UsageError(
             f"encoder.dropout 0: {draft.get('method.name')} tells its two views apart by dropout alone\n"
             "say more, or leave it out"
         )
-    draft.decide("encoder.dropout", method.dropout, usual)
+    draft.decide("encoder.dropout", reads.dropout, usual)
     shape = _shape(draft.settings["encoder"], SIZES[size])
     is_directory = Path(name).is_dir()
     for key, value in shape._asdict().items():
@@ -224,12 +224,10 @@ def _micro_batches(draft: Draft, context: int, head: str) -> tuple[int, str]:
     return parts, f"at most {most:,} tokens at once keep memory small"
 
 
-def _context(tokens: int, longest: int | None, *, causal: bool, pieces: bool) -> tuple[int, str]:
-    """Tokens of a row: as usual for the task, and short enough for a hundred rows and for the encoder that is given."""
-    usual, why = (
-        64 if pieces else 256 if causal else 128,
-        f"usual for {'short documents' if pieces else 'small networks'}",
-    )
+def _context(tokens: int, longest: int | None, reads: Text) -> tuple[int, str]:
+    """The usual row length in tokens, cut to what the corpus fills a hundred times and what the encoder can read."""
+    usual = 64 if reads.pieces else 256 if reads.head == "causal" else 128
+    why = f"usual for {'short documents' if reads.pieces else 'small networks'}"
     if longest is not None and longest < usual:
         usual, why = longest, "the longest row of the encoder"
     return max(min(16, usual), min(usual, tokens // 100)), why

@@ -20,7 +20,7 @@ from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Method
+from selfstudy.methods.base import Method, Text
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
@@ -43,12 +43,12 @@ class TextWork:
 
     def __init__(self, data: Any, config: TextRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
+        reads = Text.of(self._method)
         self._settings = with_its_tokenizer(config)
-        self.corpus = open_text(data, self._settings.data, console, pieces=self._method.reads_pieces)
-        needed = ("eos",) if self._method.language_head == "causal" else ("pad", "cls", "sep", "mask", "eos")
+        self.corpus = open_text(data, self._settings.data, console, pieces=reads.pieces)
+        needed = ("eos",) if reads.head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
-        predicts = self._method.language_head
-        self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if predicts else None
+        self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if reads.head else None
 
     def resolve(self) -> Resolved[TextInputs]:
         """The configuration with everything decided; an open precision and torch.compile are tried out."""
@@ -117,7 +117,7 @@ class TextWork:
         """Write ``encoder/``, and measure the loss on the held-out text."""
         which, encoder = method.representation()
         assert isinstance(encoder, TextEncoder)  # build_method made it, and a method gives back that or a copy
-        inputs, predicts = resolved.inputs, bool(resolved.method.language_head)
+        inputs, predicts = resolved.inputs, bool(Text.of(resolved.method).head)
         extra = {
             "weights": which,
             "method": resolved.config.method["name"],
@@ -199,7 +199,7 @@ def text_encoder(inputs: TextInputs, method: type[Method], corpus: Corpus) -> Te
     encoder = build_text_encoder(
         inputs.name,
         vocabulary,
-        head=bool(method.language_head),
+        head=bool(Text.of(method).head),
         context=inputs.context,
         dropout=inputs.dropout,
         changes=inputs.changes,

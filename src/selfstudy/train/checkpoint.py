@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfstudy.disk.file_system import Bytes, FileSystem
 from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
 from selfstudy.disk.tensor_file import byte_count, read_tensors, tensor_chunks
 from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
+from selfstudy.train.old_keys import with_new_keys
 from selfstudy.train.optimizer_state import join_state, split_state
 
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -39,6 +40,14 @@ class Checkpoint(NamedTuple):
     optimizer: dict[str, Any]
     state: dict[str, Any]
     path: Path
+
+    def load_into(self, method: nn.Module) -> None:
+        """Give the method the weights of this checkpoint, which may be under the names of an earlier version.
+
+        Raises:
+            RuntimeError: the names or shapes are not those of the method.
+        """
+        method.load_state_dict(with_new_keys(self.model, method.state_dict().keys()), strict=True)
 
 
 class CheckpointStore:

@@ -114,7 +114,7 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint: weights, optimizer, step and time used."""
-        self.method.load_state_dict(checkpoint.model, strict=True)
+        checkpoint.load_into(self.method)
         self._optimizer_state = checkpoint.optimizer
         self.steps_done = self._saved_step = checkpoint.step
         self._elapsed = float(checkpoint.state["elapsed_seconds"])
