@@ -4,8 +4,6 @@ import io
 import json
 import re
 import shutil
-import threading
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,7 +18,6 @@ from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunF
 from selfstudy.probes.finetune import RECIPE
 from selfstudy.text.embedder import encode_rows
 from selfstudy.text.tokenizer import digest, train_tokenizer
-from selfstudy.text.work import patient_lock
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
 WORDS = ["red", "green", "blue", "round", "square", "large", "small", "ball", "box", "cup"]
@@ -418,21 +415,3 @@ def test_the_command_line_says_the_same(runs):
     assert result.exit_code == 0 and result.output.count("%") == 5
     command = ["complete", str(runs["gpt"].folder), "red", "--tokens", "4"]
     assert CliRunner().invoke(app, command, catch_exceptions=False).output.startswith("red")
-
-
-def test_a_second_process_waits_for_a_corpus_that_is_being_tokenised(tmp_path):
-    order, inside = [], threading.Event()
-
-    def first():
-        with patient_lock(tmp_path):
-            inside.set()
-            time.sleep(0.2)
-            order.append("first")
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    inside.wait()
-    with patient_lock(tmp_path):
-        order.append("second")
-    thread.join()
-    assert order == ["first", "second"]

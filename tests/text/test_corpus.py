@@ -1,6 +1,5 @@
 """A corpus on the way from files to tokens: what a document is, what is held out, what is found again."""
 
-import contextlib
 import io
 
 import pytest
@@ -12,14 +11,9 @@ from selfstudy.text.corpus import open_corpus, take_census
 from selfstudy.text.documents import Document
 
 
-@contextlib.contextmanager
-def unlocked(folder):
-    yield
-
-
 def _open(data, cache, *, pieces=False, console=None, **settings):
     config = TextDataConfig(path=str(data), **{"tokenizer": "char", **settings})
-    return open_corpus(data, config, pieces=pieces, cache=cache, lock=unlocked, console=console or Console(quiet=True))
+    return open_corpus(data, config, pieces=pieces, cache=cache, console=console or Console(quiet=True))
 
 
 def _text_of(corpus, stream):

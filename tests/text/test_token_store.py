@@ -275,7 +275,7 @@ def test_what_a_killed_build_left_half_written_is_gone_after_the_next(tmp_path):
     _build(tmp_path / "whole")
     with pytest.raises(OSError, match="pulled out"):
         _build(tmp_path / "cut", _Failing(50))
-    for name in ("train-00007.bin.tmp", ".counts.bin.tmp-77"):
+    for name in ("train-00007.bin.tmp", ".train-00007.bin.tmp-77", ".counts.bin.tmp-77"):
         (tmp_path / "cut" / name).write_bytes(b"half")
     _build(tmp_path / "cut")
     assert _contents(tmp_path / "cut") == _contents(tmp_path / "whole")

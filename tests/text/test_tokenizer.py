@@ -301,7 +301,7 @@ def test_a_tokenizer_is_loaded_from_a_file_or_its_folder(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff\xfe", b'{"model": {"type": "BPE"}}', b"null"])
 def test_another_file_is_refused_by_name(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(FileRefusedError, match=r"tokenizer\.json: not a tokenizer"):
+    with pytest.raises(FileRefusedError, match=r"tokenizer\.json: not (a tokenizer|readable as UTF-8)"):
         load_tokenizer(tmp_path)
 
 

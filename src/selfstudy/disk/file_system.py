@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-Bytes = bytes | memoryview
+Bytes = bytes | bytearray | memoryview
 
 
 class FileSystem:

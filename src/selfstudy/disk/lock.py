@@ -6,12 +6,14 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from selfstudy.errors import EnvironmentFault, RunFolderError
+from selfstudy.disk.reading import read_json
+from selfstudy.errors import EnvironmentFault, FileRefusedError, RunFolderError
 
 _PATIENCE_SECONDS = 1.0  # for an owner that has the lock and has not written its name yet
+_RETRY_SECONDS = 0.5
 _MAX_OWNER_BYTES = 4096
 
 
@@ -44,6 +46,19 @@ def run_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         _close(held)
+
+
+@contextmanager
+def patient_lock(folder: Path) -> Iterator[None]:
+    """As :func:`run_lock`, but wait until the lock is free."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(run_lock(folder))
+                break
+            except RunFolderError:
+                time.sleep(_RETRY_SECONDS)
+        yield
 
 
 def _close(held: list[int]) -> None:
@@ -89,10 +104,9 @@ def _owner(path: Path) -> str:
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            with path.open("rb") as file:
-                owner = json.loads(file.read(_MAX_OWNER_BYTES))
+            owner = read_json(path, _MAX_OWNER_BYTES)
             return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileRefusedError, KeyError):
             if time.monotonic() > give_up:
                 return "another process"
             time.sleep(0.05)

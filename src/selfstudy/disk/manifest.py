@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from selfstudy.disk.file_system import Bytes
+from selfstudy.disk.reading import file_digest, read_json
 from selfstudy.errors import FileRefusedError
 
 FORMAT_VERSION = 1
 MANIFEST = "MANIFEST.json"
-_READ_BYTES = 2**20
 _MAX_MANIFEST_BYTES = 2**20
 
 
@@ -100,33 +100,9 @@ def _verify_file(file: Path, entry: Any, most: int) -> None:
         raise FileRefusedError(f"{file}: {size:,} bytes, at most {most:,} are read")
     if not isinstance(entry, dict) or size != entry.get("bytes"):
         raise FileRefusedError(f"{file}: {size:,} bytes, the manifest says otherwise")
-    digest = hashlib.sha256()
-    with file.open("rb") as handle:
-        while chunk := handle.read(_READ_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != entry.get("sha256"):
-        raise FileRefusedError(
-            f"{file}: damaged, digest {digest.hexdigest()[:12]}, the manifest says {str(entry.get('sha256'))[:12]}"
-        )
-
-
-def read_json(file: Path, most: int) -> dict[str, Any]:
-    """A JSON mapping of at most ``most`` bytes.
-
-    Raises:
-        FileRefusedError: it is larger, is not JSON, or is not a mapping.
-    """
-    with file.open("rb") as handle:
-        raw = handle.read(most + 1)
-    if len(raw) > most:
-        raise FileRefusedError(f"{file}: at most {most:,} bytes are read")
-    try:
-        content = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise FileRefusedError(f"{file}: not readable as JSON") from None
-    if not isinstance(content, dict):
-        raise FileRefusedError(f"{file}: holds a {type(content).__name__}, a mapping is needed")
-    return content
+    digest, listed = file_digest(file), entry.get("sha256")
+    if digest != listed:
+        raise FileRefusedError(f"{file}: damaged, digest {digest[:12]}, the manifest says {str(listed)[:12]}")
 
 
 def _own_digest(content: Mapping[str, Any]) -> str:

@@ -1,17 +1,18 @@
 """Text encoders by one dial: a layout and a size. Does not import torch."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.disk.reading import read_json
+from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 
 LAYOUTS = ("modernbert", "bert", "roberta", "gpt2", "llama")
 CAUSAL = ("gpt2", "llama")
 POOLED = ("bert", "roberta")
 """Those whose headless networks come with a layer that nothing here trains."""
 _ALIASES = {"gpt": "gpt2"}
+_MAX_CONFIG_BYTES = 10_000_000
 _SHAPE_KEYS = (("hidden_size", "n_embd"), ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
 
 
@@ -51,9 +52,9 @@ TEXT_CATALOGUE = {
 def shape_in(folder: Path) -> TextShape | None:
     """The shape of the network in a directory that transformers wrote; None where its description says none."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json", _MAX_CONFIG_BYTES)
         numbers = [int(config.get(usual) or config[gpt2]) for usual, gpt2 in _SHAPE_KEYS]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (FileRefusedError, ValueError, TypeError, KeyError):
         return None
     return TextShape(*numbers) if min(numbers) > 0 else None
 
@@ -66,10 +67,10 @@ def first_position(layout: str, pad: int | None) -> int:
 def longest_row(folder: Path) -> int | None:
     """How many tokens the network in a directory that transformers wrote has positions for; None if it says nothing."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json", _MAX_CONFIG_BYTES)
         positions = int(config.get("max_position_embeddings") or config["n_positions"])
         return positions - first_position(config["model_type"], config.get("pad_token_id"))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (FileRefusedError, ValueError, TypeError, KeyError):
         return None
 
 

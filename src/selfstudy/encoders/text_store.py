@@ -1,29 +1,26 @@
 """The ``encoder/`` folder of a run on text: a directory that transformers opens, and a file with what is ours."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from selfstudy.disk.atomic import staged_folder
+from selfstudy.disk.reading import file_digest
 from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.description import FORMAT_VERSION, read_description, require_digest, require_finite
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
-from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.version import __version__
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FORMAT_VERSION = 1
 FACTS = "selfstudy.json"
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
-_MAX_FACTS_BYTES = 1_000_000
 
 
-class TextEncoderFacts(BaseModel):
+class TextEncoderDescription(BaseModel):
     """What ``selfstudy.json`` may hold: nothing else is accepted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,9 +55,7 @@ def save_text_encoder(
     Raises:
         FileRefusedError: weights that are not finite.
     """
-    for name, tensor in encoder.network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
+    require_finite(encoder.network.state_dict())
     with staged_folder(folder) as staged:  # a kill leaves the encoder that was there before
         _write(encoder, tokenizer, staged, context=context, extra=extra)
 
@@ -74,15 +69,15 @@ def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, contex
     (folder / _TOKENIZER).write_text(saved.to_str(pretty=True), encoding="utf-8")
     names = json.dumps(tokenizer_config(tokenizer, encoder, context), indent=2)
     (folder / "tokenizer_config.json").write_text(names + "\n", encoding="utf-8")
-    facts = TextEncoderFacts(
+    facts = TextEncoderDescription(
         format_version=FORMAT_VERSION,
         selfstudy_version=__version__,
         pool=encoder.pool,
         context=context,
         vocabulary=encoder.vocabulary,
         embed_dim=encoder.embed_dim,
-        sha256=_digest(folder / _WEIGHTS),
-        tokenizer_sha256=_digest(folder / _TOKENIZER),
+        sha256=file_digest(folder / _WEIGHTS),
+        tokenizer_sha256=file_digest(folder / _TOKENIZER),
         **extra,
     )
     (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -152,10 +147,6 @@ def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int)
     }
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def load_text_encoder(folder: Path) -> tuple[TextEncoder, "Tokenizer", dict[str, Any]]:
     """An encoder in eval mode, its tokenizer, and the facts about it.
 
@@ -164,31 +155,10 @@ def load_text_encoder(folder: Path) -> tuple[TextEncoder, "Tokenizer", dict[str,
     """
     from tokenizers import Tokenizer
 
-    facts = _read_facts(folder / FACTS)
-    for name, wanted in ((_WEIGHTS, facts.sha256), (_TOKENIZER, facts.tokenizer_sha256)):
-        if not (folder / name).is_file():
-            raise FileRefusedError(f"{folder / name} is missing\na finished run has it; was training interrupted?")
-        if _digest(folder / name) != wanted:
-            raise FileRefusedError(f"{folder / name}: its digest is not the one in {FACTS}; damaged or another's")
+    facts = read_description(folder / FACTS, TextEncoderDescription)
+    require_digest(folder / _WEIGHTS, facts.sha256, listed_in=FACTS)
+    require_digest(folder / _TOKENIZER, facts.tokenizer_sha256, listed_in=FACTS)
     encoder = build_text_encoder(
         str(folder), facts.vocabulary, head=facts.head, context=facts.context, pool=facts.pool
     ).eval()
     return encoder, Tokenizer.from_file(str(folder / _TOKENIZER)), facts.model_dump()
-
-
-def _read_facts(file: Path) -> TextEncoderFacts:
-    """The validated ``selfstudy.json``."""
-    if not file.is_file():
-        raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
-    if file.stat().st_size > _MAX_FACTS_BYTES:
-        raise FileRefusedError(f"{file}: larger than a description can be")
-    try:
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-        version = loaded["format_version"]
-        if version != FORMAT_VERSION:
-            raise FileRefusedError(
-                f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}"
-            )
-        return TextEncoderFacts.model_validate(loaded)
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        raise FileRefusedError(f"{file}: not an encoder's description: {first_line(error)}") from None

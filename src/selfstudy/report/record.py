@@ -11,8 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfstudy import config as cfg
+from selfstudy.disk.reading import read_json
 from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.runs.folder import RunFolder
+
+_MAX_JSON_BYTES = 10_000_000
 
 Line = dict[str, Any]
 
@@ -102,13 +105,7 @@ def read_run(folder: RunFolder) -> RunRecord:
 
 def _object(file: Path) -> Line:
     """The JSON object of a file, empty if there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileRefusedError(f"{file}: not readable as JSON: {first_line(error)}") from None
-    return content if isinstance(content, dict) else {}
+    return read_json(file, _MAX_JSON_BYTES) if file.is_file() else {}
 
 
 def _lines(file: Path) -> list[Line]:

@@ -1,8 +1,7 @@
 """A corpus ready for training: its documents, a tokenizer, and their tokens in memory-mapped shards."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from selfstudy.config import TextDataConfig
 from selfstudy.disk.atomic import replace_file
+from selfstudy.disk.lock import patient_lock
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.machine.allocator import give_back_freed_memory
 from selfstudy.text.documents import Document, Documents, open_documents
@@ -33,8 +33,6 @@ _KINDS = ("bpe", "wordpiece", "char", "byte")
 _ONE_STREAM = 64_000_000  # bytes up to which one plain text is one document, and so keeps its layout
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _TO_LEARN_FROM = 20_000_000  # bytes of text for a tokenizer at most; if noisy, it takes 30 times the memory
-
-Lock = Callable[[Path], AbstractContextManager[None]]
 
 
 class Census(NamedTuple):
@@ -101,9 +99,7 @@ class _Part:
                 yield Document(f"{name}:{'end' if self._end else 'beginning'}", part)
 
 
-def open_corpus(
-    data: Any, config: TextDataConfig, *, pieces: bool, cache: Path, lock: Lock, console: Console
-) -> Corpus:
+def open_corpus(data: Any, config: TextDataConfig, *, pieces: bool, cache: Path, console: Console) -> Corpus:
     """The corpus behind a path or a list of texts, tokenised now or when it was first used.
 
     Args:
@@ -111,7 +107,6 @@ def open_corpus(
         config: how it is cut and tokenised.
         pieces: whether documents are to be learnt from one by one.
         cache: folder of tokenised corpora.
-        lock: keeps two processes from writing one of them.
         console: where what was found is said.
 
     Raises:
@@ -129,7 +124,7 @@ def open_corpus(
     settings = [repr(given), _which_tokenizer(config), str(config.vocab_size), str(config.held_out)]
     folder = cache / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
     _make(folder)
-    with lock(folder):
+    with patient_lock(folder):  # two runs may want the same corpus
         tokenizer = _tokenizer(folder, split, census, config)
         store = build_store(
             split.train,

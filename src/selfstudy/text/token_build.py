@@ -2,11 +2,9 @@
 
 import hashlib
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedWriter
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +41,9 @@ from selfstudy.text.tokenizer import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_OURS = re.compile(r"(train|heldout)-\d{5,}\.bin(\.tmp)?|counts\.bin|\.counts\.bin\.tmp-\d+")
+_SHARD = r"(train|heldout)-\d{5,}\.bin"
+# A kill leaves ".NAME.tmp-PID"; earlier versions left "NAME.tmp".
+_OURS = re.compile(rf"{_SHARD}(\.tmp)?|counts\.bin|\.({_SHARD}|counts\.bin)\.tmp-\d+")
 _BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory for a character
 _BATCH_DOCUMENTS = 4096  # and some for each text, however short
 _PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
@@ -98,11 +98,8 @@ def build_store(
         below = 0.0 if apart else _held_out_below(documents, held_out)
         sequence = _sequence(documents, held_out_documents or (), below)
         build = _Build(folder, manifest)
-        try:
-            _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
-            manifest = build.finish()
-        finally:
-            build.close()
+        _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
+        manifest = build.finish()
     return opened(folder, manifest)
 
 
@@ -234,47 +231,42 @@ class _Build:
     """A store being written: two parts whose shards are finished and listed together.
 
     Attributes:
-        documents: written so far, in finished shards or not.
+        documents: the number written so far, in finished shards or not.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder, self._manifest = folder, manifest
-        self._train = _Part(folder, "train", manifest.train)
-        self._heldout = _Part(folder, "heldout", manifest.heldout)
+        self._train = _Shards(folder, "train", manifest.train)
+        self._heldout = _Shards(folder, "heldout", manifest.heldout)
         self._pending = 0
         self.documents = sum(shard.documents for shard in manifest.train + manifest.heldout)
 
     def add(self, ids: Ids, text_bytes: int, *, held: bool) -> None:
-        with _disk(self._folder):
-            (self._heldout if held else self._train).add(ids, text_bytes)
-            self.documents += 1
-            self._pending += len(ids)
-            if self._pending >= self._manifest.shard_tokens:
-                self._commit()
+        (self._heldout if held else self._train).add(ids, text_bytes)
+        self.documents += 1
+        self._pending += len(ids)
+        if self._pending >= self._manifest.shard_tokens:
+            self._commit()
 
     def _commit(self, **changes: Any) -> None:
-        """Make all that was added part of the store."""
-        shards = {"train": self._train.finish(), "heldout": self._heldout.finish()}
-        self._manifest = self._manifest.model_copy(update=shards | changes)
-        _sync_folder(self._folder)  # a name that the manifest lists is on the disk before it
-        _write_manifest(self._folder, self._manifest)
+        """Make everything that was added part of the store."""
+        with _disk(self._folder):
+            shards = {"train": self._train.finish(), "heldout": self._heldout.finish()}
+            self._manifest = self._manifest.model_copy(update=shards | changes)
+            _write_manifest(self._folder, self._manifest)
         self._pending = 0
 
     def finish(self) -> Manifest:
-        """Close the store: the last shards, the counts, and the word that it is complete."""
+        """The complete manifest, after the last shards and the counts are written."""
+        self._commit()
+        for part, shards in (("learn from", self._manifest.train), ("hold out", self._manifest.heldout)):
+            if not shards:
+                raise DataError(f"there are no documents to {part}")
+        counts = _count(opened(self._folder, self._manifest)).astype("<i8").tobytes()
         with _disk(self._folder):
-            self._commit()
-            for part, shards in (("learn from", self._manifest.train), ("hold out", self._manifest.heldout)):
-                if not shards:
-                    raise DataError(f"there are no documents to {part}")
-            counts = _count(opened(self._folder, self._manifest)).astype("<i8").tobytes()
-            _write(self._folder / COUNTS, counts)
-            self._commit(counts_sha256=hashlib.sha256(counts).hexdigest(), complete=True)
+            replace_file(self._folder / COUNTS, counts)
+        self._commit(counts_sha256=hashlib.sha256(counts).hexdigest(), complete=True)
         return self._manifest
-
-    def close(self) -> None:
-        self._train.close()
-        self._heldout.close()
 
 
 def _count(store: TokenStore) -> npt.NDArray[np.int64]:
@@ -284,70 +276,42 @@ def _count(store: TokenStore) -> npt.NDArray[np.int64]:
     return counts
 
 
-class _Part:
-    """The shards of one part: the finished ones, and one being written under a temporary name."""
+class _Shards:
+    """The shards of one part: the finished ones, and the next one, which is held in memory until it is finished."""
 
     def __init__(self, folder: Path, stream: str, shards: tuple[StoredFile, ...]) -> None:
         self._folder, self._stream, self._shards = folder, stream, shards
         self._begin()
 
     def _begin(self) -> None:
-        self._file: BufferedWriter | None = None
-        self._digest = hashlib.sha256()
+        self._content = bytearray()
         self._tokens = self._documents = self._text_bytes = 0
 
     def add(self, ids: Ids, text_bytes: int) -> None:
-        if self._file is None:
-            self._file = (self._folder / (shard_name(self._stream, len(self._shards)) + ".tmp")).open("wb")
-        raw = ids.tobytes()
-        self._file.write(raw)
-        self._digest.update(raw)
+        self._content += ids.tobytes()
         self._tokens += len(ids)
         self._documents += 1
         self._text_bytes += text_bytes
 
     def finish(self) -> tuple[StoredFile, ...]:
-        """All shards, after the one being written has got its name."""
-        if self._file is not None:
-            with self._file as file:
-                file.flush()
-                os.fsync(file.fileno())
+        """All shards, after the one in memory is on the disk."""
+        if self._documents:
             name = shard_name(self._stream, len(self._shards))
-            (self._folder / f"{name}.tmp").replace(self._folder / name)
+            replace_file(self._folder / name, self._content)
             done = StoredFile(
                 name=name,
                 tokens=self._tokens,
                 documents=self._documents,
                 text_bytes=self._text_bytes,
-                sha256=self._digest.hexdigest(),
+                sha256=hashlib.sha256(self._content).hexdigest(),
             )
             self._shards += (done,)
             self._begin()
         return self._shards
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    _write(folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole, and its name for good."""
-    replace_file(file, content)
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folder; NTFS journals names itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
 
 @contextmanager

@@ -11,7 +11,6 @@ A shard ends at the end of a document. The manifest names a shard only once it i
 replaced in one step, so it is right at any moment. One process builds at a time; any number may read a finished store.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from selfstudy.disk.reading import file_digest, read_bytes
 from selfstudy.errors import FileRefusedError
 
 MANIFEST, COUNTS = "manifest.json", "counts.bin"
@@ -170,15 +170,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         FileRefusedError: a file of that name which is not a manifest of this version.
     """
     file = folder / MANIFEST
-    try:
-        with file.open("rb") as handle:
-            raw = handle.read(_MAX_MANIFEST_BYTES + 1)
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except OSError as error:
-        raise FileRefusedError(f"{file}: {error.strerror}") from None
+    content = read_bytes(file, _MAX_MANIFEST_BYTES)
     try:
-        manifest = Manifest.model_validate_json(raw[:_MAX_MANIFEST_BYTES])
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         what = error.errors()[0]
         where = ".".join(str(part) for part in what["loc"]) or "content"
@@ -207,14 +203,6 @@ def problem(folder: Path, manifest: Manifest, *, verify: bool) -> str | None:
             return f"{file} is missing"
         if file.stat().st_size != size:
             return f"{file}: damaged, {file.stat().st_size:,} bytes, the manifest says {size:,}"
-        if verify and _file_digest(file) != sha256:
+        if verify and file_digest(file) != sha256:
             return f"{file}: damaged, its digest is not the one in {MANIFEST}"
     return None
-
-
-def _file_digest(file: Path) -> str:
-    found = hashlib.sha256()
-    with file.open("rb") as handle:
-        while chunk := handle.read(_BLOCK):
-            found.update(chunk)
-    return found.hexdigest()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from selfstudy.disk.reading import read_text
 from selfstudy.errors import DataError, FileRefusedError, UsageError
 from selfstudy.text.documents import Document
 
@@ -237,12 +238,9 @@ def load_tokenizer(path: str | Path) -> "Tokenizer":
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
         raise FileRefusedError(f"{file} is missing\na tokenizer.json, or a folder that holds one, is needed")
-    if file.stat().st_size > _MAX_FILE_BYTES:
-        raise FileRefusedError(f"{file}: {file.stat().st_size:,} bytes, at most {_MAX_FILE_BYTES:,} are read")
+    text = read_text(file, _MAX_FILE_BYTES)
     try:
-        tokenizer = Tokenizer.from_str(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileRefusedError(f"{file}: {error.strerror}") from None
+        tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception
         what = " ".join(str(error).split())[:200]
         raise FileRefusedError(f"{file}: not a tokenizer: {what}") from None

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from selfstudy.disk.file_system import Bytes, FileSystem
-from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
+from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, verify
+from selfstudy.disk.reading import read_json
 from selfstudy.disk.tensor_file import byte_count, read_tensors, tensor_chunks
 from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
 from selfstudy.train.optimizer_state import join_state, split_state
