@@ -14,6 +14,7 @@ from selfstudy import config as cfg
 from selfstudy.disk.reading import read_json
 from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.reasons import read_reasons
 
 _MAX_JSON_BYTES = 10_000_000
 
@@ -92,7 +93,7 @@ def read_run(folder: RunFolder) -> RunRecord:
     return RunRecord(
         path=folder.path,
         settings=cfg.flatten(cfg.read_yaml(folder.config)),
-        reasons=cfg.reasons_in(folder.config.read_text(encoding="utf-8")),
+        reasons=read_reasons(folder),
         environment=_object(folder.environment),
         metrics=_lines(folder.metrics),
         health=_lines(folder.health),

@@ -14,6 +14,7 @@ from selfstudy import config as cfg
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
+from selfstudy.runs.reasons import read_reasons, write_settings
 
 _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
 
@@ -35,16 +36,15 @@ def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
     }
     work.write_beginning(folder, resolved)
     folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons))
+    write_settings(folder, resolved.config, resolved.reasons)
 
 
 def write_changes(folder: RunFolder, resolved: Resolved) -> None:
     """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
-    known = cfg.reasons_in(folder.config.read_text(encoding="utf-8"))
-    kept = {key: reason for key, reason in known.items() if before.get(key) == now.get(key)}
-    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons | kept))
+    kept = {key: reason for key, reason in read_reasons(folder).items() if before.get(key) == now.get(key)}
+    write_settings(folder, resolved.config, resolved.reasons | kept)
 
 
 def _git_commit() -> str | None:
