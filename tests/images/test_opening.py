@@ -12,9 +12,11 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.images import opening
 from selfstudy.images.decode import BadInput
-from selfstudy.images.opening import open_source
+from selfstudy.images.opening import FORMATS, open_source
 from selfstudy.images.scan import scan
+from selfstudy.images.sources import Format
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
 NAMES = ["cats/a.png", "cats/b.PNG", "dogs/c.png", "dogs/d.png", "dogs/x,y\n.png", "owls/é.png"]
@@ -411,5 +413,29 @@ def test_labels_are_read_from_the_column_that_is_named(tmp_path):
 
 def test_a_label_column_of_what_is_no_table_is_refused(tmp_path):
     for data, what in ((tmp_path, str(tmp_path)), (np.zeros((4, 8, 8), np.uint8), "ndarray"), ("sample:digits",) * 2):
-        with pytest.raises(UsageError, match=f"{what} is no table, which alone has a column 'kind'\nleave"):
+        with pytest.raises(UsageError, match=f"{what} is not a table, so it has no column 'kind'\nleave"):
             open_source(data, labels=True, label_column="kind")
+
+
+def test_a_file_that_no_format_declares_is_refused_with_all_that_some_declare(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(UsageError) as caught:
+        open_source(tmp_path / "a.heic")
+    allowed = str(caught.value).partition("\nallowed: a folder, ")[2]
+    assert set(allowed.split(", ")) == {suffix for one in FORMATS for suffix in one.suffixes} - {"/"}
+    with pytest.raises(
+        UsageError, match="unknown kind of data 'hob'; did you mean 'hub'.*\nknown: .*hub:NAME, or a path"
+    ):
+        open_source("hob:cats")
+
+
+def test_a_format_is_what_its_file_declares_and_nothing_else(tmp_path, monkeypatch):
+    opened = Format(lambda path, *, labels, split: (path.name, labels, split), suffixes=(".tfrecord",))
+    monkeypatch.setattr(opening, "FORMATS", (*FORMATS, opened))
+    (tmp_path / "a.TFRecord").write_bytes(b"x")
+    assert open_source(tmp_path / "a.TFRecord", labels=True) == ("a.TFRecord", True, None)
+
+
+def test_no_two_formats_claim_one_name():
+    claims = [name for one in FORMATS for name in (*one.suffixes, *one.refused, *filter(None, [one.prefix]))]
+    assert len(set(claims)) == len(claims)

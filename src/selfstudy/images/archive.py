@@ -12,6 +12,7 @@ from selfstudy.data.names import is_image_name
 from selfstudy.errors import DataError
 from selfstudy.images.decode import MAX_BYTES, BadInput
 from selfstudy.images.members import EncodedImages, choose_split, class_of, require_images
+from selfstudy.images.sources import Format
 
 # What reading a member raises: the file is gone or was replaced (KeyError), the member is damaged, encrypted
 # (RuntimeError), or compressed in a way that Python does not know (NotImplementedError).
@@ -102,3 +103,7 @@ def _zip_members(path: Path) -> dict[str, tuple[int, int]]:
 def _tar_members(path: Path) -> dict[str, tuple[int, int]]:
     with tarfile.open(path, "r:") as archive:
         return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in archive if info.isreg()}
+
+
+_COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")  # no random access
+FORMATS = (Format(open_archive, suffixes=(".zip", ".tar"), refused=_COMPRESSED),)

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from selfstudy.errors import DataError, UsageError
 from selfstudy.images.decode import BadInput, decode_image
+from selfstudy.images.sources import Format
 
 _CHANNEL_LIMIT = 64  # a last axis up to this is taken for channels
 
@@ -231,3 +232,6 @@ def from_npz(loaded: Any, *, what: str, labels: bool, split: str | None) -> Arra
         what=f"{what}, {split or 'train'} part" if prefix else what,
         names=names,
     )
+
+
+FORMATS = (Format(open_array_file, suffixes=(".npz", ".npy")),)

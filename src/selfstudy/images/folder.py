@@ -7,6 +7,7 @@ from pathlib import Path
 from selfstudy.data.names import is_image_name, printable
 from selfstudy.images.decode import read_bytes
 from selfstudy.images.members import EncodedImages, choose_split, class_of, require_images
+from selfstudy.images.sources import Format
 
 
 class FileReader:
@@ -64,3 +65,6 @@ def _walk(root: Path, folder: Path, links: list[str], unlisted: list[str]) -> It
                 yield from _walk(root, Path(entry.path), links, unlisted)
         elif entry.is_file(follow_symlinks=False):
             yield Path(entry.path).relative_to(root).as_posix(), entry.stat(follow_symlinks=False).st_size
+
+
+FORMATS = (Format(open_folder, suffixes=("/",)),)

@@ -89,6 +89,16 @@ def choose_split(names: Iterable[str], split: str | None, what: str) -> tuple[li
     return [name for name in names if name.startswith(prefix)], prefix
 
 
+def refuse_test_split(split: str | None, what: str) -> None:
+    """Raise if the test split is asked for of data that has one part: its images are those of the training.
+
+    Raises:
+        UsageError: ``split`` is ``test``.
+    """
+    if split == "test":
+        raise UsageError(f"{what} has no 'test' split\ngive the test images apart")
+
+
 def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
     """The class of each name: its first folder below ``prefix``.
 

@@ -1,6 +1,5 @@
 """Data sets by name: bundled samples, torchvision's and the Hugging Face hub's."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from selfstudy.errors import DataError, EnvironmentFault, UsageError, did_you_mean, first_line
 from selfstudy.images.arrays import DatasetImages
 from selfstudy.images.samples import open_sample
-from selfstudy.images.sources import Source
+from selfstudy.images.sources import Format, Source
 
 _TORCHVISION_ROOT = "data"
 
@@ -72,8 +71,8 @@ def _open_hub(name: str, *, labels: bool, split: str | None) -> Source:
     return source
 
 
-OPENERS: dict[str, Callable[..., Source]] = {
-    "sample": open_sample,
-    "torchvision": _open_torchvision,
-    "hub": _open_hub,
-}
+FORMATS = (
+    Format(open_sample, prefix="sample"),
+    Format(_open_torchvision, prefix="torchvision"),
+    Format(_open_hub, prefix="hub"),
+)

@@ -1,14 +1,14 @@
 """What every source of images gives: images by number, with ids, and labels when asked for."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from selfstudy.images.decode import BadInput
 
-__all__ = ["BadInput", "Source"]
+__all__ = ["BadInput", "Format", "Source"]
 
 
 class Source(Protocol):
@@ -51,3 +51,22 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """A digest of the ids and sizes, which changes when inputs come or go."""
         ...
+
+
+class Format(NamedTuple):
+    """One kind of path or name, declared by the file that opens it.
+
+    Attributes:
+        open: makes the source of a path, or of the name after the prefix. It takes ``labels`` and ``split``, and
+            ``label_column`` if it has columns; :func:`selfstudy.images.opening.open_source` describes all three.
+        suffixes: the ends of its files' names, in lower case; "/" is the end of a folder.
+        refused: ends of names that are close to it; ``open`` raises an error that says what to do instead.
+        prefix: ``sample`` for data named ``sample:NAME``.
+        has_columns: True for tables.
+    """
+
+    open: Callable[..., Source]
+    suffixes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    prefix: str = ""
+    has_columns: bool = False

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from selfstudy.errors import DataError, did_you_mean
 from selfstudy.images.folder import FileReader
-from selfstudy.images.members import EncodedImages
+from selfstudy.images.members import EncodedImages, refuse_test_split
+from selfstudy.images.sources import Format
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path")
 _IMAGE_COLUMNS = ("image", "img", "bytes", "jpg", "png")
@@ -25,7 +26,7 @@ class _Cells:
         return self.cells[index].as_py() or b""
 
 
-def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
+def open_table(path: Path, *, labels: bool, split: str | None, label_column: str | None) -> EncodedImages:
     """Images named in, or held by, a table.
 
     A ``.txt`` or ``.lst`` has one path a line; a CSV, TSV or Parquet has a column ``path`` (or the like) and, to
@@ -33,9 +34,11 @@ def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
     table's own folder.
 
     Raises:
+        UsageError: the test split is asked for; a table has one part.
         DataError: unreadable, empty, or without the columns needed.
     """
-    what = f"table {path}"
+    what, label_column = f"table {path}", label_column or "label"
+    refuse_test_split(split, what)
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)
@@ -126,3 +129,6 @@ def _unique(names: list[str]) -> list[str]:
         seen[name] = count + 1
         unique.append(f"{name}#{count}" if count else name)
     return unique
+
+
+FORMATS = (Format(open_table, suffixes=(".csv", ".tsv", ".txt", ".lst", ".parquet"), has_columns=True),)
