@@ -18,7 +18,7 @@ from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
 from selfstudy.text.documents import Document, Documents, open_documents
-from selfstudy.text.generate import sample_token
+from selfstudy.text.generate import next_logits, sample_token
 from selfstudy.text.tokenizer import SPELLINGS, plain
 
 if TYPE_CHECKING:
@@ -196,6 +196,8 @@ class TextEmbedder:
         Raises:
             UsageError: an encoder that sees both sides, or settings out of range.
         """
+        from transformers import DynamicCache  # takes a second to import
+
         eos = self.encoder.vocabulary.eos
         if not self.encoder.causal or eos is None:
             raise UsageError("completing needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert")
@@ -204,10 +206,10 @@ class TextEmbedder:
         generator, ids = torch.Generator().manual_seed(seed), [eos]
         ids += self.tokenizer.encode(prompt, add_special_tokens=False).ids
         begun = len(ids)
+        cache = DynamicCache()
         for _ in range(tokens):
-            row = torch.tensor([ids[-self.context :]], device=self.device)
             with torch.inference_mode():
-                logits = self.encoder.logits(self.encoder.states(row)[0, -1])
+                logits = next_logits(self.encoder, ids, self.context, cache=cache)
             drawn = sample_token(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
             if drawn == eos:
                 break
