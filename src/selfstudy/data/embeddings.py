@@ -1,4 +1,4 @@
-"""Embeddings as Parquet, written as they come, so that memory does not grow with the data."""
+"""Embeddings as a Parquet file, written batch by batch, so that memory does not grow with the data."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,15 +19,15 @@ Rows = tuple[Sequence[str], Sequence[str], Any, Sequence[int] | None]
 
 
 def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[str, Any]) -> int:
-    """The number of rows written to ``out``, which appears complete or not at all.
+    """Write embeddings to ``out``, which appears complete or not at all; return the number of rows.
 
     Args:
-        out: the file; its folder must exist.
-        batches: (ids, paths, embeddings (B, D) float32, labels or None) at a time.
-        metadata: JSON-able facts, kept in the file under the key ``selfstudy``.
+        out: the file to write; its folder must exist.
+        batches: tuples (ids, paths, embeddings (B, D) float32, labels or None). Without any, no file is written.
+        metadata: values that JSON can hold, kept in the file under the key ``selfstudy``.
 
     Raises:
-        EnvironmentFault: the disk refuses.
+        EnvironmentFault: the system refuses to write.
     """
     tables = (_table(*batch) for batch in batches)
     first = next(tables, None)
@@ -48,13 +48,16 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
 
 
 def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlisted: int = 0, console: Console) -> Path:
-    """Write which inputs have no row in ``out``, and say how many; the file, of which none is left if all have one.
+    """Write the inputs that have no row in ``out`` to a file beside it, and print their number.
 
     Args:
-        out: what :func:`write_embeddings` wrote.
-        reasons: (id, why) of each.
-        unlisted: how many more there are.
-        console: where it is said.
+        out: the file that :func:`write_embeddings` wrote.
+        reasons: (id, reason) of each input without a row.
+        unlisted: the number of further inputs without a row, whose reasons are not known.
+        console: where the number is printed.
+
+    Returns:
+        The path ``OUT.unreadable.jsonl``. The file exists only if there are reasons.
     """
     file = Path(f"{out}.unreadable.jsonl")
     file.unlink(missing_ok=True)
@@ -66,7 +69,7 @@ def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlist
 
 
 def _table(ids: Sequence[str], paths: Sequence[str], rows: Any, labels: Sequence[int] | None) -> pa.Table:
-    """One batch as a table; names that are not UTF-8 are percent-escaped."""
+    """One batch as a table. Names that are not UTF-8 are percent-escaped."""
     embeddings = np.asarray(rows, dtype=np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
     columns = {"id": pa.array(map(printable, ids)), "path": pa.array(map(printable, paths)), "embedding": vectors}

@@ -1,4 +1,4 @@
-"""The ``encoder/`` folder of a run on text: a directory that transformers opens, and a file with what is ours."""
+"""The ``encoder/`` folder of a run on text: a directory that transformers opens, and our own description of it."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
 class TextEncoderDescription(BaseModel):
-    """What ``selfstudy.json`` may hold: nothing else is accepted."""
+    """All that ``selfstudy.json`` may hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,22 +46,22 @@ def save_text_encoder(
     """Write an encoder with its tokenizer so that transformers and :func:`load_text_encoder` open it.
 
     Args:
-        encoder: on any device.
-        tokenizer: whose ids it reads.
-        folder: made when missing.
-        context: the longest row it was trained on.
-        extra: ``method``, ``weights`` (student or teacher), ``seed``, ``name`` and ``head``.
+        encoder: an encoder on any device.
+        tokenizer: the tokenizer that makes its ids.
+        folder: the folder to write into; it is made if it does not exist.
+        context: the length in tokens of the longest row that it was trained on.
+        extra: the values of ``method``, ``weights`` (student or teacher), ``seed``, ``name`` and ``head``.
 
     Raises:
-        FileRefusedError: weights that are not finite.
+        FileRefusedError: a weight is not finite.
     """
     require_finite(encoder.network.state_dict())
-    with staged_folder(folder) as staged:  # a kill leaves the encoder that was there before
+    with staged_folder(folder) as staged:  # a kill leaves the previous encoder
         _write(encoder, tokenizer, staged, context=context, extra=extra)
 
 
 def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, context: int, extra: dict[str, Any]) -> None:
-    """All files, last the one that says what the others are."""
+    """Write all files, the description of the others last."""
     network: Any = encoder.network
     with quiet():
         network.save_pretrained(folder)
@@ -84,7 +84,7 @@ def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, contex
 
 
 def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
-    """A copy that puts a text between class token and separator, where the encoder was trained so."""
+    """A copy that puts each text between class token and separator, if the encoder was trained on such rows."""
     from tokenizers import Tokenizer
     from tokenizers.processors import Sequence, TemplateProcessing
 
@@ -104,12 +104,12 @@ def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
 
 
 def tokens_begin_with_spaces(tokenizer: "Tokenizer") -> bool:
-    """Whether the space before a word is part of the word's token, as byte-level tokenizers have it."""
+    """True if the space before a word is part of the word's token, as in byte-level tokenizers."""
     return any(token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in tokenizer.get_vocab())
 
 
 def _with_greedy_mask(tokenizer: "Tokenizer", mask: int | None) -> "Tokenizer":
-    """A copy whose mask takes the space before it, as RoBERTa's does, where a space belongs to the token after it."""
+    """A copy whose mask token includes the space before it, as RoBERTa's does, if other tokens include theirs."""
     from tokenizers import Tokenizer
 
     if not tokens_begin_with_spaces(tokenizer):
@@ -125,7 +125,7 @@ def _adds_specials(tokenizer: "Tokenizer") -> bool:
 
 
 def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int) -> dict[str, Any]:
-    """``tokenizer_config.json``: the names of the special entries, as transformers 4 and 5 read them."""
+    """The content of ``tokenizer_config.json``: the names of the special tokens, as transformers 4 and 5 read them."""
     ids = encoder.vocabulary
     names = {
         "pad_token": ids.pad,
@@ -148,10 +148,10 @@ def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int)
 
 
 def load_text_encoder(folder: Path) -> tuple[TextEncoder, "Tokenizer", dict[str, Any]]:
-    """An encoder in eval mode, its tokenizer, and the facts about it.
+    """An encoder in eval mode, its tokenizer, and its description.
 
     Raises:
-        FileRefusedError: files that are missing, damaged, from a newer version, or not what they should be.
+        FileRefusedError: a file is missing, damaged, from another version, or not what it should be.
     """
     from tokenizers import Tokenizer
 

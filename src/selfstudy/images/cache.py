@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Images:
-    """Decoded images: one tensor when all have one size, else a list.
+    """Decoded images: one tensor if all have the same size, else a list.
 
     Attributes:
-        tensor: (N, C, H, W) uint8 or float32 in [0, 1], or None when sizes differ.
+        tensor: (N, C, H, W), uint8, or float32 in [0, 1]; None if sizes differ.
     """
 
     def __init__(self, images: Sequence[Tensor] | Tensor) -> None:
@@ -25,7 +25,7 @@ class Images:
             self._items = images
 
     def __len__(self) -> int:
-        """Number of images."""
+        """The number of images."""
         return len(self._items) if self.tensor is None else len(self.tensor)
 
     def __getitem__(self, position: int) -> Tensor:

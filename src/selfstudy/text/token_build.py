@@ -1,4 +1,4 @@
-"""Writing a token store: documents are tokenised once, and a killed build goes on where its last shard ended."""
+"""Building a token store: documents are tokenised once; after a kill, the build continues from its last shard."""
 
 import hashlib
 import math
@@ -22,10 +22,10 @@ from selfstudy.text.token_store import (
     Manifest,
     StoredFile,
     TokenStore,
-    opened,
-    problem,
+    damage_in,
     read_manifest,
     shard_name,
+    store_of,
 )
 from selfstudy.text.tokenizer import (
     cut_between_words,
@@ -34,7 +34,7 @@ from selfstudy.text.tokenizer import (
     may_cut_between_words,
     plain,
     require,
-    roles,
+    special_ids,
     vocabulary_size,
 )
 
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 _SHARD = r"(train|heldout)-\d{5,}\.bin"
 # A kill leaves ".NAME.tmp-PID"; earlier versions left "NAME.tmp".
 _OURS = re.compile(rf"{_SHARD}(\.tmp)?|counts\.bin|\.({_SHARD}|counts\.bin)\.tmp-\d+")
-_BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory for a character
-_BATCH_DOCUMENTS = 4096  # and some for each text, however short
-_PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
+_BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory per character
+_BATCH_DOCUMENTS = 4096  # a limit for short texts, since each text takes some memory of its own
+_PIECE_CHARACTERS = 2**16  # a long text is cut into such pieces, which the library's threads share among them
 
 
 def build_store(
@@ -59,31 +59,33 @@ def build_store(
     held_out_documents: Iterable[Document] | None = None,
     shard_tokens: int = 2**24,
 ) -> TokenStore:
-    """The store of a corpus: opened where it is finished, continued where a build was cut off, else built.
+    """The store of a corpus: a finished one is opened, an interrupted build is continued, else a new one is built.
 
-    However often a build is cut off, the files come out byte for byte the same. A store of another corpus, tokenizer or
-    split, or a damaged one, is replaced; files with names that are not of a store are left alone.
+    An interrupted build ends with the same bytes as one without interruption. A damaged store, or one of another
+    corpus, tokenizer or split, is replaced. Files with other names than those of a store are left alone.
 
     Args:
-        documents: can be iterated more than once, always in one order; memory holds a batch of them.
-        tokenizer: any with an entry for the end of text; used through :func:`~selfstudy.text.tokenizer.plain`.
-        folder: made when missing.
-        fingerprint: changes when the documents (held-out ones given apart included) or their order do.
-        held_out: share of the documents kept apart, by a hash of their ids and so whatever their order. Where that
-            would leave a part empty, the document next in line goes there.
-        held_out_documents: a held-out corpus of its own; all ``documents`` are then learnt from.
-        shard_tokens: both parts begin a new shard after the document that brings the tokens since the last to this.
+        documents: an iterable that can be read more than once, always in the same order. Memory holds one batch of
+            texts, and the ids of one shard.
+        tokenizer: a tokenizer with an end-of-text token; its :func:`~selfstudy.text.tokenizer.plain` copy is used.
+        folder: the folder of the store; it is made if it does not exist.
+        fingerprint: a text that differs if the documents, held-out ones included, or their order differ.
+        held_out: the share of held-out documents, in (0, 1). A hash of its id decides about each document. If that
+            leaves a part empty, the document with the nearest hash is moved to it.
+        held_out_documents: a held-out corpus of its own; all ``documents`` are then used for training.
+        shard_tokens: the number of tokens, of both parts together, after which both begin a new shard.
 
     Raises:
-        UsageError: a share outside (0, 1), or a tokenizer without an end of text.
-        DataError: no documents, or one alone to be split.
-        FileRefusedError: the folder holds files with a store's names that are not one.
-        EnvironmentFault: the disk refused.
+        UsageError: the share is outside (0, 1), ``documents`` is an iterator, or the tokenizer has no end-of-text
+            token or fails on a text.
+        DataError: there are no documents, or only one to be split.
+        FileRefusedError: the folder holds files with the names of a store, but no manifest of one.
+        EnvironmentFault: the system refuses to write.
     """
     folder, apart = Path(folder), held_out_documents is not None
     if not apart and not 0 < held_out < 1:
-        raise UsageError(f"held-out share {held_out}\nmore than 0 and less than 1 is needed, 0.05 is usual")
-    (eos,) = require(roles(tokenizer), "eos")
+        raise UsageError(f"held-out share {held_out}\ngive a number above 0 and below 1, such as 0.05")
+    (eos,) = require(special_ids(tokenizer), "eos")
     size = vocabulary_size(tokenizer)
     wanted = Manifest(
         dtype="<u2" if size <= 2**16 else "<u4",
@@ -100,19 +102,19 @@ def build_store(
         build = _Build(folder, manifest)
         _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
         manifest = build.finish()
-    return opened(folder, manifest)
+    return store_of(folder, manifest)
 
 
 def _start(folder: Path, wanted: Manifest) -> Manifest:
-    """What of the wanted store is there already; all else with a store's names is gone."""
+    """The manifest to continue from; every other file with the name of a store is deleted."""
     found = read_manifest(folder)
     if found is None and folder.is_dir() and (strangers := _ours(folder)):
         raise FileRefusedError(
             f"{folder} holds {strangers[0].name} without a {MANIFEST}\n"
-            "it may be another program's: choose another folder"
+            "it may belong to another program: choose another folder"
         )
     usable = found is not None and found.of_the_same(wanted)
-    if found is None or not usable or problem(folder, found, verify=not found.complete):
+    if found is None or not usable or damage_in(folder, found, verify=not found.complete):
         found = wanted
         with _disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -130,20 +132,20 @@ def _ours(folder: Path) -> list[Path]:
 
 
 def is_held_out(document_id: str, share: float) -> bool:
-    """Whether a document is kept apart, by a hash of its id.
+    """True if a document is held out, by a hash of its id.
 
-    :func:`build_store` departs from it only where one part would be empty.
+    :func:`build_store` decides otherwise only if one part would be empty.
     """
     return hash_fraction(document_id) < share
 
 
 def _held_out_below(documents: Iterable[Document], share: float) -> float:
-    """The hash fraction below which documents are held out: at least one is, and one is not.
+    """The hash fraction below which documents are held out: ``share``, unless that leaves a part empty.
 
-    Reads the documents until it has seen one of each, which is all of them only where there are few.
+    Documents are read until one of each part is found; all of them are read only if there are few.
     """
     if iter(documents) is documents:
-        raise UsageError("documents: an iterator can be read once only\ngive a list, or what open_documents returns")
+        raise UsageError("documents: an iterator can be read only once\ngive a list, or what open_documents returns")
     lowest, highest = 2.0, -1.0
     for document in documents:
         place = hash_fraction(document.id)
@@ -154,8 +156,8 @@ def _held_out_below(documents: Iterable[Document], share: float) -> float:
         raise DataError("there are no documents")
     if lowest == highest:
         raise DataError(
-            "there is one document only: nothing can be held out\n"
-            "choose another rule, so that a file holds several documents, or give held-out documents apart"
+            "there is only one document: nothing can be held out\n"
+            "choose another rule, so that a file holds several documents, or give separate held-out documents"
         )
     return math.nextafter(lowest, 2) if lowest >= share else highest
 
@@ -163,7 +165,7 @@ def _held_out_below(documents: Iterable[Document], share: float) -> float:
 def _sequence(
     documents: Iterable[Document], apart: Iterable[Document], below: float
 ) -> Iterator[tuple[Document, bool]]:
-    """All documents in the order they are written, and whether each is held out."""
+    """All documents in the order in which they are written, each with True if it is held out."""
     for document in documents:
         yield document, hash_fraction(document.id) < below
     for document in apart:
@@ -177,12 +179,12 @@ def _fill(build: "_Build", sequence: Iterable[tuple[Document, bool]], encode: "_
 
 
 def _utf8_length(text: str) -> int:
-    """Bytes of a text in UTF-8, without a copy of one that may be large where it need not be made."""
+    """The number of bytes of a text in UTF-8; a large ASCII text is not copied."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
-    """Documents by the half megabyte; a longer one is alone."""
+    """Batches of documents of half a megabyte; a longer document is a batch of its own."""
     batch: list[tuple[Document, bool]] = []
     characters = 0
     for document, held in sequence:
@@ -192,7 +194,7 @@ def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[D
             batch, characters = [], 0
         batch.append((document, held))
         characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS:  # before the next document is read: both may be large
+        if characters >= _BATCH_CHARACTERS:  # now, and not after the next document is read: both may be large
             yield batch
             batch, characters = [], 0
     if batch:
@@ -200,7 +202,7 @@ def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[D
 
 
 class _Encoder:
-    """Texts to ids, each closed by the end of text."""
+    """Turns texts into ids, each followed by the end-of-text id."""
 
     def __init__(self, tokenizer: "Tokenizer", eos: int, dtype: str) -> None:
         self._tokenizer, self._dtype = plain(tokenizer), dtype
@@ -221,9 +223,7 @@ class _Encoder:
         try:
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exception
-            raise UsageError(
-                f"the tokenizer fails on this text: {error}\nan entry for unknown words may help"
-            ) from None
+            raise UsageError(f"the tokenizer fails on this text: {error}\na token for unknown words may help") from None
         return [np.array(encoding.ids, dtype=self._dtype) for encoding in encodings]
 
 
@@ -262,7 +262,7 @@ class _Build:
         for part, shards in (("learn from", self._manifest.train), ("hold out", self._manifest.heldout)):
             if not shards:
                 raise DataError(f"there are no documents to {part}")
-        counts = _count(opened(self._folder, self._manifest)).astype("<i8").tobytes()
+        counts = _count(store_of(self._folder, self._manifest)).astype("<i8").tobytes()
         with _disk(self._folder):
             replace_file(self._folder / COUNTS, counts)
         self._commit(counts_sha256=hashlib.sha256(counts).hexdigest(), complete=True)
@@ -316,7 +316,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Turns what the system refuses into a fault with advice."""
+    """Replace an error of the system by one with advice."""
     try:
         yield
     except OSError as error:
