@@ -372,7 +372,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:
-    """The configuration as YAML, each derived value followed by its reason as a comment."""
+    """The configuration as YAML; the reason of each derived value is a comment after it."""
     lines: list[str] = []
     for group, values in config.model_dump(mode="json").items():
         lines.append(f"{group}:")

@@ -248,7 +248,7 @@ def test_a_member_that_cannot_be_read_is_one_bad_input(tmp_path, make, reason):
 @pytest.mark.parametrize("name", [None, ""])
 def test_a_row_without_a_path_is_named(folder, name):
     pq.write_table(pa.table({"path": ["photos/cats/a.png", name]}), folder.parent / "list.parquet")
-    with pytest.raises(DataError, match=f"row 1 .from 0.: 'path' is {name!r}, a path is needed\nmend or remove"):
+    with pytest.raises(DataError, match=f"row 1 .from 0.: 'path' is {name!r}, a path is needed\nrepair or remove"):
         open_source(folder.parent / "list.parquet")
 
 

@@ -60,7 +60,7 @@ def open_table(path: Path, *, labels: bool, split: str | None, label_column: str
     wrong = next((row for row, name in enumerate(names) if not isinstance(name, str) or not name), None)
     if wrong is not None:
         raise DataError(
-            f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nmend or remove the row"
+            f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nrepair or remove the row"
         )
     paths = [str(path.parent / name) for name in names]
     return EncodedImages(

@@ -1,4 +1,4 @@
-"""What a run writes down beside its results: its beginning and its plan."""
+"""The files that a run writes before training, and the plan that it prints."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "toke
 
 
 def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
-    """The data, the environment, and last the configuration, which says that all of it is there."""
+    """Write the data, the environment, and last the settings: a folder that has them is complete."""
     inputs, fingerprint = work.fingerprint()
     environment = {
         "command": sys.argv,
@@ -40,7 +40,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved, work: Work) -> None:
 
 
 def write_changes(folder: RunFolder, resolved: Resolved) -> None:
-    """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
+    """Write the settings of a resumed run; those that did not change, such as the duration may, keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
     kept = {key: reason for key, reason in read_reasons(folder).items() if before.get(key) == now.get(key)}
@@ -57,7 +57,7 @@ def _git_commit() -> str | None:
 
 
 def print_plan(resolved: Resolved, console: Console) -> None:
-    """Say every derived value with its reason."""
+    """Print every derived value with its reason."""
     flat = cfg.flatten(resolved.config.model_dump(mode="json"))
     console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
     for key, reason in resolved.reasons.items():
