@@ -28,7 +28,15 @@ FLOORS = [
 ]
 NOT_METHODS = {"__init__", "base", "reads"}
 FLOOR = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
-WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
+WITHOUT_TORCH = [
+    "disk/atomic.py",
+    "errors.py",
+    "config.py",
+    "runs/folder.py",
+    "cli.py",
+    "__init__.py",
+    "runs/reasons.py",
+]
 WITHOUT_TORCH += [
     "images/config.py",
     "text/config.py",

@@ -302,7 +302,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:
-    """The configuration as YAML, each derived value followed by its reason as a comment."""
+    """The configuration as YAML; the reason of each derived value is a comment after it."""
     lines: list[str] = []
     for group, values in config.model_dump(mode="json").items():
         lines.append(f"{group}:")
@@ -311,15 +311,3 @@ def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:
             reason = reasons.get(f"{group}.{key}", "").replace("\n", " ")
             lines.append(f"  {key}: {text}" + (f"  # {reason}" if reason else ""))
     return "\n".join(lines) + "\n"
-
-
-def reasons_in(text: str) -> dict[str, str]:
-    """The reasons, by dotted key, that :func:`to_yaml` wrote as comments."""
-    reasons, group = {}, ""
-    for line in text.splitlines():
-        key, comment = line.partition(":")[0], line.rpartition("  # ")
-        if not key.startswith(" "):
-            group = key
-        elif comment[1]:
-            reasons[f"{group}.{key.strip()}"] = comment[2]
-    return reasons

@@ -15,7 +15,7 @@ from selfstudy.config import RunConfig, read_yaml
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.runs.settings import build_config
 from selfstudy.runs.settings import configured as configured_settings
-from selfstudy.text.modality import Text
+from selfstudy.text.modality import TextModality
 
 if TYPE_CHECKING:
     from selfstudy.export.result import ExportResult
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Exporter = Callable[[Path, Path], ExportResult]
 
-_OURS = {"images": "selfstudy.images.modality:Images", "text": "selfstudy.text.modality:Text"}
+_OURS = {"images": "selfstudy.images.modality:ImageModality", "text": "selfstudy.text.modality:TextModality"}
 _EXPORTS = {
     "images.timm": "selfstudy.export.timm:export_timm",
     "images.torchvision": "selfstudy.export.torchvision:export_torchvision",
@@ -116,7 +116,7 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
     Raises:
         UsageError: a run on anything else.
     """
-    text, folder = Text(), encoder_folder(run)
+    text, folder = TextModality(), encoder_folder(run)
     if not text.holds(folder):
         raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
     return text.load(folder)

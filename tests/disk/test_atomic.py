@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfstudy.disk.atomic import replace_file, staged_folder
+from selfstudy.disk.atomic import replace_file, staged_file, staged_folder
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
@@ -18,6 +18,27 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, monkey
     assert file.read_bytes() == b"old" and list(tmp_path.iterdir()) == [file]
     replace_file(file, b"new", sync=False)
     assert file.read_bytes() == b"new"
+
+
+def test_a_name_is_synced_after_the_content_and_neither_where_it_is_not_asked_for(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("os.fsync", lambda handle: seen.append((tmp_path / "a").exists()))
+    replace_file(tmp_path / "a", b"one", sync=False)
+    assert seen == []
+    (tmp_path / "a").unlink()
+    replace_file(tmp_path / "a", b"two")
+    assert seen == [False, True]
+
+
+def test_a_staged_file_takes_its_place_at_the_end_only(tmp_path):
+    file = tmp_path / "a"
+    with staged_file(file) as handle:
+        handle.write(b"one")
+        assert not file.exists()
+    with pytest.raises(ValueError, match="wrong"), staged_file(file) as handle:
+        handle.write(b"half")
+        raise ValueError("wrong")
+    assert file.read_bytes() == b"one" and list(tmp_path.iterdir()) == [file]
 
 
 def test_files_of_a_staged_folder_join_those_that_were_there(tmp_path):

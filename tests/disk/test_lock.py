@@ -3,11 +3,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from selfstudy.disk.lock import run_lock
+from selfstudy.disk.lock import patient_lock, run_lock
 from selfstudy.errors import EnvironmentFault, RunFolderError
 
 HOLD = """
@@ -155,3 +156,21 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(EnvironmentFault, match="No locks available\nthe file system has no locks"), run_lock(tmp_path):
         pass
+
+
+def test_a_patient_lock_waits_until_the_first_owner_is_done(tmp_path):
+    order, inside = [], threading.Event()
+
+    def first():
+        with patient_lock(tmp_path):
+            inside.set()
+            time.sleep(0.2)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    inside.wait()
+    with patient_lock(tmp_path):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]

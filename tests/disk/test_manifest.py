@@ -3,7 +3,7 @@ import json
 import pytest
 
 from selfstudy.disk import manifest
-from selfstudy.disk.manifest import NewerFormat, Tally, manifest_text, read_json, verify
+from selfstudy.disk.manifest import NewerFormat, Tally, manifest_text, verify
 from selfstudy.errors import FileRefusedError
 
 LARGEST = {"a.bin": 100, "b.json": 100}
@@ -97,11 +97,3 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(type(folder), "open", refuse)
     with pytest.raises(FileRefusedError, match="MANIFEST.json: Permission denied"):
         verify(folder, LARGEST)
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{", b"\xff\xfe", b"[" * 90_000])
-def test_what_is_not_a_json_mapping_is_refused(tmp_path, content):
-    file = tmp_path / "state.json"
-    file.write_bytes(content)
-    with pytest.raises(FileRefusedError, match="state.json: (not readable as JSON|holds a (list|int), a mapping)"):
-        read_json(file, 10**6)

@@ -44,13 +44,13 @@ def test_a_folder_that_does_not_say_how_it_began_still_loads(saved):
     ("changes", "text"),
     [
         ({"format_version": 99}, "format version 99"),
-        ({"name": "../../etc/passwd"}, "not an encoder's configuration"),
-        ({"name": "hf-hub:x"}, "not an encoder's configuration"),
+        ({"name": "../../etc/passwd"}, "not an encoder's description"),
+        ({"name": "hf-hub:x"}, "not an encoder's description"),
         ({"name": "resnet19"}, "does not fit its own description"),
         ({"name": "resnet18"}, "does not fit its own description"),
-        ({"stem": "evil"}, "not an encoder's configuration"),
-        ({"channels": 10**9}, "not an encoder's configuration"),
-        ({"command": "rm"}, "not an encoder's configuration"),
+        ({"stem": "evil"}, "not an encoder's description"),
+        ({"channels": 10**9}, "not an encoder's description"),
+        ({"command": "rm"}, "not an encoder's description"),
         ({"sha256": "0" * 64}, "its digest is not the one"),
     ],
 )

@@ -20,7 +20,7 @@ from selfstudy.export.sentence_transformers import export_sentence_transformers
 from selfstudy.export.text_onnx import export_text_onnx
 from selfstudy.export.transformers import export_transformers
 from selfstudy.text.embedder import TextEmbedder
-from selfstudy.text.tokenizer import roles, train_tokenizer, vocabulary_size
+from selfstudy.text.tokenizer import special_ids, train_tokenizer, vocabulary_size
 
 CONTEXT = 24
 SENTENCES = ["the red ball is round and large", "a small blue box stands beside the cup", "green cups, red boxes"]
@@ -30,7 +30,7 @@ TOKENIZERS = dict(zip(LAYOUTS, ["bpe", "wordpiece", "char", "byte", "bpe"], stri
 
 def _saved(folder, layout, *, pool="mean", head=False):
     tokenizer = train_tokenizer(SENTENCES * 9, kind=TOKENIZERS[layout], vocab_size="auto", corpus_bytes=900)
-    ids = roles(tokenizer)
+    ids = special_ids(tokenizer)
     vocabulary = Vocabulary(vocabulary_size(tokenizer), ids.pad, ids.cls, ids.sep, ids.mask, ids.eos)
     torch.manual_seed(0)
     changes = {"width": 16, "depth": 2, "heads": 2}

@@ -34,7 +34,9 @@ def test_a_gray_batch_of_one_is_embedded():
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8, 3), (8,)])
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros])
 def test_what_is_neither_an_image_nor_a_batch_is_refused_with_its_shape(make, shape):
-    with pytest.raises(DataError, match=r"shape \(.*8.*\) is no image; an array is \(H, W\) or \(H, W, C\), a tensor"):
+    with pytest.raises(
+        DataError, match=r"shape \(.*8.*\) is not an image; an array is \(H, W\) or \(H, W, C\), a tensor"
+    ):
         _embedder().embed(make(shape))
 
 
@@ -46,5 +48,5 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         _embedder().embed(paths)
     with pytest.raises(DataError, match=f"^{tmp_path / 'none.png'}: does not exist$"):
         _embedder().embed([tmp_path / "none.png"])
-    with pytest.raises(DataError, match="^image 1 .from 0.: a dict is no image"):
+    with pytest.raises(DataError, match="^image 1 .from 0.: a dict is not an image"):
         _embedder().embed([PIXELS[0], {}])

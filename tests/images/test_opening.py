@@ -12,9 +12,11 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
+from selfstudy.images import opening
 from selfstudy.images.decode import BadInput
-from selfstudy.images.opening import open_source
+from selfstudy.images.opening import FORMATS, open_source
 from selfstudy.images.scan import scan
+from selfstudy.images.sources import Format
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), dtype=np.uint8)
 NAMES = ["cats/a.png", "cats/b.PNG", "dogs/c.png", "dogs/d.png", "dogs/x,y\n.png", "owls/é.png"]
@@ -102,7 +104,9 @@ def test_a_folder_of_links_alone_is_told_what_to_do(folder, tmp_path):
     (tmp_path / "links").mkdir()
     for number in range(2):
         (tmp_path / "links" / f"{number}.png").symlink_to(folder / "cats/a.png")
-    with pytest.raises(DataError, match="no files at all, and 2 links, which are not followed\ncopy what they lead to"):
+    with pytest.raises(
+        DataError, match="no files at all, and 2 links, which are not followed\ncopy the files they lead to"
+    ):
         open_source(tmp_path / "links")
 
 
@@ -170,14 +174,14 @@ def test_a_folder_without_images_names_the_part_that_cannot_be_listed(folder, mo
 def test_a_folder_of_text_is_sent_to_the_text_methods(tmp_path):
     for name in ("a.txt", "b.md", "c.jsonl", "d.csv.gz", "e.pdf"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(DataError, match="looks like text: use --method bert or gpt"):
+    with pytest.raises(DataError, match="look like text: use --method bert or gpt"):
         open_source(tmp_path)
 
 
 def test_a_few_notes_among_foreign_files_do_not_look_like_text(tmp_path):
     for name in ("readme.txt", "a.heic", "b.heic"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(DataError, match=r"\.heic 2, \.txt 1\nread are"):
+    with pytest.raises(DataError, match=r"\.heic 2, \.txt 1\nallowed:"):
         open_source(tmp_path)
 
 
@@ -244,7 +248,7 @@ def test_a_member_that_cannot_be_read_is_one_bad_input(tmp_path, make, reason):
 @pytest.mark.parametrize("name", [None, ""])
 def test_a_row_without_a_path_is_named(folder, name):
     pq.write_table(pa.table({"path": ["photos/cats/a.png", name]}), folder.parent / "list.parquet")
-    with pytest.raises(DataError, match=f"row 1 .from 0.: 'path' is {name!r}, a path is needed\nmend or remove"):
+    with pytest.raises(DataError, match=f"row 1 .from 0.: 'path' is {name!r}, a path is needed\nrepair or remove"):
         open_source(folder.parent / "list.parquet")
 
 
@@ -411,5 +415,29 @@ def test_labels_are_read_from_the_column_that_is_named(tmp_path):
 
 def test_a_label_column_of_what_is_no_table_is_refused(tmp_path):
     for data, what in ((tmp_path, str(tmp_path)), (np.zeros((4, 8, 8), np.uint8), "ndarray"), ("sample:digits",) * 2):
-        with pytest.raises(UsageError, match=f"{what} is no table, which alone has a column 'kind'\nleave"):
+        with pytest.raises(UsageError, match=f"{what} is not a table, so it has no column 'kind'\nleave"):
             open_source(data, labels=True, label_column="kind")
+
+
+def test_a_file_that_no_format_declares_is_refused_with_all_that_some_declare(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"x")
+    with pytest.raises(UsageError) as caught:
+        open_source(tmp_path / "a.heic")
+    allowed = str(caught.value).partition("\nallowed: a folder, ")[2]
+    assert set(allowed.split(", ")) == {suffix for one in FORMATS for suffix in one.suffixes} - {"/"}
+    with pytest.raises(
+        UsageError, match="unknown kind of data 'hob'; did you mean 'hub'.*\nknown: .*hub:NAME, or a path"
+    ):
+        open_source("hob:cats")
+
+
+def test_a_format_is_what_its_file_declares_and_nothing_else(tmp_path, monkeypatch):
+    opened = Format(lambda path, *, labels, split: (path.name, labels, split), suffixes=(".tfrecord",))
+    monkeypatch.setattr(opening, "FORMATS", (*FORMATS, opened))
+    (tmp_path / "a.TFRecord").write_bytes(b"x")
+    assert open_source(tmp_path / "a.TFRecord", labels=True) == ("a.TFRecord", True, None)
+
+
+def test_no_two_formats_claim_one_name():
+    claims = [name for one in FORMATS for name in (*one.suffixes, *one.refused, *filter(None, [one.prefix]))]
+    assert len(set(claims)) == len(claims)

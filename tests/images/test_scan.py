@@ -111,5 +111,5 @@ def test_a_step_can_be_asked_for_in_any_order():
 
 
 def test_fewer_images_than_a_batch_say_both_numbers():
-    with pytest.raises(DataError, match=r"found 5 usable images, batch size 8\nuse --batch-size 5 or less"):
+    with pytest.raises(DataError, match=r"found 5 inputs, batch size 8\nuse --batch-size 5 or less"):
         EpochOrder(0, 5, 8)

@@ -1,6 +1,5 @@
 """A corpus on the way from files to tokens: what a document is, what is held out, what is found again."""
 
-import contextlib
 import io
 
 import pytest
@@ -12,14 +11,9 @@ from selfstudy.text.corpus import open_corpus, take_census
 from selfstudy.text.documents import Document
 
 
-@contextlib.contextmanager
-def unlocked(folder):
-    yield
-
-
 def _open(data, cache, *, pieces=False, console=None, **settings):
     config = TextDataConfig(path=str(data), **{"tokenizer": "char", **settings})
-    return open_corpus(data, config, pieces=pieces, cache=cache, lock=unlocked, console=console or Console(quiet=True))
+    return open_corpus(data, config, pieces=pieces, cache=cache, console=console or Console(quiet=True))
 
 
 def _text_of(corpus, stream):
@@ -141,13 +135,13 @@ def test_what_was_skipped_is_said_with_file_and_byte(tmp_path):
 def test_a_corpus_without_text_and_settings_that_do_not_fit_are_refused(one, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").write_text("  \n")
-    with pytest.raises(DataError, match="has no text that can be used"):
+    with pytest.raises(DataError, match="has no usable text"):
         _open(tmp_path / "empty", tmp_path / "cache")
-    with pytest.raises(UsageError, match="data.held_out 1.5\nmore than 0 and less than 1"):
+    with pytest.raises(UsageError, match="data.held_out 1.5\ngive a number above 0 and below 1"):
         _open(one, tmp_path / "cache", held_out=1.5)
     _open(one, tmp_path / "cache")
     kept = next((tmp_path / "cache").glob("*/tokenizer.json"))
-    with pytest.raises(UsageError, match="vocab_size is the tokenizer's own"):
+    with pytest.raises(UsageError, match="vocab_size cannot be chosen for a given tokenizer"):
         _open(one, tmp_path / "cache", tokenizer=str(kept), vocab_size=100)
 
 

@@ -193,7 +193,7 @@ def test_big_endian_utf16_is_read_and_its_lone_surrogates_are_not(tmp_path):
     found = open_documents(_write(tmp_path / "a.txt", content), rule="line")
     assert [document.text for document in found] == ["ab", "cd"]
     assert [problem.offset for problem in found.problems] == [3, 9]
-    assert "not UTF-16: it ends within a character" in found.problems[1].reason
+    assert "not UTF-16: it ends inside a character" in found.problems[1].reason
 
 
 @pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
@@ -299,7 +299,7 @@ def test_json_lines_that_cannot_be_used_are_named_with_their_place(tmp_path, mon
         (starts[3], "a record without 'text'"),
         (starts[4], "'text' is int, not text"),
         (starts[5], "'text' is null, not text"),
-        (starts[6], "a JSON list, where an object or a string is needed"),
+        (starts[6], "a JSON list, an object or a string is needed"),
         (starts[7], "half of a surrogate pair"),
     ]
     assert found.problems[:7] == [Problem("a.jsonl", *place) for place in wanted]
@@ -520,10 +520,10 @@ def test_a_rule_or_column_that_does_not_fit_the_files_is_refused(tmp_path):
 
 
 def test_nothing_to_read_says_what_was_there_and_what_is_read(tmp_path):
-    with pytest.raises(DataError, match=r"no documents in folder .*: no files at all\nread are \.txt .*\.parquet"):
+    with pytest.raises(DataError, match=r"no documents in folder .*: no files at all\nallowed: \.txt .*\.parquet"):
         open_documents(tmp_path)
     _write(tmp_path / "a.pdf", "x")
-    with pytest.raises(DataError, match=r"no documents in folder .*: \.pdf 1\nread are"):
+    with pytest.raises(DataError, match=r"no documents in folder .*: \.pdf 1\nallowed:"):
         open_documents(tmp_path)
     empty = _write(tmp_path / "a.txt", "")
     for data, message in [(tmp_path, "it is empty"), (empty, "it is empty"), ([], "0 texts"), ([" ", ""], "2 texts")]:
@@ -534,7 +534,7 @@ def test_nothing_to_read_says_what_was_there_and_what_is_read(tmp_path):
 def test_a_folder_of_images_is_sent_to_the_image_methods(tmp_path):
     for name in ("cats/a.png", "cats/b.jpg", "Thumbs.db"):
         _write(tmp_path / name, "x")
-    with pytest.raises(DataError, match="looks like images: use an image method such as simclr"):
+    with pytest.raises(DataError, match="look like images: use an image method such as simclr"):
         open_documents(tmp_path)
 
 

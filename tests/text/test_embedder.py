@@ -33,7 +33,7 @@ def test_a_text_has_the_same_vector_alone_and_among_longer_ones(layout, pad):
 
 @pytest.mark.parametrize("tokens", [0, -3])
 def test_a_continuation_of_no_tokens_is_refused(tokens):
-    with pytest.raises(UsageError, match=f"tokens {tokens}: no continuation is asked for\ngive 1 or more"):
+    with pytest.raises(UsageError, match=f"tokens {tokens} asks for no continuation\ngive 1 or more"):
         _embedder("gpt2", head=True).complete("a ball", tokens=tokens)
 
 

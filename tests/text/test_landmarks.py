@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models
 
 from selfstudy.text import landmarks as module
 from selfstudy.text.documents import Document
-from selfstudy.text.landmarks import bigram_cross_entropy, entropy, landmarks
+from selfstudy.text.landmarks import bigram_cross_entropy, landmarks, unigram_entropy
 from selfstudy.text.token_build import build_store
 
 LETTERS = "abcdefgh"
@@ -52,9 +52,9 @@ def _all(stream):
 
 
 def test_entropy_by_hand():
-    assert entropy(np.array([4, 2, 0, 1, 1])) == pytest.approx(1.75 * math.log(2))
-    assert entropy(np.array([0, 7])) == 0
-    assert entropy(np.full(50, 3)) == pytest.approx(math.log(50))
+    assert unigram_entropy(np.array([4, 2, 0, 1, 1])) == pytest.approx(1.75 * math.log(2))
+    assert unigram_entropy(np.array([0, 7])) == 0
+    assert unigram_entropy(np.full(50, 3)) == pytest.approx(math.log(50))
 
 
 def test_landmarks_by_hand(tmp_path):

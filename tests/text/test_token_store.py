@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
 from selfstudy.text.documents import Document
 from selfstudy.text.token_build import build_store, is_held_out
-from selfstudy.text.token_store import TokenStore, problem, read_manifest
+from selfstudy.text.token_store import TokenStore, damage_in, read_manifest
 from selfstudy.text.tokenizer import digest, hash_fraction, plain, train_tokenizer
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "é😀", "\n", "[EOS]", "over\r\n", "日本"]
@@ -170,7 +170,7 @@ def test_a_held_out_corpus_given_apart_is_held_out_whole(tmp_path):
 
 
 def test_one_document_cannot_be_split(tmp_path):
-    with pytest.raises(DataError, match="one document only.*\n.*choose another rule"):
+    with pytest.raises(DataError, match="only one document.*\n.*choose another rule"):
         _build(tmp_path, DOCUMENTS[:1])
 
 
@@ -187,7 +187,7 @@ def test_a_share_that_splits_nothing_is_refused(tmp_path, share):
 
 
 def test_an_iterator_is_refused_since_it_is_read_twice(tmp_path):
-    with pytest.raises(UsageError, match="can be read once only"):
+    with pytest.raises(UsageError, match="can be read only once"):
         _build(tmp_path, iter(DOCUMENTS))
 
 
@@ -275,7 +275,7 @@ def test_what_a_killed_build_left_half_written_is_gone_after_the_next(tmp_path):
     _build(tmp_path / "whole")
     with pytest.raises(OSError, match="pulled out"):
         _build(tmp_path / "cut", _Failing(50))
-    for name in ("train-00007.bin.tmp", ".counts.bin.tmp-77"):
+    for name in ("train-00007.bin.tmp", ".train-00007.bin.tmp-77", ".counts.bin.tmp-77"):
         (tmp_path / "cut" / name).write_bytes(b"half")
     _build(tmp_path / "cut")
     assert _contents(tmp_path / "cut") == _contents(tmp_path / "whole")
@@ -319,9 +319,9 @@ def _damage(file, way):
 def test_damage_is_found_and_named(tmp_path, name, way):
     _build(tmp_path)
     manifest = read_manifest(tmp_path)
-    assert problem(tmp_path, manifest, verify=True) is None
+    assert damage_in(tmp_path, manifest, verify=True) is None
     _damage(tmp_path / name, way)
-    found = problem(tmp_path, manifest, verify=way == "flipped")
+    found = damage_in(tmp_path, manifest, verify=way == "flipped")
     assert name in found and ("missing" if way == "missing" else "damaged") in found
 
 

@@ -35,7 +35,7 @@ def test_every_flipped_bit_and_cut_end_is_refused_by_name_and_the_one_before_use
         damage(file, chance)
         store = CheckpointStore(copy)
         assert check(store.latest()) == 10
-        assert len(store.rejected) == 1 and store.rejected[0].startswith(f"passed over {file}: ")
+        assert len(store.rejected) == 1 and store.rejected[0].startswith(f"skipped {file}: ")
         assert store.rejected[0].endswith("; 10 steps are trained again")
         shutil.rmtree(copy / "step-000000010")
         with pytest.raises(FileRefusedError, match=f"no checkpoint under .* is whole\n.*{file.name}.*\nrestore one"):

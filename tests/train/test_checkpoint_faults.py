@@ -85,7 +85,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_go_on(tmp_path):
         store.save(60, {"w": torch.zeros(2**18)}, {"state": {}, "param_groups": []}, {})
     assert str(caught.value) == (
         f"disk full while writing the checkpoint of step 60 under {tmp_path}: needed 1.0 MB, free 35.3 MB\n"
-        "last good checkpoint: step 50\nfree space or mend the folder, then continue with --resume"
+        "last good checkpoint: step 50\nfree space or repair the folder, then continue with --resume"
     )
     assert names(tmp_path) == ["step-000000050"] and check(CheckpointStore(tmp_path).latest()) == 50
 

@@ -1,1 +1,1 @@
-"""From whatever the user points at to batches of uint8 images, scanned first."""
+"""What images and text share: the order of inputs, micro-batches, worker processes, names, and tables of embeddings."""

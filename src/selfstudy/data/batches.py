@@ -1,4 +1,4 @@
-"""Micro-batches by number, of anything: which part of a step's batch this process takes, and who reads it."""
+"""Micro-batches by number, of images or text: the part of a batch that this process takes, and who reads it."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, cast
@@ -13,17 +13,23 @@ from selfstudy.errors import UsageError
 
 
 class Shard(NamedTuple):
-    """Which part of the global batch this process takes: micro-batches of ``rank`` out of ``world_size``."""
+    """The part of the global batch that this process takes.
+
+    Attributes:
+        rank: the number of this process, from 0.
+        world_size: the number of processes.
+        accumulate: the number of micro-batches of each process in one optimizer step.
+    """
 
     rank: int = 0
     world_size: int = 1
     accumulate: int = 1
 
     def require_parts(self, batch_size: int) -> None:
-        """Refuse a batch that does not divide into equal micro-batches.
+        """Raise unless the batch divides into equal micro-batches.
 
         Raises:
-            UsageError: saying what it must be a multiple of.
+            UsageError: it does not; the message says of which number it must be a multiple.
         """
         parts = self.world_size * self.accumulate
         if batch_size % parts:
@@ -33,39 +39,39 @@ class Shard(NamedTuple):
             )
 
     def part(self, order: EpochOrder, item: int) -> tuple[int, Tensor]:
-        """The epoch and the positions of micro-batch ``item % accumulate`` of step ``item // accumulate``."""
+        """The epoch and positions (b,) int64 of micro-batch ``item % accumulate`` of step ``item // accumulate``."""
         step, micro = divmod(item, self.accumulate)
         epoch, positions = order.batch(step)
         return epoch, positions.chunk(self.world_size * self.accumulate)[micro * self.world_size + self.rank]
 
 
 class Batches(Protocol):
-    """Micro-batches by number, of images or of text; each says in ``failed`` what could not be read.
+    """Micro-batches by number, of images or of text. Each lists in ``failed`` the inputs that could not be read.
 
     Attributes:
-        order: which inputs each step takes.
-        shard: which part of a step's batch this process takes.
+        order: the inputs of each step.
+        shard: the part of each batch that this process takes.
     """
 
     order: EpochOrder
     shard: Shard
 
     def __getitem__(self, item: int) -> Any:
-        """Micro-batch ``item % accumulate`` of optimizer step ``item // accumulate``, as it leaves a worker."""
+        """Micro-batch ``item % accumulate`` of optimizer step ``item // accumulate``, as a worker returns it."""
         ...
 
 
 def micro_batches(data: Batches, *, first_step: int, workers: int, pin: bool = False) -> Iterator[Any]:
-    """Micro-batches from ``first_step`` on, without end.
+    """An endless iterator over micro-batches, from ``first_step`` on.
 
     Args:
-        data: what they are of.
+        data: the micro-batches by number.
         first_step: the first optimizer step, from 0.
-        workers: processes that read them; 0 for this one.
-        pin: whether what workers read goes into pinned memory, from which CUDA copies without being waited for.
+        workers: the number of processes that read; 0 reads in this process.
+        pin: True to put what workers read into pinned memory, from which CUDA copies asynchronously.
 
     Raises:
-        EnvironmentFault: a worker process died or hung.
+        EnvironmentFault: a worker process died or does not answer.
     """
     first = first_step * data.shard.accumulate
     if workers == 0:
@@ -81,7 +87,7 @@ def micro_batches(data: Batches, *, first_step: int, workers: int, pin: bool = F
         timeout=TIMEOUT_SECONDS,
         worker_init_fn=start_worker,
         pin_memory=pin,
-        generator=torch.Generator(),  # else the loader would draw from torch's own, inside the first step
+        generator=torch.Generator(),  # without one, the loader draws from torch's global generator in the first step
     )
     with deaths_explained("try --workers 1, then continue with --resume"):
         yield from loader

@@ -1,8 +1,8 @@
-"""Embeddings as Parquet, written as they come, so that memory does not grow with the data."""
+"""Embeddings as a Parquet file, written batch by batch, so that memory does not grow with the data."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +12,52 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from selfstudy.data.names import printable
+from selfstudy.disk.atomic import staged_file
 from selfstudy.errors import EnvironmentFault
 
 Rows = tuple[Sequence[str], Sequence[str], Any, Sequence[int] | None]
 
 
 def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[str, Any]) -> int:
-    """The number of rows written to ``out``, which appears complete or not at all.
+    """Write embeddings to ``out``, which appears complete or not at all; return the number of rows.
 
     Args:
-        out: the file; its folder must exist.
-        batches: (ids, paths, embeddings (B, D) float32, labels or None) at a time.
-        metadata: JSON-able facts, kept in the file under the key ``selfstudy``.
+        out: the file to write; its folder must exist.
+        batches: tuples (ids, paths, embeddings (B, D) float32, labels or None). Without any, no file is written.
+        metadata: values that JSON can hold, kept in the file under the key ``selfstudy``.
 
     Raises:
-        EnvironmentFault: the disk refuses.
+        EnvironmentFault: the system refuses to write.
     """
-    staged = out.with_name(f".{out.name}.tmp-{os.getpid()}")
-    writer, rows = None, 0
+    tables = (_table(*batch) for batch in batches)
+    first = next(tables, None)
+    if first is None:
+        return 0
+    schema = first.schema.with_metadata({"selfstudy": json.dumps(metadata, default=list)})
+    rows = 0
     try:
-        for ids, paths, embeddings, labels in batches:
-            table = _table(ids, paths, np.asarray(embeddings, dtype=np.float32), labels)
-            if writer is None:
-                about = {"selfstudy": json.dumps(metadata, default=list)}
-                writer = pq.ParquetWriter(staged, table.schema.with_metadata(about))
-            writer.write_table(table)
-            rows += len(ids)
-        if writer is not None:
-            writer.close()
-            staged.replace(out)
+        with staged_file(out) as file, pq.ParquetWriter(file, schema) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table)
+                rows += len(table)
     except OSError as error:
         raise EnvironmentFault(
             f"cannot write {out}: {error.strerror or error}\nfree space or name another --out"
         ) from None
-    finally:
-        if writer is not None:
-            writer.close()
-        staged.unlink(missing_ok=True)
     return rows
 
 
 def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlisted: int = 0, console: Console) -> Path:
-    """Write which inputs have no row in ``out``, and say how many; the file, of which none is left if all have one.
+    """Write the inputs that have no row in ``out`` to a file beside it, and print their number.
 
     Args:
-        out: what :func:`write_embeddings` wrote.
-        reasons: (id, why) of each.
-        unlisted: how many more there are.
-        console: where it is said.
+        out: the file that :func:`write_embeddings` wrote.
+        reasons: (id, reason) of each input without a row.
+        unlisted: the number of further inputs without a row, whose reasons are not known.
+        console: where the number is printed.
+
+    Returns:
+        The path ``OUT.unreadable.jsonl``. The file exists only if there are reasons.
     """
     file = Path(f"{out}.unreadable.jsonl")
     file.unlink(missing_ok=True)
@@ -70,8 +68,9 @@ def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlist
     return file
 
 
-def _table(ids: Sequence[str], paths: Sequence[str], embeddings: np.ndarray, labels: Sequence[int] | None) -> pa.Table:
-    """One batch as a table; names that are not UTF-8 are percent-escaped."""
+def _table(ids: Sequence[str], paths: Sequence[str], rows: Any, labels: Sequence[int] | None) -> pa.Table:
+    """One batch as a table. Names that are not UTF-8 are percent-escaped."""
+    embeddings = np.asarray(rows, dtype=np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
     columns = {"id": pa.array(map(printable, ids)), "path": pa.array(map(printable, paths)), "embedding": vectors}
     return pa.table(columns | ({} if labels is None else {"label": pa.array(labels, pa.int64())}))

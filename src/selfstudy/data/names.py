@@ -1,4 +1,4 @@
-"""What files and data are called where it is written down or said."""
+"""Names of files and data: what they tell about the contents, and how they are printed."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
 def printable(name: str) -> str:
-    r"""A file name as valid Unicode: bytes that are not UTF-8, which Python keeps as surrogates, are percent-escaped.
+    r"""The file name as valid Unicode. Bytes that are not UTF-8, which Python keeps as surrogates, are percent-escaped.
 
     >>> printable("caf\udce9.png")
     'caf%E9.png'
@@ -26,25 +26,25 @@ def printable(name: str) -> str:
 
 
 def name_of(data: object) -> str:
-    """What data are called: a path or name as it was given, the kind of anything else."""
+    """The name of data for messages: a path or name as it was given, else the name of its type."""
     return str(data) if isinstance(data, str | Path) else type(data).__name__
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a relative path names an image and no hidden or system file."""
+    """True if a relative path has the suffix of an image and is not a hidden or system file."""
     parts = PurePosixPath(name).parts
     hidden = any(part.startswith(".") or part in _IGNORED for part in parts)
     return not hidden and os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of a file by its suffix (``plain``, ``jsonl``, ``csv``, ``tsv``, ``parquet``), or None for others."""
+    """The kind of a text file by its suffix: ``plain``, ``jsonl``, ``csv``, ``tsv``, ``parquet``, or None."""
     unzipped = name.lower().removesuffix(".gz")
     kind = KINDS.get(os.path.splitext(unzipped)[1])
     return None if kind == "parquet" and unzipped != name.lower() else kind
 
 
 def part_named(known: Sequence[str], tops: Iterable[str]) -> str | None:
-    """The folder among ``tops`` whose name, in any case, comes first in ``known``."""
+    """The first name in ``known`` that is among ``tops`` in any case, as ``tops`` spells it; None without one."""
     folded = {top.lower(): top for top in tops}
     return next((folded[name] for name in known if name in folded), None)

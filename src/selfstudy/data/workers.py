@@ -1,4 +1,4 @@
-"""Worker processes that decode: how they start, and what it means when one dies."""
+"""Worker processes that read data: how they start, and what a dead one is reported as."""
 
 import signal
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ TIMEOUT_SECONDS = 120
 
 
 def start_worker(_: int) -> None:
-    """Start a worker with a single torch thread: the processes are the parallelism.
+    """Set up a worker process: one torch thread, since the processes run in parallel, and Ctrl-C ignored.
 
-    Ctrl-C reaches every process of a terminal. The parent alone acts on it: it finishes its step, for which it needs
-    batches, saves, and ends its workers.
+    Ctrl-C reaches every process of a terminal. Only the parent acts on it: it finishes its step, which needs batches,
+    saves, and ends its workers.
     """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -23,10 +23,10 @@ def start_worker(_: int) -> None:
 
 @contextmanager
 def deaths_explained(advice: str) -> Iterator[None]:
-    """Turns torch's report of a dead or hung worker into one with advice.
+    """Replace torch's error about a dead or hung worker by one with advice.
 
     Raises:
-        EnvironmentFault: a worker of a ``DataLoader`` used inside the block died or hung.
+        EnvironmentFault: a worker of a ``DataLoader`` that is used in the block died or does not answer.
     """
     try:
         yield

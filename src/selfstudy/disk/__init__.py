@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, with digests and locks."""
+"""Files on disk: bounded reading, digests, writes that appear whole or not at all, and locks."""

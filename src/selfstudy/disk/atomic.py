@@ -1,19 +1,24 @@
-"""Files that appear whole or not at all: written beside their place, then moved there. Any room may use these."""
+"""Files that appear whole or not at all: each is written beside its place, then moved there."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
+
+from selfstudy.disk.file_system import Bytes, FileSystem
 
 
-def replace_file(file: Path, content: bytes, *, sync: bool = True) -> None:
-    """Write a file whole: a kill leaves the old content, or none.
+@contextmanager
+def staged_file(file: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """A new file, open for writing, that takes the place of ``file`` at the end of the block.
+
+    An error in the block, or a kill at any moment, leaves ``file`` as it was.
 
     Args:
-        file: its folder must exist.
-        content: all of it.
-        sync: wait until it is on the disk, so that losing power leaves no empty file either.
+        file: the folder that holds it must exist.
+        sync: wait until content and name are on the disk, so that a power cut leaves no empty file.
 
     Raises:
         OSError: the system refuses; nothing is left beside the file.
@@ -21,13 +26,21 @@ def replace_file(file: Path, content: bytes, *, sync: bool = True) -> None:
     staged = file.with_name(f".{file.name}.tmp-{os.getpid()}")
     try:
         with staged.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
+            yield handle
             if sync:
+                handle.flush()
                 os.fsync(handle.fileno())
         staged.replace(file)
     finally:
         staged.unlink(missing_ok=True)
+    if sync:
+        FileSystem().sync_folder(file.parent)
+
+
+def replace_file(file: Path, content: Bytes, *, sync: bool = True) -> None:
+    """Write all of a file's content; arguments and errors are those of :func:`staged_file`."""
+    with staged_file(file, sync=sync) as handle:
+        handle.write(content)
 
 
 @contextmanager

@@ -1,25 +1,26 @@
-"""The system calls a save is made of."""
+"""The system calls that a save consists of."""
 
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-Bytes = bytes | memoryview
+Bytes = bytes | bytearray | memoryview
 
 
 class FileSystem:
-    """The operating system, as an object so that a test can stand in for it and make any call fail.
+    """The operating system as an object, so that a test can replace it and make any call fail.
 
-    Files and folders get the modes that the umask leaves. Every method raises ``OSError`` where the system refuses.
+    New files and folders get the permissions that the umask allows. Every method raises ``OSError`` if the system
+    refuses.
     """
 
     def make_folder(self, path: Path) -> None:
-        """Make a new folder, and its parents."""
+        """Make a new folder, and its parents if they do not exist."""
         path.mkdir(parents=True)
 
     def write(self, path: Path, chunks: Iterable[Bytes]) -> None:
-        """Write a new file, chunk by chunk, and sync it."""
+        """Write a new file, chunk by chunk, and wait until it is on the disk."""
         with open(path, "xb") as file:
             for chunk in chunks:
                 file.write(chunk)
@@ -27,12 +28,12 @@ class FileSystem:
             self.sync(file.fileno(), path)
 
     def sync(self, handle: int, path: Path) -> None:
-        """Wait until what was written through ``handle`` is on the disk; ``path`` says what it is."""
+        """Wait until everything written through ``handle`` is on the disk; ``path`` is its file or folder."""
         os.fsync(handle)
 
     def sync_folder(self, path: Path) -> None:
-        """Wait until the names in a folder are on the disk."""
-        if os.name == "nt":  # Windows opens no folder; NTFS journals names itself
+        """Wait until the names in a folder are on the disk, so that a power cut loses no new file."""
+        if os.name == "nt":  # Windows cannot open a folder; NTFS journals names
             return
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -41,18 +42,18 @@ class FileSystem:
             os.close(handle)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a folder another name."""
+        """Rename a folder."""
         source.rename(target)
 
     def remove(self, path: Path) -> None:
-        """Delete a folder with all it holds, or a file or link."""
+        """Delete a folder with its contents, or a file, or a link but not its target."""
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
 
     def free_bytes(self, path: Path) -> int:
-        """Free bytes on the disk of a folder, or of its nearest parent while it does not exist."""
+        """The free bytes on the disk of a folder; of its nearest existing parent if it does not exist."""
         while not path.exists():
             path = path.parent
         return shutil.disk_usage(path).free

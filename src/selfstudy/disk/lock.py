@@ -1,4 +1,8 @@
-"""One process per run folder, by a lock that the kernel frees when its owner dies, kill -9 included."""
+"""A lock on a folder, for one process at a time. The kernel frees it when the owner dies, even by kill -9.
+
+The package ``filelock`` is not used: before its version 4 it empties the lock file at every try, so that nobody could
+read who holds the lock, and a forked worker keeps the lock after the owner was killed.
+"""
 
 import json
 import os
@@ -6,24 +10,26 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from selfstudy.errors import EnvironmentFault, RunFolderError
+from selfstudy.disk.reading import read_json
+from selfstudy.errors import EnvironmentFault, FileRefusedError, RunFolderError
 
-_PATIENCE_SECONDS = 1.0  # for an owner that has the lock and has not written its name yet
+_PATIENCE_SECONDS = 1.0  # the time an owner may take to write its name after it got the lock
+_RETRY_SECONDS = 0.5
 _MAX_OWNER_BYTES = 4096
 
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Holds ``folder/.lock`` for the length of the block; the file itself stays.
+    """Hold ``folder/.lock`` during the block; the file stays afterwards.
 
-    The lock is ``flock`` on Linux and macOS and a byte-range lock on Windows. It is advisory, and on a network file
-    system that does not carry locks between machines it keeps apart only the processes of one machine.
+    The lock is ``flock`` on Linux and macOS and a byte-range lock on Windows. It is advisory. On a network file system
+    that does not share locks between machines, it only separates the processes of one machine.
 
     Raises:
-        RunFolderError: another process holds it; the message names it.
+        RunFolderError: another process holds the lock; the message names it.
         EnvironmentFault: the lock file cannot be opened, or the file system has no locks.
     """
     path = folder / ".lock"
@@ -37,7 +43,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             raise RunFolderError(
                 f"{folder} is in use by {_owner(path)}\nwait for it, stop it, or name another folder with --out"
             )
-        # A data worker forked from the owner has the handle too, and would keep the lock after the owner was killed.
+        # A data worker forked from the owner inherits the handle, and would keep the lock if the owner is killed.
         if sys.platform != "win32":
             os.register_at_fork(after_in_child=lambda: _close(held))
         _write_owner(handle)
@@ -46,18 +52,31 @@ def run_lock(folder: Path) -> Iterator[None]:
         _close(held)
 
 
+@contextmanager
+def patient_lock(folder: Path) -> Iterator[None]:
+    """As :func:`run_lock`, but wait until the lock is free."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(run_lock(folder))
+                break
+            except RunFolderError:
+                time.sleep(_RETRY_SECONDS)
+        yield
+
+
 def _close(held: list[int]) -> None:
-    """Close the lock's handle, once per process."""
+    """Close the handle of the lock, once per process."""
     while held:
         os.close(held.pop())
 
 
 def _try_lock(handle: int, path: Path) -> bool:
-    """Take the lock without waiting; False when another process has it."""
+    """Try to take the lock without waiting; False if another process has it."""
     if sys.platform == "win32":
         import msvcrt
 
-        os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the text, so that others can still read it
+        os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the text, which others must be able to read
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -77,7 +96,7 @@ def _try_lock(handle: int, path: Path) -> bool:
 
 
 def _write_owner(handle: int) -> None:
-    """Say who holds the lock."""
+    """Write who holds the lock into the lock file."""
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     os.ftruncate(handle, 0)
     os.lseek(handle, 0, os.SEEK_SET)
@@ -85,14 +104,13 @@ def _write_owner(handle: int) -> None:
 
 
 def _owner(path: Path) -> str:
-    """Who wrote the lock file, in words."""
+    """The process that wrote the lock file, in words."""
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            with path.open("rb") as file:
-                owner = json.loads(file.read(_MAX_OWNER_BYTES))
+            owner = read_json(path, _MAX_OWNER_BYTES)
             return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileRefusedError, KeyError):
             if time.monotonic() > give_up:
                 return "another process"
             time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Safetensors files, written and read one tensor at a time: neither takes a second copy of a model in memory.
+"""Safetensors files, written and read tensor by tensor, so that no second copy of a model is held in memory.
 
-The library's own writer takes the whole file as bytes objects and refuses tensors that share memory; the format
-(length of the header, JSON header, the tensors' bytes) is simple enough to be produced here. The library reads it.
+The writer of the library needs the whole file in memory and refuses tensors that share memory. The format is simple
+(the length of the header, a JSON header, the bytes of the tensors), so it is written here; the library reads it.
 """
 
 import json
@@ -35,22 +35,22 @@ _CODES = {
 
 
 def is_storable(dtype: torch.dtype) -> bool:
-    """Whether the format has a name for this element type."""
+    """True if the format has a name for this element type."""
     return dtype in _CODES
 
 
 def byte_count(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes that the elements take, the header left out."""
+    """The number of bytes of all elements, without the header."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def tensor_chunks(tensors: Mapping[str, Tensor]) -> Iterator[Bytes]:
-    """The file's bytes: the header, then each tensor; those that share memory are written once each.
+    """The bytes of the file: the header, then each tensor. Tensors that share memory are each written in full.
 
     Raises:
-        TypeError: an element type that the format does not have.
+        TypeError: the format has no name for an element type.
     """
-    # Wide elements first, as the library does: every tensor then begins at a multiple of its element size.
+    # Wide elements first, as in the library: every tensor then begins at a multiple of its element size.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header, end = {}, 0
     for name, tensor in ordered:
@@ -66,7 +66,7 @@ def tensor_chunks(tensors: Mapping[str, Tensor]) -> Iterator[Bytes]:
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
-    """The elements in row-major order as a flat uint8 tensor on the CPU, a view where possible."""
+    """The elements in row-major order as a flat uint8 tensor on the CPU; a view if possible."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 
@@ -74,8 +74,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU.
 
     Raises:
-        SafetensorError: the file breaks the format.
+        SafetensorError: the file is not in the format.
     """
     with safe_open(path, framework="pt") as file:
-        # Cloned, because the library maps the file: a tensor must not change or vanish with it.
+        # The library maps the file into memory: without a copy the tensors would change with the file.
         return {name: file.get_tensor(name).clone() for name in file.keys()}

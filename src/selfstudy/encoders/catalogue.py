@@ -1,7 +1,7 @@
-"""Encoders worth naming; any other name that timm lists works too. Does not import torch."""
+"""Image encoders for the lists; any other name that timm knows works too. Does not import torch."""
 
 CATALOGUE = {
-    "resnet10t": "ResNet, 4.9 M parameters: the quickest useful one on a CPU",
+    "resnet10t": "ResNet, 4.9 M parameters: the fastest useful one on a CPU",
     "resnet18": "ResNet, 11.2 M: the default",
     "resnet34": "ResNet, 21.3 M",
     "resnet50": "ResNet, 23.5 M: what most papers report",

@@ -66,20 +66,23 @@ class TextEncoder(LanguageEncoder):
         self.depth = int(config.num_hidden_layers)
         self.causal = self.layout in CAUSAL
 
-    def states(self, ids: Tensor, segments: Tensor | None = None) -> Tensor:
+    def states(self, ids: Tensor, segments: Tensor | None = None, *, cache: Any = None) -> Tensor:
         """The last layer's states (B, T, D) of ``ids`` (B, T) int64.
 
         Args:
             ids: padded by the vocabulary's ``pad`` where texts differ in length.
             segments: (B, T) int64, which document of its row a token belongs to, rising from left to right; all of a
                 row see one another when left out.
+            cache: a ``transformers.DynamicCache`` for a causal network. It holds the first tokens of ``ids``, none at
+                first: only the states of the others are returned, and the cache then holds those too.
         """
         mask = self._mask(ids, segments)
-        given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        cached = 0 if cache is None else cache.get_seq_length()
+        given: dict[str, Any] = {"input_ids": ids[:, cached:], "attention_mask": mask}
         if segments is not None and self.layout not in _ROTARY:
             given["position_ids"] = positions(segments) + self._first
         if self.causal:
-            given["use_cache"] = False
+            given |= {"past_key_values": cache, "use_cache": cache is not None}
         states: Tensor = self._trunk(**given).last_hidden_state
         return states
 

@@ -1,30 +1,27 @@
-"""The ``encoder/`` folder of a run on text: a directory that transformers opens, and a file with what is ours."""
+"""The ``encoder/`` folder of a run on text: a directory that transformers opens, and our own description of it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from selfstudy.disk.atomic import staged_folder
+from selfstudy.disk.reading import file_digest
 from selfstudy.encoders.base import Vocabulary
+from selfstudy.encoders.description import FORMAT_VERSION, read_description, require_digest, require_finite
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
-from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.version import __version__
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FORMAT_VERSION = 1
 FACTS = "selfstudy.json"
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
-_MAX_FACTS_BYTES = 1_000_000
 
 
-class TextEncoderFacts(BaseModel):
-    """What ``selfstudy.json`` may hold: nothing else is accepted."""
+class TextEncoderDescription(BaseModel):
+    """All that ``selfstudy.json`` may hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,24 +46,22 @@ def save_text_encoder(
     """Write an encoder with its tokenizer so that transformers and :func:`load_text_encoder` open it.
 
     Args:
-        encoder: on any device.
-        tokenizer: whose ids it reads.
-        folder: made when missing.
-        context: the longest row it was trained on.
-        extra: ``method``, ``weights`` (student or teacher), ``seed``, ``name`` and ``head``.
+        encoder: an encoder on any device.
+        tokenizer: the tokenizer that makes its ids.
+        folder: the folder to write into; it is made if it does not exist.
+        context: the length in tokens of the longest row that it was trained on.
+        extra: the values of ``method``, ``weights`` (student or teacher), ``seed``, ``name`` and ``head``.
 
     Raises:
-        FileRefusedError: weights that are not finite.
+        FileRefusedError: a weight is not finite.
     """
-    for name, tensor in encoder.network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
-    with staged_folder(folder) as staged:  # a kill leaves the encoder that was there before
+    require_finite(encoder.network.state_dict())
+    with staged_folder(folder) as staged:  # a kill leaves the previous encoder
         _write(encoder, tokenizer, staged, context=context, extra=extra)
 
 
 def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, context: int, extra: dict[str, Any]) -> None:
-    """All files, last the one that says what the others are."""
+    """Write all files, the description of the others last."""
     network: Any = encoder.network
     with quiet():
         network.save_pretrained(folder)
@@ -74,22 +69,22 @@ def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, contex
     (folder / _TOKENIZER).write_text(saved.to_str(pretty=True), encoding="utf-8")
     names = json.dumps(tokenizer_config(tokenizer, encoder, context), indent=2)
     (folder / "tokenizer_config.json").write_text(names + "\n", encoding="utf-8")
-    facts = TextEncoderFacts(
+    facts = TextEncoderDescription(
         format_version=FORMAT_VERSION,
         selfstudy_version=__version__,
         pool=encoder.pool,
         context=context,
         vocabulary=encoder.vocabulary,
         embed_dim=encoder.embed_dim,
-        sha256=_digest(folder / _WEIGHTS),
-        tokenizer_sha256=_digest(folder / _TOKENIZER),
+        sha256=file_digest(folder / _WEIGHTS),
+        tokenizer_sha256=file_digest(folder / _TOKENIZER),
         **extra,
     )
     (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
-    """A copy that puts a text between class token and separator, where the encoder was trained so."""
+    """A copy that puts each text between class token and separator, if the encoder was trained on such rows."""
     from tokenizers import Tokenizer
     from tokenizers.processors import Sequence, TemplateProcessing
 
@@ -109,12 +104,12 @@ def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":
 
 
 def tokens_begin_with_spaces(tokenizer: "Tokenizer") -> bool:
-    """Whether the space before a word is part of the word's token, as byte-level tokenizers have it."""
+    """True if the space before a word is part of the word's token, as in byte-level tokenizers."""
     return any(token.startswith("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}") for token in tokenizer.get_vocab())
 
 
 def _with_greedy_mask(tokenizer: "Tokenizer", mask: int | None) -> "Tokenizer":
-    """A copy whose mask takes the space before it, as RoBERTa's does, where a space belongs to the token after it."""
+    """A copy whose mask token includes the space before it, as RoBERTa's does, if other tokens include theirs."""
     from tokenizers import Tokenizer
 
     if not tokens_begin_with_spaces(tokenizer):
@@ -130,7 +125,7 @@ def _adds_specials(tokenizer: "Tokenizer") -> bool:
 
 
 def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int) -> dict[str, Any]:
-    """``tokenizer_config.json``: the names of the special entries, as transformers 4 and 5 read them."""
+    """The content of ``tokenizer_config.json``: the names of the special tokens, as transformers 4 and 5 read them."""
     ids = encoder.vocabulary
     names = {
         "pad_token": ids.pad,
@@ -152,43 +147,18 @@ def tokenizer_config(tokenizer: "Tokenizer", encoder: TextEncoder, context: int)
     }
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def load_text_encoder(folder: Path) -> tuple[TextEncoder, "Tokenizer", dict[str, Any]]:
-    """An encoder in eval mode, its tokenizer, and the facts about it.
+    """An encoder in eval mode, its tokenizer, and its description.
 
     Raises:
-        FileRefusedError: files that are missing, damaged, from a newer version, or not what they should be.
+        FileRefusedError: a file is missing, damaged, from another version, or not what it should be.
     """
     from tokenizers import Tokenizer
 
-    facts = _read_facts(folder / FACTS)
-    for name, wanted in ((_WEIGHTS, facts.sha256), (_TOKENIZER, facts.tokenizer_sha256)):
-        if not (folder / name).is_file():
-            raise FileRefusedError(f"{folder / name} is missing\na finished run has it; was training interrupted?")
-        if _digest(folder / name) != wanted:
-            raise FileRefusedError(f"{folder / name}: its digest is not the one in {FACTS}; damaged or another's")
+    facts = read_description(folder / FACTS, TextEncoderDescription)
+    require_digest(folder / _WEIGHTS, facts.sha256, listed_in=FACTS)
+    require_digest(folder / _TOKENIZER, facts.tokenizer_sha256, listed_in=FACTS)
     encoder = build_text_encoder(
         str(folder), facts.vocabulary, head=facts.head, context=facts.context, pool=facts.pool
     ).eval()
     return encoder, Tokenizer.from_file(str(folder / _TOKENIZER)), facts.model_dump()
-
-
-def _read_facts(file: Path) -> TextEncoderFacts:
-    """The validated ``selfstudy.json``."""
-    if not file.is_file():
-        raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
-    if file.stat().st_size > _MAX_FACTS_BYTES:
-        raise FileRefusedError(f"{file}: larger than a description can be")
-    try:
-        loaded = json.loads(file.read_text(encoding="utf-8"))
-        version = loaded["format_version"]
-        if version != FORMAT_VERSION:
-            raise FileRefusedError(
-                f"{file}: format version {version!r}, this is selfstudy for version {FORMAT_VERSION}"
-            )
-        return TextEncoderFacts.model_validate(loaded)
-    except (ValueError, KeyError, TypeError, RecursionError, ValidationError) as error:
-        raise FileRefusedError(f"{file}: not an encoder's description: {first_line(error)}") from None

@@ -1,1 +1,1 @@
-"""Files that other libraries open, each reloaded there and compared before success is claimed."""
+"""Files for other libraries; each is reloaded there and compared before the export succeeds."""

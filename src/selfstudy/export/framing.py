@@ -1,4 +1,4 @@
-"""What exports of text encoders share: a tokenizer that frames texts as ours does, and texts to compare vectors on."""
+"""A tokenizer for exported text encoders that adds first and last tokens, and texts to compare vectors on."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ _TEXTS = 16
 
 
 def framing_tokenizer(embedder: TextEmbedder) -> "Tokenizer":
-    """A copy of the tokenizer, made to put before and after every text what our own embedder puts there."""
+    """A copy of the tokenizer that adds the first and last tokens of a row, as our own embedder does."""
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 
@@ -29,12 +29,12 @@ def framing_tokenizer(embedder: TextEmbedder) -> "Tokenizer":
 
 
 def texts_that_fit(embedder: TextEmbedder) -> list[str]:
-    """Random tokens as texts of several lengths that fit into a row, without white space around: it may be cut off."""
+    """Texts of random tokens and several lengths that fit into a row; without white space around, which may be lost."""
     tokenizer, generator = embedder.tokenizer, torch.Generator().manual_seed(0)
     room = embedder.context - sum(len(part) for part in embedder.frame)
     texts = []
     for number in range(_TEXTS):
-        length = 1 + number * room // (3 * _TEXTS)  # what is decoded may take up to three times as many tokens
+        length = 1 + number * room // (3 * _TEXTS)  # encoded again, the text may have three times as many tokens
         ids = torch.randint(embedder.encoder.vocabulary.size, (length,), generator=generator).tolist()
         texts.append(tokenizer.decode(ids).strip())
     return [text for text in texts if 0 < len(tokenizer.encode(text, add_special_tokens=False).ids) <= room]

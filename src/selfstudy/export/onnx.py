@@ -1,4 +1,4 @@
-"""The encoder as an ONNX file, for every runtime that reads those: no Python, no PyTorch needed to use it."""
+"""An image encoder as an ONNX file, which needs neither Python nor PyTorch."""
 
 import json
 import logging
@@ -21,27 +21,27 @@ _INSTALL = "pip install 'selfstudy[onnx]'"
 
 
 class _FromPixels(nn.Module):
-    """The encoder with its normalisation before it, so that whoever runs the file cannot forget it."""
+    """The encoder with the normalisation before it, so that nobody can forget it."""
 
     def __init__(self, encoder: nn.Module, mean: list[float], std: list[float]) -> None:
         super().__init__()
         self.encoder, self.mean, self.std = encoder, mean, std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings (B, D) of ``images`` (B, C, H, W) float32 in [0, 1]."""
+        """The embeddings (B, D) of ``images`` (B, C, H, W) float32 in [0, 1]."""
         return self.encoder(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
 
 
 def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/model.onnx``, reloaded in ONNX Runtime and compared.
+    """Write ``out/model.onnx``, reload it in ONNX Runtime and compare.
 
-    Its input ``images`` is (B, C, H, W) float32 in [0, 1] of any B, resized already; the normalisation is part of the
-    file. Its output ``embedding`` is (B, D) float32. What the encoder is stands in the file's metadata under
-    ``selfstudy``.
+    The input ``images`` is (B, C, H, W) float32 in [0, 1], already resized, with any B; the normalisation is part of
+    the file. The output ``embedding`` is (B, D) float32. The metadata of the file holds the description of the encoder
+    under ``selfstudy``.
 
     Raises:
         EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
-        FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
+        FileRefusedError: the encoder is damaged, or the reloaded network computes something else; nothing is kept.
     """
     runtime = onnx_runtime()
     encoder, config = load_encoder(encoder_folder)
@@ -52,7 +52,7 @@ def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
     )
     file = out / "model.onnx"
     with staged_folder(out) as folder:
-        program.save(folder / file.name)  # weights of more than 2 GB go to a second file beside it
+        program.save(folder / file.name)  # weights of more than 2 GB go into a second file
         session = runtime.InferenceSession(folder / file.name, providers=["CPUExecutionProvider"])
         worst = largest_difference(network, _as_function(session), shape=shape)
         require_agreement(worst)
@@ -68,14 +68,14 @@ def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
 def to_onnx(
     network: nn.Module, inputs: dict[str, Tensor], *, output: str, any_length: list[str], about: dict[str, Any]
 ) -> Any:
-    """A network as torch's ONNX program, which has ``save``.
+    """A network as an ONNX program of torch, whose ``save`` writes the file.
 
     Args:
-        network: in eval mode, of the inputs in their order.
-        inputs: an example of each, by name.
-        output: name of the only one.
-        any_length: names of the first axes of every input, which may have any length.
-        about: facts that JSON can hold, kept in the file's metadata under ``selfstudy``.
+        network: a network in eval mode that takes the inputs in their order.
+        inputs: an example of each input, by name.
+        output: the name of the only output.
+        any_length: the names of the first axes of every input, which may have any length.
+        about: values that JSON can hold, kept in the metadata of the file under ``selfstudy``.
     """
     with _quiet():
         program: Any = torch.onnx.export(
@@ -95,24 +95,24 @@ def onnx_runtime() -> Any:
     """The module ``onnxruntime``.
 
     Raises:
-        EnvironmentFault: it is not installed, or what torch needs to write such files.
+        EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  # torch.onnx needs it, and says so at length
+        import onnxscript  # noqa: F401  # torch.onnx needs it, and its own message is long
     except ImportError as error:
         raise EnvironmentFault(f"the export to ONNX needs {error.name}, which is not installed\n{_INSTALL}") from None
     return onnxruntime
 
 
 def _as_function(session: Any) -> Callable[[Tensor], Tensor]:
-    """What ONNX Runtime computes, on tensors."""
+    """The network in ONNX Runtime as a function of tensors."""
     return lambda images: torch.from_numpy(session.run(["embedding"], {"images": images.numpy()})[0])
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notes of torch's exporter on its own insides."""
+    """Hide the messages of torch's exporter about its own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

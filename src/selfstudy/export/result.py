@@ -1,4 +1,4 @@
-"""What an export gives back, and the comparison every export has to pass."""
+"""The result of an export, and the comparison that every export must pass."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,14 @@ _BATCHES = (1, 7)
 
 
 class ExportResult(NamedTuple):
-    """A file another library opens: where, how exactly it agrees, the lines of Python that use it, and who compared."""
+    """A file or folder that another library opens.
+
+    Attributes:
+        path: where it is.
+        max_abs_difference: the largest difference between the outputs of both libraries.
+        usage: lines of Python that use it.
+        library: the library that was used for the comparison.
+    """
 
     path: Path
     max_abs_difference: float
@@ -27,12 +34,15 @@ class ExportResult(NamedTuple):
 def largest_difference(
     ours: Callable[[Tensor], Tensor], theirs: Callable[[Tensor], Tensor], *, shape: tuple[int, ...]
 ) -> float:
-    """The largest difference of two networks' outputs, NaN if one gives any, on random images in batches of two sizes.
+    """The largest difference between the outputs of two networks on random images, in batches of two sizes.
 
     Args:
-        ours: of images (B, C, H, W) float32 in [0, 1].
-        theirs: likewise.
-        shape: (C, H, W) of an image.
+        ours: a function of images (B, C, H, W) float32 in [0, 1].
+        theirs: another function of the same images.
+        shape: the shape (C, H, W) of an image.
+
+    Returns:
+        The difference; NaN if one of the outputs holds a NaN.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
@@ -41,10 +51,14 @@ def largest_difference(
 
 
 def require_agreement(difference: float, *, at_most: float = TOLERANCE) -> None:
-    """Nothing, where the reloaded network computes what ours does.
+    """Raise unless the reloaded network computes the same as ours.
+
+    Args:
+        difference: the largest difference of their outputs.
+        at_most: the largest difference that is allowed.
 
     Raises:
-        FileRefusedError: it differs by more, or by NaN.
+        FileRefusedError: the difference is larger, or NaN.
     """
     if not difference <= at_most:
         raise FileRefusedError(
@@ -60,17 +74,17 @@ def write_and_compare(
     reload: Callable[[Path], nn.Module],
     shape: tuple[int, ...],
 ) -> float:
-    """The largest difference between our encoder and the reloaded one, on random images; it has to be small.
+    """Write tensors to a file, reload them in another library and compare; return the largest difference.
 
     Args:
-        ours: in eval mode.
-        state: tensors by the target library's names.
-        file: to write.
-        reload: makes the target library's network from the file.
-        shape: (C, H, W) of an image.
+        ours: our encoder in eval mode.
+        state: the tensors by the names of the other library.
+        file: the file to write.
+        reload: makes the network of the other library from the file.
+        shape: the shape (C, H, W) of an image.
 
     Raises:
-        FileRefusedError: they differ by more than 1e-4.
+        FileRefusedError: the difference is above 1e-4; the file is not kept.
     """
     with staged_folder(file.parent) as folder:
         save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, folder / file.name)

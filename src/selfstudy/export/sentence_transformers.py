@@ -1,10 +1,11 @@
-"""A text encoder as a directory whose vectors sentence-transformers gives, the same as ours.
+"""A text encoder as a directory from which sentence-transformers makes the same vectors as we do.
 
-Beside the files of transformers stand four more, by the names and keys of sentence-transformers 5, which version 6
-reads too: ``modules.json``, what follows on what; ``sentence_bert_config.json``, how long a text may be;
-``1_Pooling/config.json``, how its tokens become one vector; and ``config_sentence_transformers.json``. Two things
-differ from a directory for transformers: the head is left out, since nothing here reads it, and the tokenizer frames a
-text as :class:`~selfstudy.text.embedder.TextEmbedder` does, for a causal encoder too.
+In addition to the files of transformers it holds four files, with the names and keys of sentence-transformers 5, which
+version 6 reads too: ``modules.json`` lists the modules, ``sentence_bert_config.json`` holds the largest length of a
+text, ``1_Pooling/config.json`` says how tokens become one vector, and ``config_sentence_transformers.json`` holds
+general settings. Two things differ from the directory for transformers: the head is left out, since no vector depends
+on it, and the tokenizer adds first and last tokens as :class:`~selfstudy.text.embedder.TextEmbedder` does, for causal
+encoders too.
 """
 
 import json
@@ -28,13 +29,13 @@ _POOLING_FILE, _LENGTH_FILE = "1_Pooling/config.json", "sentence_bert_config.jso
 
 
 def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/`` as sentence-transformers keeps a model, opened again and compared on texts.
+    """Write ``out/`` as a model of sentence-transformers, reload it there and compare vectors of texts.
 
-    Where sentence-transformers is not installed, transformers opens network and tokenizer, and the vectors are what the
-    written files say of them.
+    If sentence-transformers is not installed, transformers opens network and tokenizer, and their outputs are pooled as
+    the written files say.
 
     Raises:
-        FileRefusedError: the encoder is damaged, or what is reopened gives other vectors; nothing is kept.
+        FileRefusedError: the encoder is damaged, or the reloaded model makes other vectors; nothing is kept.
     """
     embedder = TextEmbedder.load(encoder_folder, device="cpu")
     texts = texts_that_fit(embedder)
@@ -49,7 +50,7 @@ def export_sentence_transformers(encoder_folder: Path, out: Path) -> ExportResul
 
 
 def _write(embedder: TextEmbedder, out: Path) -> None:
-    """Write everything."""
+    """Write all files."""
     encoder, context = embedder.encoder, embedder.context
     tokenizer = framing_tokenizer(embedder)
     trunk: Any = encoder.network.base_model
@@ -66,7 +67,7 @@ def _write(embedder: TextEmbedder, out: Path) -> None:
 
 
 def _descriptions(encoder: TextEncoder, context: int) -> dict[str, Any]:
-    """The four files by which sentence-transformers knows what to do with network and tokenizer."""
+    """The contents of the four files for sentence-transformers, by name."""
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     pooling = {key: key == _POOLING[encoder.pool] for key in _POOLING.values()}
     unpooled = {"model_args": {"add_pooling_layer": False}} if encoder.layout in POOLED else {}
@@ -87,7 +88,7 @@ def _descriptions(encoder: TextEncoder, context: int) -> dict[str, Any]:
 
 
 def _by_sentence_transformers(folder: Path, texts: list[str]) -> Tensor | None:
-    """Vectors (n, D) float32 that sentence-transformers makes of ``texts``; None where it is not installed."""
+    """The vectors (n, D) float32 of texts by sentence-transformers; None if it is not installed."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -98,7 +99,7 @@ def _by_sentence_transformers(folder: Path, texts: list[str]) -> Tensor | None:
 
 
 def _by_transformers(folder: Path, texts: list[str]) -> Tensor:
-    """Vectors (n, D) float32 of ``texts`` from transformers' own classes and the files that say how to pool."""
+    """The vectors (n, D) float32 of texts by transformers, pooled as the written files say."""
     import transformers as hf
 
     length, pooling = (json.loads((folder / name).read_text("utf-8")) for name in (_LENGTH_FILE, _POOLING_FILE))
@@ -119,7 +120,7 @@ def _by_transformers(folder: Path, texts: list[str]) -> Tensor:
 
 
 def _usage(embedder: TextEmbedder, out: Path) -> str:
-    """Lines of Python that use the directory."""
+    """The lines of Python that use the directory."""
     return "\n".join(
         [
             "from sentence_transformers import SentenceTransformer",

@@ -14,18 +14,18 @@ from selfstudy.export.onnx import onnx_runtime, to_onnx
 from selfstudy.export.result import ExportResult, require_agreement
 from selfstudy.text.embedder import TextEmbedder
 
-_OUTPUT = "sentence_embedding"  # torch's exporter calls a node of its own "embedding"
+_OUTPUT = "sentence_embedding"  # "embedding" is the name of a node of torch's exporter
 
 
 class _FromMask(nn.Module):
-    """The encoder told by a mask what is padding: whether a row holds any is not asked, which no ONNX file can."""
+    """The encoder with a mask for padding. It does not look for padding in the rows, which an ONNX file cannot do."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embeddings (B, D) of ``input_ids`` (B, T) int64 where ``attention_mask`` (B, T) int64 is 1."""
+        """The embeddings (B, D) of the ``input_ids`` (B, T) int64 whose ``attention_mask`` (B, T) int64 is 1."""
         trunk: Any = self.encoder.network.base_model
         uncached = {"use_cache": False} if self.encoder.causal else {}
         states: Tensor = trunk(input_ids=input_ids, attention_mask=attention_mask, **uncached).last_hidden_state
@@ -33,15 +33,15 @@ class _FromMask(nn.Module):
 
 
 def export_text_onnx(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/model.onnx`` and ``out/tokenizer.json``, reloaded in ONNX Runtime and tokenizers, and compared on texts.
+    """Write ``out/model.onnx`` and ``out/tokenizer.json``, reload them and compare vectors of texts.
 
-    The inputs ``input_ids`` and ``attention_mask`` are (B, T) int64 of any B and of any T up to the run's context; the
-    output ``sentence_embedding`` is (B, D) float32. The tokenizer frames, cuts off and pads as the network needs it.
-    What the encoder is stands in the metadata of ``model.onnx`` under ``selfstudy``.
+    The inputs ``input_ids`` and ``attention_mask`` are (B, T) int64 with any B, and any T up to the context of the run;
+    the output ``sentence_embedding`` is (B, D) float32. The tokenizer adds first and last tokens, truncates and pads.
+    The metadata of ``model.onnx`` holds the description of the encoder under ``selfstudy``.
 
     Raises:
         EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
-        FileRefusedError: the encoder is damaged, or what is reloaded gives other vectors; nothing is kept.
+        FileRefusedError: the encoder is damaged, or the reloaded files make other vectors; nothing is kept.
     """
     runtime = onnx_runtime()
     embedder = TextEmbedder.load(encoder_folder, device="cpu")
@@ -59,15 +59,15 @@ def export_text_onnx(encoder_folder: Path, out: Path) -> ExportResult:
 
 
 def _write_tokenizer(embedder: TextEmbedder, file: Path) -> None:
-    """Write the tokenizer, made to cut off at the context and to pad the texts of a batch to one length."""
+    """Write a tokenizer that truncates at the context and pads the texts of a batch to one length."""
     tokenizer = framing_tokenizer(embedder)
     tokenizer.enable_truncation(embedder.context)
-    tokenizer.enable_padding(pad_id=embedder.encoder.vocabulary.pad or 0)  # the mask hides it, whatever it is
+    tokenizer.enable_padding(pad_id=embedder.encoder.vocabulary.pad or 0)  # any id will do: the mask hides it
     tokenizer.save(str(file))
 
 
 def _reloaded(runtime: Any, folder: Path, texts: list[str]) -> Tensor:
-    """Vectors (n, D) float32 as the written files give them."""
+    """The vectors (n, D) float32 of texts by the written files."""
     from tokenizers import Tokenizer
 
     session = runtime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
@@ -82,7 +82,7 @@ def _reloaded(runtime: Any, folder: Path, texts: list[str]) -> Tensor:
 
 
 def _usage(embedder: TextEmbedder, out: Path) -> str:
-    """Lines of Python that use both files."""
+    """The lines of Python that use both files."""
     return "\n".join(
         [
             "import numpy, onnxruntime, tokenizers",

@@ -1,4 +1,4 @@
-"""The encoder as a timm state dict."""
+"""An image encoder as a state dict of timm."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from selfstudy.export.result import ExportResult, write_and_compare
 
 
 def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/model.safetensors`` with timm's own names, reloaded in a plain timm network and compared.
+    """Write ``out/model.safetensors`` with the names of timm, reload it in a network of timm and compare.
 
     Raises:
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else.

@@ -1,4 +1,4 @@
-"""An image encoder as a directory that transformers opens, by way of its own wrapper around timm's networks."""
+"""An image encoder as a directory that transformers opens, with its wrapper around networks of timm."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,22 +19,23 @@ _LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def export_timm_wrapper(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/`` with configuration and weights, reloaded by ``AutoModel`` and ``AutoImageProcessor`` and compared.
+    """Write ``out/``, reload it by ``AutoModel`` and ``AutoImageProcessor`` and compare.
 
-    ``pooler_output`` is the embedding (B, D). The processor prepares images as the run did: scaled to cover the run's
-    size, cut to its centre, normalised. It rounds otherwise, a pixel by one level of 255 and the longer side by one
-    pixel, and it converts nothing: an image has to have the run's channels, so gray ones among coloured are for
-    ``image.convert("RGB")``. A tensor (B, C, H, W) float32 in [0, 1] may have any number of channels.
+    ``pooler_output`` is the embedding (B, D). The processor prepares images as in the run: it scales them to cover the
+    size of the run, cuts out the centre and normalises. It rounds in another way, a pixel by one level of 255 and the
+    longer side by one pixel. It does not convert images: they must have the channels of the run, so use
+    ``image.convert("RGB")`` for gray images among coloured ones. A tensor (B, C, H, W) float32 in [0, 1] may have any
+    number of channels.
 
     Raises:
-        UsageError: a ResNet without its stem's max-pool, which no argument of timm's makes.
-        FileRefusedError: the encoder is damaged, or what is reloaded computes something else; nothing is kept.
+        UsageError: the encoder is a ResNet without the max-pool of its stem, which timm cannot build.
+        FileRefusedError: the encoder is damaged, or the reloaded network computes something else; nothing is kept.
     """
     encoder, config = load_encoder(encoder_folder)
     if config["stem"] != "stock":
         raise UsageError(
-            f"transformers builds timm's networks as timm does, and a {config['name']} with the stem "
-            f"{config['stem']!r} is none of those\nuse --to timm or --to onnx, or train with --stem stock"
+            f"transformers builds networks as timm does, which cannot build a {config['name']} with the stem "
+            f"{config['stem']!r}\nuse --to timm or --to onnx, or train with --stem stock"
         )
     shape = (config["channels"], *config["image_size"])
     with staged_folder(out) as folder:
@@ -46,7 +47,7 @@ def export_timm_wrapper(encoder_folder: Path, out: Path) -> ExportResult:
 
 
 def _write(encoder: TimmEncoder, config: dict[str, Any], folder: Path) -> None:
-    """Write both files; the processor's settings stand in the network's ``config.json``, where the wrapper looks."""
+    """Write both files; the settings of the processor are in ``config.json``, where the wrapper reads them."""
     import transformers as hf
 
     preparation = {
@@ -70,7 +71,7 @@ def _write(encoder: TimmEncoder, config: dict[str, Any], folder: Path) -> None:
 
 
 def _reload(folder: Path) -> Callable[[Tensor], Tensor]:
-    """Embeddings (B, D) as transformers makes them of images (B, C, H, W) float32 in [0, 1]."""
+    """The reloaded network as a function from images (B, C, H, W) float32 in [0, 1] to embeddings (B, D)."""
     import transformers as hf
 
     auto: Any = hf.AutoImageProcessor
@@ -81,7 +82,7 @@ def _reload(folder: Path) -> Callable[[Tensor], Tensor]:
 
 
 def _usage(config: dict[str, Any], out: Path) -> str:
-    """Lines of Python that use the directory."""
+    """The lines of Python that use the directory."""
     height, width = config["image_size"]
     shape = f"1, {config['channels']}, {height}, {width}"
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The encoder as a torchvision state dict."""
+"""An image encoder as a state dict of torchvision."""
 
 from pathlib import Path
 
@@ -14,19 +14,19 @@ _SAME_NETWORK = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/model.safetensors`` for torchvision's ResNet of the same name, reloaded there and compared.
+    """Write ``out/model.safetensors`` for the ResNet of the same name in torchvision, reload it there and compare.
 
-    timm's and torchvision's plain ResNets are the same network under the same names, but for the classifier ``fc``,
-    which an encoder does not have.
+    The plain ResNets of timm and torchvision are the same networks with the same names of tensors, except for the
+    classifier ``fc``, which an encoder does not have.
 
     Raises:
-        UsageError: an encoder that torchvision does not have in this form.
+        UsageError: torchvision does not have this network.
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
     """
     encoder, config = load_encoder(encoder_folder)
     name, channels = config["name"], config["channels"]
     if name not in _SAME_NETWORK:
-        raise UsageError(f"torchvision has no {name}\nit can take {', '.join(_SAME_NETWORK)}; use --to timm")
+        raise UsageError(f"torchvision has no {name}\nallowed: {', '.join(_SAME_NETWORK)}; use --to timm")
     lines = [f"model = torchvision.models.{name}()", "model.fc = torch.nn.Identity()"]
     if channels != 3 or config["stem"] == "small":
         stride = 1 if config["stem"] == "small" else 2
@@ -45,7 +45,7 @@ def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
 
 
 def _network(name: str, channels: int, stem: str, state: dict[str, Tensor]) -> nn.Module:
-    """Torchvision's network with the encoder's input layer and weights."""
+    """The network of torchvision with the input layer and the weights of the encoder."""
     network: nn.Module = torchvision.models.get_model(name)
     network.fc = nn.Identity()
     network.conv1 = nn.Conv2d(channels, 64, 7, stride=1 if stem == "small" else 2, padding=3, bias=False)

@@ -17,10 +17,10 @@ _TOLERANCE = 1e-5
 
 
 def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
-    """``out/`` with configuration, weights and tokenizer, reloaded by transformers' own classes and compared.
+    """Write configuration, weights and tokenizer to ``out/``, reload them in transformers and compare.
 
     Raises:
-        FileRefusedError: the encoder is damaged, or what is reloaded computes something else; nothing is kept.
+        FileRefusedError: the encoder is damaged, or the reloaded network computes something else; nothing is kept.
     """
     encoder, _, facts = load_text_encoder(encoder_folder)
     with staged_folder(out) as folder:
@@ -33,14 +33,14 @@ def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
 
 
 def _auto(encoder: TextEncoder, facts: dict[str, Any]) -> str:
-    """The class of transformers that opens all of the network."""
+    """The name of the class in transformers that opens the whole network."""
     if not facts["head"]:
         return "AutoModel"
     return "AutoModelForCausalLM" if encoder.layout in CAUSAL else "AutoModelForMaskedLM"
 
 
 def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> float:
-    """The largest difference of logits, or of states where there is no head, on rows of random tokens."""
+    """The largest difference of logits, or of states without a head, on rows of random tokens."""
     import transformers as hf
 
     options = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True, "dtype": torch.float32}
@@ -49,7 +49,7 @@ def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> fl
     with quiet():
         theirs = getattr(hf, _auto(encoder, facts)).from_pretrained(folder, **options).eval()
     generator = torch.Generator().manual_seed(0)
-    length = min(encoder.context, facts["context"])  # a directory may have room for far more than was trained on
+    length = min(encoder.context, facts["context"])  # the network may take far longer rows than the run had
     ids = torch.randint(encoder.vocabulary.size, (4, length), generator=generator)
     if encoder.vocabulary.pad is not None:
         ids = torch.where(ids == encoder.vocabulary.pad, (encoder.vocabulary.pad + 1) % encoder.vocabulary.size, ids)
@@ -61,7 +61,7 @@ def _difference(encoder: TextEncoder, facts: dict[str, Any], folder: Path) -> fl
 
 
 def _usage(encoder: TextEncoder, facts: dict[str, Any], out: Path) -> str:
-    """Lines of Python that use the directory."""
+    """The lines of Python that use the directory."""
     auto = _auto(encoder, facts)
     unpooled = ", add_pooling_layer=False" if not facts["head"] and encoder.layout in POOLED else ""
     lines = [

@@ -1,4 +1,4 @@
-"""Images in a zip or tar, read in place: nothing is extracted to disk."""
+"""Images in a zip or tar archive, read in place: nothing is extracted to disk."""
 
 import lzma
 import os
@@ -12,9 +12,10 @@ from selfstudy.data.names import is_image_name
 from selfstudy.errors import DataError
 from selfstudy.images.decode import MAX_BYTES, BadInput
 from selfstudy.images.members import EncodedImages, choose_split, class_of, require_images
+from selfstudy.images.sources import Format
 
-# What reading a member raises: the file is gone or was replaced (KeyError), the member is damaged, encrypted
-# (RuntimeError), or compressed in a way that Python does not know (NotImplementedError).
+# Reading a member raises one of these if the file is gone or was replaced (KeyError), or if the member is damaged,
+# encrypted (RuntimeError) or compressed in a way that Python does not know (NotImplementedError).
 _UNREADABLE = (
     OSError,
     KeyError,
@@ -28,7 +29,7 @@ _UNREADABLE = (
 
 
 class _ZipReader:
-    """Bytes of numbered members; every process opens the archive for itself."""
+    """The bytes of a member of a zip by its number; every process opens the archive for itself."""
 
     def __init__(self, path: Path, names: list[str]) -> None:
         self.path, self.names = path, names
@@ -50,7 +51,7 @@ class _ZipReader:
 
 
 class _TarReader:
-    """Bytes of numbered members of an uncompressed tar, by their offsets."""
+    """The bytes of a member of an uncompressed tar by its number, read at its offset."""
 
     def __init__(self, path: Path, spans: list[tuple[int, int]]) -> None:
         self.path, self.spans = path, spans
@@ -71,7 +72,9 @@ def open_archive(path: Path, *, labels: bool, split: str | None) -> EncodedImage
     """Every image in a ``.zip`` or an uncompressed ``.tar``.
 
     Raises:
-        DataError: a damaged archive, a compressed tar (which has no random access), no images, or missing labels.
+        UsageError: the archive does not have the split.
+        DataError: the archive is damaged or a compressed tar (which has no random access), there are no images, or
+            labels are asked for and there are no class folders.
     """
     what = f"archive {path}"
     is_zip = path.suffix.lower() == ".zip"
@@ -102,3 +105,7 @@ def _zip_members(path: Path) -> dict[str, tuple[int, int]]:
 def _tar_members(path: Path) -> dict[str, tuple[int, int]]:
     with tarfile.open(path, "r:") as archive:
         return {info.name.removeprefix("./"): (info.offset_data, info.size) for info in archive if info.isreg()}
+
+
+_COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")  # no random access
+FORMATS = (Format(open_archive, suffixes=(".zip", ".tar"), refused=_COMPRESSED),)

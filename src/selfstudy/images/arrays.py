@@ -1,4 +1,4 @@
-"""Images that are arrays already: .npy and .npz files, arrays, tensors, datasets."""
+"""Images that are already decoded: .npy and .npz files, arrays, tensors, datasets."""
 
 import hashlib
 from pathlib import Path
@@ -12,12 +12,13 @@ from torch.utils.data import Dataset
 
 from selfstudy.errors import DataError, UsageError
 from selfstudy.images.decode import BadInput, decode_image
+from selfstudy.images.sources import Format
 
-_CHANNEL_LIMIT = 64  # a last axis up to this is taken for channels
+_CHANNEL_LIMIT = 64  # a last axis of at most this length is the channels
 
 
 class ArrayImages:
-    """Images of one tensor (N, C, H, W)."""
+    """The images in one tensor (N, C, H, W)."""
 
     def __init__(self, images: Tensor, labels: np.ndarray | None, *, names: list[str] | None, what: str) -> None:
         self.images, self._what = images, what
@@ -35,24 +36,24 @@ class ArrayImages:
         return len(self.images)
 
     def encoded(self, index: int) -> None:
-        """Nothing: there is no file."""
+        """None: there is no encoded file."""
         return None
 
     def read(self, index: int) -> Tensor:
-        """The image (C, H, W)."""
+        """Image ``index`` (C, H, W)."""
         return self.images[index]
 
     def describe(self) -> str:
-        """What this is."""
+        """A few words about the source."""
         return self._what
 
     def fingerprint(self) -> str:
-        """SHA-256 of the pixels."""
+        """The SHA-256 of all pixels."""
         return hashlib.sha256(self.images.contiguous().numpy().tobytes()).hexdigest()
 
 
 class DatasetImages:
-    """Images of a ``torch.utils.data.Dataset`` whose items are an image or (image, label, ...)."""
+    """The images of a ``torch.utils.data.Dataset`` whose items are images or tuples (image, label, ...)."""
 
     def __init__(self, dataset: Any, *, labels: bool) -> None:
         self._dataset = dataset
@@ -71,34 +72,42 @@ class DatasetImages:
         return len(self._dataset)
 
     def encoded(self, index: int) -> None:
-        """Nothing: the dataset decides what is behind an item."""
+        """None: only the dataset knows whether there is a file."""
         return None
 
     def read(self, index: int) -> Tensor:
-        """The image of an item; raises BadInput when the dataset fails or gives no image."""
+        """The image (C, H, W) of item ``index``.
+
+        Raises:
+            BadInput: the dataset fails, or the item is not an image.
+        """
         try:
             item = self._dataset[index]
-        except Exception as error:  # whatever the user's dataset raises, this item cannot be read
+        except Exception as error:  # the user's dataset may raise anything; each means that the item cannot be read
             raise BadInput(f"the dataset raised {type(error).__name__}: {error}") from None
         return to_image(item[0] if isinstance(item, tuple | list) else item)
 
     def describe(self) -> str:
-        """What this is."""
+        """A few words about the source."""
         return f"dataset {type(self._dataset).__name__}"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the type and length: the content is the dataset's own business."""
+        """The SHA-256 of type and length; the content is not read."""
         return hashlib.sha256(f"{type(self._dataset).__qualname__} {len(self)}".encode()).hexdigest()
 
 
 def _label_of(item: Any, index: int) -> Any:
     if not isinstance(item, tuple | list) or len(item) < 2:
-        raise DataError(f"item {index} of the dataset is no (image, label) pair\nlabels are needed to evaluate")
+        raise DataError(f"item {index} of the dataset is not a pair (image, label)\nlabels are needed to evaluate")
     return item[1].item() if isinstance(item[1], Tensor) and item[1].ndim == 0 else item[1]
 
 
 def _class_numbers(labels: Any, what: str) -> np.ndarray:
-    """Labels (N,) as int64, refused where that would change them."""
+    """Labels as class numbers (N,) int64.
+
+    Raises:
+        DataError: the shape is not (N,), or a label is not a whole number.
+    """
     array = np.asarray(labels)
     if array.ndim != 1:
         raise DataError(f"{what} has labels of shape {array.shape}\none class number for each image is needed: (N,)")
@@ -106,7 +115,7 @@ def _class_numbers(labels: Any, what: str) -> np.ndarray:
     if wrong:
         raise DataError(
             f"{what} has labels such as {wrong[0]!s} ({array.dtype})\n"
-            "class numbers are needed: 0, 1, 2, ...; np.unique(labels, return_inverse=True)[1] makes them of names"
+            "class numbers are needed: 0, 1, 2, ...; np.unique(labels, return_inverse=True)[1] turns names into numbers"
         )
     return array.astype(np.int64)
 
@@ -116,18 +125,21 @@ def _is_whole(value: Any) -> bool:
 
 
 def to_image(value: Any) -> Tensor:
-    """One image (C, H, W), uint8, or float32 in [0, 1], from a PIL image, array (H, W[, C]) or tensor ([C, ]H, W).
+    """One image (C, H, W), uint8, or float32 in [0, 1].
+
+    Args:
+        value: a PIL image, an array (H, W[, C]) or a tensor ([C, ]H, W).
 
     Raises:
-        BadInput: another type, shape or range.
+        BadInput: the type, shape, dtype or range is another one.
     """
     if isinstance(value, Image.Image):
         return decode_image(value)
     if not isinstance(value, np.ndarray | Tensor):
-        raise BadInput(f"a {type(value).__name__} is no image; give a path, PIL image, array or tensor")
+        raise BadInput(f"a {type(value).__name__} is not an image; give a path, PIL image, array or tensor")
     if value.ndim not in (2, 3):
         raise BadInput(
-            f"shape {tuple(value.shape)} is no image; an array is (H, W) or (H, W, C), a tensor (C, H, W) or (H, W)"
+            f"shape {tuple(value.shape)} is not an image; an array is (H, W) or (H, W, C), a tensor (C, H, W) or (H, W)"
         )
     tensor = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_supported(value))
     if tensor.ndim == 2:
@@ -136,16 +148,20 @@ def to_image(value: Any) -> Tensor:
 
 
 def _supported(array: np.ndarray) -> np.ndarray:
-    """The array with 16 bits scaled to float, since torch has few unsigned types."""
+    """The array in a dtype that torch computes with: 16-bit values become float32 in [0, 1]."""
     if array.dtype == np.uint16:
         return (array / 65535).astype(np.float32)
     return np.ascontiguousarray(array)
 
 
 def _checked(images: Tensor) -> Tensor:
-    """Images (..., C, H, W) with a dtype and range that mean something."""
+    """The images (..., C, H, W), uint8, or float32 in [0, 1].
+
+    Raises:
+        BadInput: the shape, dtype or range is another one.
+    """
     if images.ndim < 3 or 0 in images.shape:
-        raise BadInput(f"shape {tuple(images.shape)} is no image (C, H, W)")
+        raise BadInput(f"shape {tuple(images.shape)} is not an image (C, H, W)")
     if images.dtype == torch.uint8:
         return images.contiguous()
     if not images.is_floating_point():
@@ -158,25 +174,25 @@ def _checked(images: Tensor) -> Tensor:
 
 
 def open_object(data: Any, *, labels: bool) -> ArrayImages | DatasetImages:
-    """A source from an array (N, H, W[, C]), a tensor (N, C, H, W), a pair (images, labels), or a ``Dataset``.
+    """The images of an array (N, H, W[, C]), a tensor (N, C, H, W), a pair (images, labels) or a ``Dataset``.
 
     Raises:
-        UsageError: something else.
-        DataError: labels asked for and not there.
+        UsageError: ``data`` is something else.
+        DataError: labels are asked for and there are none, or the shapes do not fit.
     """
     images, given = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if isinstance(images, Dataset):
         return DatasetImages(images, labels=labels)
     if not isinstance(images, np.ndarray | Tensor):
         raise UsageError(
-            f"{type(data).__name__} is no data that can be opened\n"
+            f"{type(data).__name__} is not a kind of data that can be opened\n"
             "give a path, an array, a tensor, a pair (images, labels), or a torch Dataset"
         )
     return _array_source(images, given, labels=labels, what=f"{type(images).__name__} {tuple(images.shape)}")
 
 
 def _array_source(images: Any, given: Any, *, labels: bool, what: str, names: list[str] | None = None) -> ArrayImages:
-    """Images (N, H, W), (N, H, W, C) or, for tensors, (N, C, H, W), with labels if there are any."""
+    """The source of images (N, H, W), (N, H, W, C) or, for tensors, (N, C, H, W), with labels if asked for."""
     if isinstance(images, np.ndarray):
         tensor = torch.from_numpy(_supported(images))
         tensor = tensor[:, None] if tensor.ndim == 3 else tensor
@@ -185,7 +201,7 @@ def _array_source(images: Any, given: Any, *, labels: bool, what: str, names: li
     else:
         tensor = images[:, None] if images.ndim == 3 else images
     if tensor.ndim != 4:
-        raise DataError(f"{what}: shape {tuple(tensor.shape)} is no stack of images (N, H, W), (N, H, W, C)")
+        raise DataError(f"{what}: shape {tuple(tensor.shape)} is not a stack of images (N, H, W), (N, H, W, C)")
     if labels and given is None:
         raise DataError(f"{what} has no labels\ngive a pair (images, labels), or an .npz with both")
     numbers = _class_numbers(given, what) if labels else None
@@ -195,13 +211,13 @@ def _array_source(images: Any, given: Any, *, labels: bool, what: str, names: li
 
 
 def open_array_file(path: Path, *, labels: bool, split: str | None) -> ArrayImages:
-    """A ``.npy`` of images, or an ``.npz`` with ``images`` and, to evaluate, ``labels``.
+    """The images in a ``.npy`` file, or in an ``.npz`` file with arrays ``images`` and, for evaluation, ``labels``.
 
-    An ``.npz`` with two splits names them ``train_images``, ``train_labels``, ``test_images``, ``test_labels``.
+    An ``.npz`` file with two splits has ``train_images``, ``train_labels``, ``test_images`` and ``test_labels``.
 
     Raises:
-        UsageError: a split that is not there.
-        DataError: pickled objects, missing arrays, shapes that are no images.
+        UsageError: the file does not have the split.
+        DataError: the file is damaged or holds pickled objects, an array is missing, or shapes are not those of images.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
@@ -214,7 +230,7 @@ def open_array_file(path: Path, *, labels: bool, split: str | None) -> ArrayImag
 
 
 def from_npz(loaded: Any, *, what: str, labels: bool, split: str | None) -> ArrayImages:
-    """The wanted split of an open ``.npz``."""
+    """The images of one split of an open ``.npz`` file; arguments and errors as for :func:`open_array_file`."""
     has_splits = "train_images" in loaded
     if split == "test" and not has_splits:
         raise UsageError(f"{what} has no 'test' split\nit would hold arrays test_images and test_labels")
@@ -231,3 +247,6 @@ def from_npz(loaded: Any, *, what: str, labels: bool, split: str | None) -> Arra
         what=f"{what}, {split or 'train'} part" if prefix else what,
         names=names,
     )
+
+
+FORMATS = (Format(open_array_file, suffixes=(".npz", ".npy")),)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from selfstudy.data.batches import Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.errors import DataError
-from selfstudy.images.cache import Images
+from selfstudy.images.cache import DecodedImages
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.sources import Source
 from selfstudy.ops.devices import to_device
@@ -62,7 +62,7 @@ class TrainingData(Dataset[Crops]):
         order: EpochOrder,
         specs: Sequence[Spec],
         *,
-        images: Images | None,
+        images: DecodedImages | None,
         source: Source,
         indices: list[int],
         channels: int,

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 
-class Images:
-    """Decoded images: one tensor when all have one size, else a list.
+class DecodedImages:
+    """Decoded images: one tensor if all have the same size, else a list.
 
     Attributes:
-        tensor: (N, C, H, W) uint8 or float32 in [0, 1], or None when sizes differ.
+        tensor: (N, C, H, W), uint8, or float32 in [0, 1]; None if sizes differ.
     """
 
     def __init__(self, images: Sequence[Tensor] | Tensor) -> None:
@@ -25,15 +25,15 @@ class Images:
             self._items = images
 
     def __len__(self) -> int:
-        """Number of images."""
+        """The number of images."""
         return len(self._items) if self.tensor is None else len(self.tensor)
 
     def __getitem__(self, position: int) -> Tensor:
         """One image (C, H, W)."""
         return self._items[position] if self.tensor is None else self.tensor[position]
 
-    def subset(self, positions: Tensor) -> "Images":
+    def subset(self, positions: Tensor) -> "DecodedImages":
         """The images at these positions."""
         if self.tensor is not None:
-            return Images(self.tensor[positions])
-        return Images([self._items[int(position)] for position in positions])
+            return DecodedImages(self.tensor[positions])
+        return DecodedImages([self._items[int(position)] for position in positions])

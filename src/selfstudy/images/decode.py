@@ -1,8 +1,8 @@
-"""Bytes to pixels: Pillow with an explicit list of formats, every surprise turned into a reason.
+"""Bytes to pixels, by Pillow with an explicit list of formats; every problem becomes a reason.
 
-What becomes of unusual files: EXIF rotation is applied; palette and CMYK become RGB; transparency is composited on
-white; 16-bit files become float32 / 65535; a float file must lie in [0, 1]; of an animation the first frame counts.
-Gray stays one channel.
+Unusual files: EXIF rotation is applied; palette and CMYK images become RGB; transparent images are composited on white;
+16-bit values are divided by 65535 and become float32; float values must lie in [0, 1]; of an animation the first frame
+is used. Gray images keep one channel.
 """
 
 import io
@@ -20,16 +20,23 @@ from selfstudy.errors import DataError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
-_ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 mean that the image lies on its side
+_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 mean a rotation by 90 degrees
 _CHANNELS = {"1": 1, "L": 1, "LA": 1, "I;16": 1, "I": 1, "F": 1, "P": 3, "RGB": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3}
 
 
 class BadInput(DataError):
-    """One input that cannot be used; the message is the reason, without its name."""
+    """An input cannot be used; the message is the reason, without the name of the input."""
 
 
 class Header(NamedTuple):
-    """What an image's header says: format name, height, width (after rotation) and channels (after decoding)."""
+    """The contents of an image's header.
+
+    Attributes:
+        format: the name of the format.
+        height: in pixels, after EXIF rotation.
+        width: in pixels, after EXIF rotation.
+        channels: the number of channels after decoding.
+    """
 
     format: str
     height: int
@@ -41,16 +48,16 @@ def decode_file(path: str | Path, *, channels: int | None = None) -> Tensor:
     """The image in a file: (C, H, W) uint8, or float32 in [0, 1] for 16-bit and float files.
 
     Raises:
-        BadInput: it cannot be read, or has other ``channels`` than asked for.
+        BadInput: the file cannot be read or decoded, or does not have ``channels`` channels.
     """
     return with_channels(decode(read_bytes(Path(path))), channels)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file of bounded size.
+    """The content of a regular file of at most ``MAX_BYTES`` bytes.
 
     Raises:
-        BadInput: not a regular file, too large, or refused by the system.
+        BadInput: it is not a regular file, it is too large, or the system refuses.
     """
     try:
         if not path.is_file():
@@ -63,40 +70,40 @@ def read_bytes(path: Path) -> bytes:
 
 
 def header(content: bytes) -> Header:
-    """What the header says, without decoding pixels.
+    """The header of an encoded image, read without decoding the pixels.
 
     Raises:
-        BadInput: not an image of a known format, or too many pixels.
+        BadInput: the format is unknown, or the image has too many pixels.
     """
     with _opened(content) as image:
         width, height = image.size
-        # Pillow decodes a whole PNG to look for EXIF behind the pixels; before them it is in ``info`` already.
+        # For EXIF after the pixels of a PNG, Pillow decodes all of them; EXIF before them is already in ``info``.
         if image.format != "PNG" or "exif" in image.info:
             try:
                 sideways = image.getexif().get(_ORIENTATION, 1) >= 5
-            except Exception as error:  # decoders raise many kinds; each means that this file cannot be read
+            except Exception as error:  # decoders raise many kinds of errors; each means that the file cannot be read
                 raise BadInput(f"{type(error).__name__}: {error}") from None
             width, height = (height, width) if sideways else (width, height)
         return Header(image.format or "", height, width, _channels(image))
 
 
 def decode(content: bytes) -> Tensor:
-    """Pixels (C, H, W) of an encoded image, uint8, or float32 in [0, 1].
+    """The pixels (C, H, W) of an encoded image, uint8, or float32 in [0, 1].
 
     Raises:
-        BadInput: truncated, damaged, too large, or of a kind that cannot be represented.
+        BadInput: the image is truncated, damaged, too large, or of a kind that cannot be represented.
     """
     return decode_with_format(content)[0]
 
 
 def decode_with_format(content: bytes) -> tuple[Tensor, str]:
-    """Pixels as :func:`decode` gives them, and the format's name."""
+    """The pixels as :func:`decode` returns them, and the name of the format."""
     with _opened(content) as image:
         return decode_image(image), image.format or ""
 
 
 def decode_image(image: Image.Image) -> Tensor:
-    """Pixels (C, H, W) of a PIL image, as :func:`decode` gives them.
+    """The pixels (C, H, W) of a PIL image, as :func:`decode` returns them.
 
     Raises:
         BadInput: as for :func:`decode`.
@@ -104,16 +111,20 @@ def decode_image(image: Image.Image) -> Tensor:
     try:
         image.load()
         upright = ImageOps.exif_transpose(image)
-    except Exception as error:  # decoders raise many kinds; each means that this file cannot be read
+    except Exception as error:  # decoders raise many kinds of errors; each means that the file cannot be read
         raise BadInput(f"{type(error).__name__}: {error}") from None
     return _pixels(upright)
 
 
 def with_channels(image: Tensor, channels: int | None) -> Tensor:
-    """The image if it has ``channels`` (or any, for None); gray is repeated for three.
+    """The image (C, H, W) with the number of channels that is asked for; one channel is repeated for three.
+
+    Args:
+        image: (C, H, W) of any dtype.
+        channels: the number of channels; None keeps the image as it is.
 
     Raises:
-        BadInput: any other mismatch; colour is never dropped silently.
+        BadInput: the numbers differ in any other way: colour is never dropped.
     """
     if channels is None or image.shape[0] == channels:
         return image
@@ -123,7 +134,7 @@ def with_channels(image: Tensor, channels: int | None) -> Tensor:
 
 
 def _opened(content: bytes) -> Image.Image:
-    """The lazily opened image, after checking its size."""
+    """The image, opened but not decoded, after its size is checked."""
     if not content:
         raise BadInput("empty file")
     try:
@@ -148,7 +159,7 @@ def _channels(image: Image.Image) -> int:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """A loaded image as a tensor."""
+    """The pixels (C, H, W) of a loaded image."""
     if image.mode.startswith("I;16") or image.mode == "I":
         return _sixteen_bit(np.asarray(image).astype(np.int64))
     if image.mode == "F":

@@ -15,7 +15,7 @@ from selfstudy.encoders.attention import last_attention
 from selfstudy.encoders.timm import TimmTokenEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError, first_line
 from selfstudy.images.batches import TrainingData, render
-from selfstudy.images.cache import Images
+from selfstudy.images.cache import DecodedImages
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.decode import with_channels
 from selfstudy.images.embedder import Embedder
@@ -191,7 +191,7 @@ def _reconstructions(
     """A row per image: the view, then every picture that the method makes of it; none for methods that make none."""
     mean, std = embedder.preprocessing.mean, embedder.preprocessing.std
     specs = changed(resolved.inputs.specs, "none")  # whole images in their own colours
-    images = Images([gallery.image(position) for position in shown.tolist()])
+    images = DecodedImages([gallery.image(position) for position in shown.tolist()])
     count = len(images)
     data = TrainingData(
         EpochOrder(resolved.train.seed, count, count),

@@ -1,4 +1,4 @@
-"""Named encoded images, wherever their bytes are: what folders, archives and lists have in common."""
+"""Encoded images with names: what folders, archives and tables have in common."""
 
 import hashlib
 import os
@@ -14,16 +14,16 @@ from selfstudy.images.decode import decode
 
 
 class EncodedImages:
-    """Encoded images by number.
+    """Encoded images by number, wherever their bytes are.
 
     Args:
         ids: unique names.
-        sizes: bytes of each, -1 where unknown.
-        fetch: bytes of image number i; picklable.
-        label_names: the class of each, or None.
-        what: for :meth:`describe`.
-        paths: absolute paths, where there are files.
-        warnings: what the user should know about inputs that could not even be listed.
+        sizes: the number of bytes of each image, -1 if unknown.
+        fetch: returns the bytes of image number i; can be pickled.
+        label_names: the class name of each image, or None.
+        what: a few words about the source.
+        paths: absolute paths, if the images are files.
+        warnings: sentences about inputs that could not be listed.
     """
 
     def __init__(
@@ -47,40 +47,48 @@ class EncodedImages:
             self.labels = np.array([numbers[name] for name in label_names], dtype=np.int64)
 
     def __len__(self) -> int:
-        """Number of images."""
+        """The number of images."""
         return len(self.ids)
 
     def encoded(self, index: int) -> bytes:
-        """The file's bytes; raises BadInput."""
+        """The bytes of image ``index``.
+
+        Raises:
+            BadInput: they cannot be read.
+        """
         return self._fetch(index)
 
     def read(self, index: int) -> Tensor:
-        """The decoded image (C, H, W); raises BadInput."""
+        """The decoded image (C, H, W).
+
+        Raises:
+            BadInput: it cannot be read or decoded.
+        """
         return decode(self._fetch(index))
 
     def describe(self) -> str:
-        """What this is."""
+        """A few words about the source."""
         return self._what
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids and sizes."""
+        """The SHA-256 of all ids and sizes."""
         lines = (f"{name}\0{size}\n" for name, size in zip(self.ids, self._sizes, strict=True))
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def choose_split(names: Iterable[str], split: str | None, what: str) -> tuple[list[str], str]:
-    """The names (relative, with /) of the wanted split, and the prefix they share (``"train/"`` or ``""``).
+    """The names (relative, with "/") of one split, and the prefix they share (``"train/"`` or ``""``).
 
-    Without a wanted split, data that has both parts gives its train part; where there is no train part, there is no
-    test part either.
+    If ``split`` is None, data with two splits gives its train part, and other data all of its names. A folder named
+    as a test split counts as one only beside a train split.
 
     Raises:
-        UsageError: a split is asked for that the data does not have.
+        UsageError: the data does not have the split.
     """
     names = list(names)
     tops = {name.partition("/")[0] for name in names if "/" in name}
     train, test = part_named(TRAIN_NAMES, tops), part_named(TEST_NAMES, tops)
-    # a folder named "valid" or "test" without a train part beside it may well be a class
+    # without a train folder, a folder named "valid" or "test" may be a class
     if split == "test" and (train is None or test is None) or split == "train" and test is not None and train is None:
         raise UsageError(f"{what} has no {split!r} split\nsplits are two folders at its top, named train and test")
     if split is None and (train is None or test is None) or split == "train" and train is None:
@@ -89,11 +97,21 @@ def choose_split(names: Iterable[str], split: str | None, what: str) -> tuple[li
     return [name for name in names if name.startswith(prefix)], prefix
 
 
-def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
-    """The class of each name: its first folder below ``prefix``.
+def refuse_test_split(split: str | None, what: str) -> None:
+    """Raise if the test split is asked for of data that has one part: its images are those of the training.
 
     Raises:
-        DataError: loose images, or fewer than two classes.
+        UsageError: ``split`` is ``test``.
+    """
+    if split == "test":
+        raise UsageError(f"{what} has no 'test' split\ngive the test images apart")
+
+
+def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
+    """The class of each name: the first folder below ``prefix``.
+
+    Raises:
+        DataError: an image lies outside the class folders, or there are fewer than two classes.
     """
     below = [name.removeprefix(prefix) for name in names]
     loose = [name for name in below if "/" not in name]
@@ -104,24 +122,24 @@ def class_of(names: Sequence[str], prefix: str, what: str) -> list[str]:
         )
     classes = [name.partition("/")[0] for name in below]
     if len(set(classes)) < 2:
-        raise DataError(f"{what} has one class, {classes[0]!r}\nat least two class folders are needed to evaluate")
+        raise DataError(f"{what} has one class, {classes[0]!r}\nevaluation needs at least two class folders")
     return classes
 
 
 def require_images(
     found: Sequence[str], others: Iterable[str], what: str, *, links: int = 0, unlisted: Sequence[str] = ()
 ) -> None:
-    """Stop when there is nothing to learn from, saying what was there instead.
+    """Raise if there are no images, and say what was found instead.
 
     Args:
-        found: the images.
-        others: every file.
-        what: was searched.
-        links: how many were passed over.
-        unlisted: folders that could not be listed, each with the reason.
+        found: the names of the images.
+        others: the names of all files.
+        what: a few words about what was searched.
+        links: the number of links that were skipped.
+        unlisted: sentences about folders that could not be listed.
 
     Raises:
-        DataError: no image among the files.
+        DataError: ``found`` is empty.
     """
     if found:
         return
@@ -131,10 +149,10 @@ def require_images(
     if links:
         raise DataError(
             f"no images in {what}: {text}, and {links} links, which are not followed\n"
-            "copy what they lead to, or list those paths in a .txt file and give that"
+            "copy the files they lead to, or list their paths in a .txt file and give that file"
         )
     if unlisted:
         raise DataError(f"no images in {what}: {text}\n{unlisted[0]}\ngive this user the right to read it")
     if 2 * sum(kind_of(name) is not None for name in others) > len(others):
-        raise DataError(f"no images in {what}: {text}\nthis looks like text: use --method bert or gpt")
-    raise DataError(f"no images in {what}: {text}\nread are {', '.join(sorted(IMAGE_EXTENSIONS))}")
+        raise DataError(f"no images in {what}: {text}\nthese look like text: use --method bert or gpt")
+    raise DataError(f"no images in {what}: {text}\nallowed: {', '.join(sorted(IMAGE_EXTENSIONS))}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from selfstudy.images.work import ImageWork
 
 
-class Images:
+class ImageModality:
     """Images."""
 
     name = "images"

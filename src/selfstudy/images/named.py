@@ -1,6 +1,5 @@
-"""Data sets by name: bundled samples, torchvision's and the Hugging Face hub's."""
+"""Data sets by name: bundled samples, those of torchvision, and those of the Hugging Face hub."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,13 +7,13 @@ import numpy as np
 from selfstudy.errors import DataError, EnvironmentFault, UsageError, did_you_mean, first_line
 from selfstudy.images.arrays import DatasetImages
 from selfstudy.images.samples import open_sample
-from selfstudy.images.sources import Source
+from selfstudy.images.sources import Format, Source
 
 _TORCHVISION_ROOT = "data"
 
 
 def _open_torchvision(name: str, *, labels: bool, split: str | None) -> Source:
-    """``torchvision:CIFAR10``, from ``./data`` as torchvision lays it out; nothing is downloaded."""
+    """The images of ``torchvision:NAME`` in ``./data``, where torchvision has put them; nothing is downloaded."""
     import torchvision.datasets as datasets
 
     if name not in datasets.__all__:
@@ -34,7 +33,7 @@ def _open_torchvision(name: str, *, labels: bool, split: str | None) -> Source:
 
 
 class _HubTable:
-    """The images of a hub data set."""
+    """The images of a hub data set by number."""
 
     def __init__(self, table: Any, image: str) -> None:
         self._table, self._image = table, image
@@ -47,14 +46,14 @@ class _HubTable:
 
 
 def _open_hub(name: str, *, labels: bool, split: str | None) -> Source:
-    """``hub:NAME``, through the ``datasets`` package, which downloads it or reads its cache."""
+    """The images of ``hub:NAME``, which the ``datasets`` package downloads or reads from its cache."""
     try:
         import datasets
     except ImportError:
         raise EnvironmentFault("hub: needs the datasets package\npip install 'selfstudy[data]'") from None
     try:
         table = datasets.load_dataset(name, split=split or "train")
-    except Exception as error:  # the package raises many kinds for a missing name, split or connection
+    except Exception as error:  # the package raises many kinds of errors for a missing name, split or connection
         raise UsageError(f"hub:{name} cannot be opened: {first_line(error)[:200]}") from None
     image = next((key for key, kind in table.features.items() if isinstance(kind, datasets.Image)), None)
     label = next((key for key, kind in table.features.items() if isinstance(kind, datasets.ClassLabel)), None)
@@ -68,12 +67,12 @@ def _open_hub(name: str, *, labels: bool, split: str | None) -> Source:
                 "labels are needed to evaluate"
             )
         source.class_names = list(table.features[label].names)
-        source.labels = np.asarray(table[label][:], dtype=np.int64)  # the column alone: no image is decoded
+        source.labels = np.asarray(table[label][:], dtype=np.int64)  # only this column: no image is decoded
     return source
 
 
-OPENERS: dict[str, Callable[..., Source]] = {
-    "sample": open_sample,
-    "torchvision": _open_torchvision,
-    "hub": _open_hub,
-}
+FORMATS = (
+    Format(open_sample, prefix="sample"),
+    Format(_open_torchvision, prefix="torchvision"),
+    Format(_open_hub, prefix="hub"),
+)

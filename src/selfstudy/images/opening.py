@@ -1,4 +1,4 @@
-"""Opens whatever the user points at as a :class:`Source`: images by number, with ids, and labels when asked for."""
+"""Opens whatever the user points at as a :class:`Source`: images by number, with ids, and labels where asked for."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.images import archive, arrays, folder, named, tables
-from selfstudy.images.sources import Source
+from selfstudy.images.members import refuse_test_split
+from selfstudy.images.sources import Format, Source
 
-_TABLES = (".txt", ".csv", ".tsv", ".lst", ".parquet")
+FORMATS: tuple[Format, ...] = tuple(one for file in (folder, archive, arrays, tables, named) for one in file.FORMATS)
+"""Every kind of path or name that can be opened; a new kind is a new file, added here."""
 
 
 def open_source(
@@ -17,60 +19,47 @@ def open_source(
     """The source behind a path, a name, an array, a tensor or a ``Dataset``.
 
     Args:
-        data: a folder; a zip or tar of one; a text, CSV or Parquet list of paths; a Parquet table of encoded images; an
-            ``.npz`` or ``.npy`` file; ``torchvision:NAME``, ``hub:NAME``, ``sample:NAME``; an array (N, H, W[, C]), a
-            tensor (N, C, H, W), or a ``torch.utils.data.Dataset``.
-        labels: whether labels are needed; class sub-folders are read as labels only then.
-        split: ``train`` or ``test``, where the data has them; None takes the train part when there are two.
-        label_column: of a table; ``label`` when left out.
+        data: a path or a name of one of :data:`FORMATS`, an array (N, H, W[, C]), a tensor (N, C, H, W), a pair
+            (images, labels), or a ``torch.utils.data.Dataset``.
+        labels: True if labels are needed; class folders are read as labels only then.
+        split: ``train`` or ``test``, for data that has both; None takes the train part of such data.
+        label_column: the column of a table that holds the labels; ``label`` if left out.
 
     Raises:
-        UsageError: nothing there, an unknown kind, a split the data does not have, or a column of what is no table.
-        DataError: no images, or labels asked for and not found.
+        UsageError: nothing is there, the kind of data is unknown, the data has no such split, or a column is asked for
+            and the data is not a table.
+        DataError: there are no images, or labels are asked for and there are none.
     """
     is_path = isinstance(data, str | Path)
-    if label_column is not None and not (is_path and Path(data).suffix.lower() in _TABLES):
+    found, where = _recognised(str(data)) if is_path else (None, data)
+    if label_column is not None and (found is None or not found.has_columns):
         raise UsageError(
-            f"{name_of(data)} is no table, which alone has a column {label_column!r}\nleave the label column out"
+            f"{name_of(data)} is not a table, so it has no column {label_column!r}\nleave the label column out"
         )
-    if is_path:
-        return _open_named(str(data), labels, split, label_column)
-    from selfstudy.images.arrays import open_object
+    if found is None:
+        refuse_test_split(split, name_of(data))
+        return arrays.open_object(data, labels=labels)
+    columns = {"label_column": label_column} if found.has_columns else {}
+    return found.open(where, labels=labels, split=split, **columns)
 
-    _refuse_test_split(split, name_of(data))
-    return open_object(data, labels=labels)
 
-
-def _open_named(name: str, labels: bool, split: str | None, label_column: str | None) -> Source:
-    """A source from the text a user types."""
-    prefix, colon, rest = name.partition(":")
-    if colon and len(prefix) > 1 and not Path(name).exists():
-        if prefix not in named.OPENERS:
-            raise UsageError(
-                f"unknown kind of data {prefix!r}{did_you_mean(prefix, named.OPENERS)}\n"
-                f"known: {', '.join(f'{key}:NAME' for key in named.OPENERS)}, or a path"
-            )
-        return named.OPENERS[prefix](rest, labels=labels, split=split)
+def _recognised(name: str) -> tuple[Format, str | Path]:
+    """The format of what a user typed, and what its ``open`` takes."""
     path = Path(name)
-    if path.is_dir():
-        return folder.open_folder(path, labels=labels, split=split)
+    prefix, colon, rest = name.partition(":")
+    if colon and len(prefix) > 1 and not path.exists():  # a single letter is a drive of Windows
+        prefixes = {one.prefix: one for one in FORMATS if one.prefix}
+        if prefix not in prefixes:
+            raise UsageError(
+                f"unknown kind of data {prefix!r}{did_you_mean(prefix, prefixes)}\n"
+                f"known: {', '.join(f'{key}:NAME' for key in prefixes)}, or a path"
+            )
+        return prefixes[prefix], rest
     if not path.exists():
         raise UsageError(f"{name!r} does not exist\nname a folder, archive, list or table, or see 'selfstudy samples'")
-    suffixes = "".join(path.suffixes[-2:]).lower()
-    if path.suffix.lower() == ".zip" or ".tar" in suffixes or path.suffix.lower() == ".tgz":
-        return archive.open_archive(path, labels=labels, split=split)
-    if path.suffix.lower() in (".npz", ".npy"):
-        return arrays.open_array_file(path, labels=labels, split=split)
-    if path.suffix.lower() in _TABLES:
-        _refuse_test_split(split, f"table {name}")
-        return tables.open_table(path, labels=labels, label_column=label_column or "label")
-    raise UsageError(
-        f"{name!r} is not a kind of data that can be opened\n"
-        "allowed: a folder, .zip, .tar, .txt, .csv, .tsv, .parquet, .npz, .npy"
-    )
-
-
-def _refuse_test_split(split: str | None, what: str) -> None:
-    """Data of one part has nothing to test on apart: all of it given for the test would be the train images again."""
-    if split == "test":
-        raise UsageError(f"{what} has no 'test' split\ngive the test images apart")
+    ending = path.name.lower() + ("/" if path.is_dir() else "")
+    for one in FORMATS:
+        if ending.endswith((*one.suffixes, *one.refused)):
+            return one, path
+    suffixes = [suffix for one in FORMATS for suffix in one.suffixes if suffix != "/"]
+    raise UsageError(f"{name!r} is not a kind of data that can be opened\nallowed: a folder, {', '.join(suffixes)}")

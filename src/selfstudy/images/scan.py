@@ -1,7 +1,7 @@
-"""Looks at every input before training: what it is, whether it can be used, and why not.
+"""The scan of all inputs before training: the size and format of each, and the reason if it cannot be used.
 
-Data that fits in memory is decoded here once and kept; larger data is judged by its headers, and an input that turns
-out to be damaged later is replaced and listed by the loader.
+Data that fits into memory is decoded here, once, and kept. Of larger data only the headers are read; an input that
+turns out to be damaged later is replaced and listed by the loader.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from selfstudy.data.names import printable
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
 from selfstudy.errors import DataError
-from selfstudy.images.cache import Images
+from selfstudy.images.cache import DecodedImages
 from selfstudy.images.decode import BadInput, decode_with_format, header, with_channels
 from selfstudy.images.sources import Source
 from selfstudy.machine.processors import processors, usable_memory
@@ -27,37 +27,48 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 
 _MIN_SIDE = 8
-_FEW = 10  # so many bad inputs never stop a run by themselves, whatever their share
+_FEW = 10  # up to so many bad inputs never stop a run, whatever their share
 _MEASURED = 2000
-_MANY = 2000  # inputs from which worker processes repay their start
+_MANY = 2000  # with so many inputs, worker processes are worth their start
 _MOST_WORKERS = 8
 _CHUNK = 256
 
 
 class Verdict(NamedTuple):
-    """What the scan found out about one input."""
+    """The result of the scan for one input.
+
+    Attributes:
+        height: in pixels.
+        width: in pixels.
+        channels: the number of channels.
+        format: the name of the file format, or ``array``.
+        bytes: the size of the encoded file; 0 without one.
+        reason: why the input cannot be used; empty if it can.
+        image: the decoded image (C, H, W) if it is kept, else None.
+    """
 
     height: int
     width: int
     channels: int
     format: str
     bytes: int
-    reason: str  # empty when the input is usable
-    image: Any = None  # the decoded Tensor (C, H, W) when it is kept
+    reason: str
+    image: Any = None
 
 
 class Scan(NamedTuple):
     """The data as training will use it.
 
     Attributes:
-        verdicts: one per input, in order.
-        ids: of all inputs.
-        good: (N,) int64 numbers of the usable inputs.
-        sizes: (N, 2) int64 heights and widths of those.
-        channels: that every usable image has.
-        mean: per channel, in [0, 1], over up to 2,000 images; ``std`` likewise.
-        images: the decoded images by position, or None when they do not fit in memory.
-        warnings: what the user should know.
+        verdicts: the result for each input, in order.
+        ids: the id of each input.
+        good: the numbers (N,) int64 of the usable inputs.
+        sizes: the heights and widths (N, 2) int64 of the usable inputs.
+        channels: the number of channels of every usable image.
+        mean: the mean per channel, in [0, 1], over up to 2,000 images.
+        std: the standard deviation per channel, in [0, 1], over the same images.
+        images: the decoded images by position, or None if they do not fit into memory.
+        warnings: sentences for the user.
     """
 
     verdicts: list[Verdict]
@@ -67,7 +78,7 @@ class Scan(NamedTuple):
     channels: int
     mean: list[float]
     std: list[float]
-    images: Images | None
+    images: DecodedImages | None
     warnings: list[str]
 
     def write(self, path: Path) -> None:
@@ -84,22 +95,22 @@ class Scan(NamedTuple):
         pq.write_table(pa.table(columns), path)
 
     def subset(self, positions: np.ndarray) -> "Scan":
-        """The scan of some of the usable images."""
+        """The scan of the usable images at ``positions`` (n,) int64."""
         images = None if self.images is None else self.images.subset(torch.from_numpy(positions))
         return self._replace(good=self.good[positions], sizes=self.sizes[positions], images=images)
 
 
 def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, memory_bytes: int | None = None) -> Scan:
-    """Look at every input.
+    """The scan of every input.
 
     Args:
         source: the inputs.
-        channels: that images must have; the majority decides when None.
-        max_bad: share of unusable inputs above which to stop.
-        memory_bytes: for decoded images; a quarter of what this process may use when None, 0 to keep none.
+        channels: the number of channels that images must have; None takes the number that most images have.
+        max_bad: the largest share of unusable inputs, in [0, 1]; a few are allowed in any case.
+        memory_bytes: the memory for decoded images; None takes a quarter of what this process may use, 0 keeps none.
 
     Raises:
-        DataError: too many unusable inputs, or none usable.
+        DataError: too many inputs cannot be used, or none can.
     """
     keep = _fits(source, usable_memory() // 4 if memory_bytes is None else memory_bytes)
     verdicts = _look(source, keep)
@@ -124,7 +135,7 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
 
 
 def _fits(source: Source, memory_bytes: int) -> bool:
-    """Whether all decoded images are likely to fit, judged from the first hundred."""
+    """True if all decoded images are likely to fit, judged from the headers of the first hundred."""
     if memory_bytes <= 0:
         return False
     sizes = []
@@ -135,8 +146,8 @@ def _fits(source: Source, memory_bytes: int) -> bool:
 
 
 def _look(source: Source, keep: bool) -> list[Verdict]:
-    """Verdicts on every input, in order; many files are looked at by several processes."""
-    # Only encoded files are worth sending to other processes; a user's Dataset may not survive a fork.
+    """The verdict on every input, in order; many files are shared out among several processes."""
+    # Only encoded files are sent to other processes: a user's Dataset may not survive a fork.
     workers = min(processors(), _MOST_WORKERS) if len(source) >= _MANY and _has_files(source) else 0
     chunks = DataLoader(
         _Looks(source, keep),
@@ -145,7 +156,7 @@ def _look(source: Source, keep: bool) -> list[Verdict]:
         num_workers=workers,
         worker_init_fn=start_worker,
         timeout=TIMEOUT_SECONDS if workers else 0,
-        generator=torch.Generator(),  # else the loader would draw from torch's own
+        generator=torch.Generator(),  # without one, the loader would draw from torch's global generator
     )
     with deaths_explained("close other programs, or train on fewer images"):
         found = [verdict for chunk in chunks for verdict in chunk]
@@ -153,7 +164,7 @@ def _look(source: Source, keep: bool) -> list[Verdict]:
 
 
 def _has_files(source: Source) -> bool:
-    """Whether there are encoded files behind the images."""
+    """True if the source has encoded files."""
     try:
         return source.encoded(0) is not None
     except BadInput:
@@ -161,7 +172,7 @@ def _has_files(source: Source) -> bool:
 
 
 class _Looks(Dataset[Verdict]):
-    """Verdicts by number, their images as arrays, which cross processes by value."""
+    """The verdict on each input by number; images are arrays, which are copied from process to process."""
 
     def __init__(self, source: Source, keep: bool) -> None:
         self.source, self.keep = source, keep
@@ -175,7 +186,7 @@ class _Looks(Dataset[Verdict]):
 
 
 def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
-    """One input: decoded when the result is kept or there is no file, else judged by its header."""
+    """The verdict on one input: decoded if the image is kept or there is no file, else judged by the header."""
     encoded, size = None, 0
     try:
         encoded = source.encoded(index)
@@ -192,7 +203,7 @@ def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
 
 def _checked(verdict: Verdict) -> Verdict:
     if min(verdict.height, verdict.width) < _MIN_SIDE:
-        # an array with its channels where its height is looked for has sides of 1 or 3
+        # an array whose axes are in another order seems to have sides of 1 or 3
         hint = "; arrays are (N, H, W, C), tensors (N, C, H, W)" if verdict.format == "array" else ""
         reason = f"{verdict.height}x{verdict.width} pixels, at least {_MIN_SIDE} a side are needed{hint}"
         return verdict._replace(reason=reason, image=None)
@@ -200,13 +211,13 @@ def _checked(verdict: Verdict) -> Verdict:
 
 
 def _majority(verdicts: Iterable[Verdict]) -> int:
-    """The number of channels that most usable inputs have; the larger of two equally common ones."""
+    """The number of channels that most usable inputs have; of equally common numbers the largest; 0 without inputs."""
     counts = Counter(verdict.channels for verdict in verdicts if not verdict.reason)
     return max(counts, key=lambda channels: (counts[channels], channels)) if counts else 0
 
 
 def _with_channels(verdict: Verdict, channels: int) -> Verdict:
-    """The verdict under a fixed number of channels: gray is repeated for three, anything else is skipped."""
+    """The verdict for a given number of channels: gray images are repeated for three, others are not usable."""
     if verdict.reason or verdict.channels == channels:
         return verdict
     if verdict.channels == 1 and channels == 3:
@@ -216,27 +227,29 @@ def _with_channels(verdict: Verdict, channels: int) -> Verdict:
 
 
 def _require_enough(source: Source, verdicts: list[Verdict], good: int, max_bad: float) -> None:
-    """Stop when nothing, or too little, can be used."""
+    """Raise if no input can be used, or too many cannot."""
     bad = [(source.ids[i], verdict.reason) for i, verdict in enumerate(verdicts) if verdict.reason]
     if good and not (len(bad) > _FEW and len(bad) > max_bad * len(verdicts)):
         return
     shown = "\n".join(f"  {printable(name)}: {reason}" for name, reason in bad[:10])
     more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
     hint = (
-        f"\nmend or remove them, or allow more with --set data.max_bad={len(bad) / len(verdicts):.2f}" if good else ""
+        f"\nrepair or remove them, or allow more with --set data.max_bad={len(bad) / len(verdicts):.2f}" if good else ""
     )
     raise DataError(f"{len(bad):,} of {len(verdicts):,} inputs cannot be used:\n{shown}{more}{hint}")
 
 
-def _as_images(images: list[Tensor]) -> Images:
-    """All images, as float32 when some are: 8-bit ones are then scaled to [0, 1] like the others."""
+def _as_images(images: list[Tensor]) -> DecodedImages:
+    """All images in one dtype: if some are float32, 8-bit images are scaled to [0, 1] and become float32."""
     if len({image.dtype for image in images}) > 1:
         images = [as_float(image) for image in images]
-    return Images(images)
+    return DecodedImages(images)
 
 
-def _measure(source: Source, good: np.ndarray, images: Images | None, channels: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel over a fixed random subset, every pixel of an image weighing the same."""
+def _measure(
+    source: Source, good: np.ndarray, images: DecodedImages | None, channels: int
+) -> tuple[list[float], list[float]]:
+    """The mean and standard deviation per channel over a fixed random subset, in which every image has equal weight."""
     total = torch.zeros(2, channels, dtype=torch.float64)
     count = 0
     for position in permutation(len(good), 0)[:_MEASURED].tolist():
@@ -250,12 +263,14 @@ def _measure(source: Source, good: np.ndarray, images: Images | None, channels: 
         total += torch.stack([pixels.mean(1), pixels.square().mean(1)])
         count += 1
     mean, square = total / max(count, 1)
-    std = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)  # a constant channel must not divide by zero
+    std = (
+        (square - mean.square()).clamp(min=0).sqrt().clamp(min=1e-3)
+    )  # the std of a constant channel is 0, by which nothing can be divided
     return mean.tolist(), std.tolist()
 
 
 def _warnings(verdicts: list[Verdict], usable: list[Verdict]) -> list[str]:
-    """Sentences on what was skipped or is unusual."""
+    """Sentences about inputs that were skipped, and about different sizes."""
     reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason)
     lines = [f"skipped {count}: {reason}" for reason, count in reasons.most_common(5)]
     if sum(reasons.values()) > sum(count for _, count in reasons.most_common(5)):

@@ -1,4 +1,4 @@
-"""Lists of paths (text, CSV, Parquet) and Parquet tables of encoded images."""
+"""Lists of paths (text, CSV, Parquet), and Parquet tables that hold encoded images."""
 
 import csv
 from pathlib import Path
@@ -9,14 +9,15 @@ import pyarrow.parquet as pq
 
 from selfstudy.errors import DataError, did_you_mean
 from selfstudy.images.folder import FileReader
-from selfstudy.images.members import EncodedImages
+from selfstudy.images.members import EncodedImages, refuse_test_split
+from selfstudy.images.sources import Format
 
 _PATH_COLUMNS = ("path", "file", "file_name", "filename", "image_path")
 _IMAGE_COLUMNS = ("image", "img", "bytes", "jpg", "png")
 
 
 class _Cells:
-    """Bytes of numbered rows of a binary column."""
+    """The bytes of a row of a binary column by its number."""
 
     def __init__(self, cells: pa.ChunkedArray) -> None:
         self.cells = cells
@@ -25,17 +26,20 @@ class _Cells:
         return self.cells[index].as_py() or b""
 
 
-def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
-    """Images named in, or held by, a table.
+def open_table(path: Path, *, labels: bool, split: str | None, label_column: str | None) -> EncodedImages:
+    """The images that a table names or holds.
 
-    A ``.txt`` or ``.lst`` has one path a line; a CSV, TSV or Parquet has a column ``path`` (or the like) and, to
-    evaluate, ``label``; a Parquet may hold the files themselves in a column ``image``. Relative paths start at the
-    table's own folder.
+    A ``.txt`` or ``.lst`` file has one path per line. A CSV, TSV or Parquet file has a column of paths (``path``,
+    ``file``, ``file_name``, ``filename`` or ``image_path``) and, for evaluation, one of labels. A Parquet file may
+    hold the encoded images themselves (``image``, ``img``, ``bytes``, ``jpg`` or ``png``). Relative paths start at the
+    folder of the table.
 
     Raises:
-        DataError: unreadable, empty, or without the columns needed.
+        UsageError: the test split is asked for; a table has one part.
+        DataError: the table cannot be read, is empty, or lacks a column that is needed.
     """
-    what = f"table {path}"
+    what, label_column = f"table {path}", label_column or "label"
+    refuse_test_split(split, what)
     try:
         if path.suffix.lower() == ".parquet":
             table = pq.read_table(path)
@@ -56,7 +60,7 @@ def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
     wrong = next((row for row, name in enumerate(names) if not isinstance(name, str) or not name), None)
     if wrong is not None:
         raise DataError(
-            f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nmend or remove the row"
+            f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nrepair or remove the row"
         )
     paths = [str(path.parent / name) for name in names]
     return EncodedImages(
@@ -70,7 +74,7 @@ def open_table(path: Path, *, labels: bool, label_column: str) -> EncodedImages:
 
 
 def _text_columns(path: Path) -> dict[str, list[str]]:
-    """Columns of a delimited file with a header, or the lines of a plain list as ``path``."""
+    """The columns of a delimited file with a header, or the lines of a list as column ``path``."""
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() in (".txt", ".lst"):
         return {"path": [line for line in text.splitlines() if line.strip()]}
@@ -85,7 +89,7 @@ def _text_columns(path: Path) -> dict[str, list[str]]:
 
 
 def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: str, what: str) -> EncodedImages:
-    """Rows that hold the encoded files, as bytes or as the {bytes, path} records of Hugging Face data sets."""
+    """The images in a column of encoded files: bytes, or records {bytes, path} as in Hugging Face data sets."""
     cells = table[column]
     if pa.types.is_struct(cells.type):
         cells = pa.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
@@ -105,7 +109,7 @@ def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: 
 
 
 def _labels(columns: dict[str, list[Any]], label_column: str, what: str) -> list[str]:
-    """The label column as names, numbers padded so that they sort as numbers."""
+    """The labels as names; numbers are padded with zeros, so that they sort as numbers."""
     if label_column not in columns:
         raise DataError(
             f"{what} has no column {label_column!r} of labels{did_you_mean(label_column, columns)}\n"
@@ -118,7 +122,7 @@ def _labels(columns: dict[str, list[Any]], label_column: str, what: str) -> list
 
 
 def _unique(names: list[str]) -> list[str]:
-    """Names made unique: the second ``a.png`` becomes ``a.png#1``."""
+    """The names, made unique: the second ``a.png`` becomes ``a.png#1``."""
     seen: dict[str, int] = {}
     unique = []
     for name in names:
@@ -126,3 +130,6 @@ def _unique(names: list[str]) -> list[str]:
         seen[name] = count + 1
         unique.append(f"{name}#{count}" if count else name)
     return unique
+
+
+FORMATS = (Format(open_table, suffixes=(".csv", ".tsv", ".txt", ".lst", ".parquet"), has_columns=True),)

@@ -1,4 +1,4 @@
-"""What a run folder holds, read as it stands: training may still be under way, and files may be missing."""
+"""The contents of a run folder. The run may still be training, so files may be missing."""
 
 import json
 import math
@@ -11,25 +11,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from selfstudy import config as cfg
+from selfstudy.disk.reading import read_json
 from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.reasons import read_reasons
+
+_MAX_JSON_BYTES = 10_000_000
 
 Line = dict[str, Any]
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value from a file can be drawn or averaged."""
+    """True if a value from a file is a finite number, which can be drawn and averaged."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 
 class Inputs(NamedTuple):
-    """The scan of a run's images in short.
+    """A summary of the scan of a run's images.
 
     Attributes:
-        used: how many were trained on.
-        formats: how many of each file format.
-        skipped: how many for each reason.
-        sizes: heights and widths, smallest and largest: ``((h, w), (h, w))`` of either side by itself.
+        used: the number of images that were trained on.
+        formats: the number of images in each file format.
+        skipped: the number of inputs that were skipped for each reason.
+        sizes: the smallest height and the smallest width, then the largest of each, ``((h, w), (h, w))``; None without
+            images.
     """
 
     used: int
@@ -43,14 +48,15 @@ class RunRecord(NamedTuple):
 
     Attributes:
         path: the folder.
-        settings: of ``config.yaml``, by dotted key.
-        reasons: of those that were derived.
-        environment: ``environment.json``; empty where there is none.
-        metrics: lines of ``metrics.jsonl``; ``health`` those of ``health.jsonl``.
-        evaluations: lines of ``evaluations.jsonl``, of several with one protocol on the same data the newest.
-        encoder: ``encoder/config.json``; empty before the first one is written.
-        inputs: the scan, for runs on images.
-        pictures: PNG files that the run or its inspection drew.
+        settings: the settings in ``config.yaml``, by dotted key.
+        reasons: the reasons of derived settings, by dotted key.
+        environment: the content of ``environment.json``; empty without the file.
+        metrics: the lines of ``metrics.jsonl``.
+        health: the lines of ``health.jsonl``.
+        evaluations: the lines of ``evaluations.jsonl``; of several that measured the same, only the newest.
+        encoder: the content of ``encoder/config.json``; empty before an encoder is saved.
+        inputs: the summary of the scan; None for runs on text.
+        pictures: the PNG files that the run or its inspection drew.
     """
 
     path: Path
@@ -66,12 +72,12 @@ class RunRecord(NamedTuple):
 
     @property
     def last(self) -> Line:
-        """The newest line of metrics, or an empty one."""
+        """The newest line of metrics; empty without one."""
         return self.metrics[-1] if self.metrics else {}
 
     @property
     def speed(self) -> tuple[str, float] | None:
-        """What speed is counted in, such as ``"images"``, and the median per second; None without a measurement."""
+        """The unit of the speed, such as ``"images"``, and the median number per second; None without a measurement."""
         names = [name for name, value in self.last.items() if name.endswith("_per_second") and is_number(value)]
         if not names:
             return None
@@ -80,16 +86,16 @@ class RunRecord(NamedTuple):
 
 
 def read_run(folder: RunFolder) -> RunRecord:
-    """Everything a page about a run shows.
+    """The contents of a run folder.
 
     Raises:
-        FileRefusedError: a file is not what its name says.
+        FileRefusedError: a file cannot be read.
     """
     pictures = [folder.views, *sorted(folder.pictures.glob("*.png"))]
     return RunRecord(
         path=folder.path,
         settings=cfg.flatten(cfg.read_yaml(folder.config)),
-        reasons=cfg.reasons_in(folder.config.read_text(encoding="utf-8")),
+        reasons=read_reasons(folder),
         environment=_object(folder.environment),
         metrics=_lines(folder.metrics),
         health=_lines(folder.health),
@@ -101,18 +107,12 @@ def read_run(folder: RunFolder) -> RunRecord:
 
 
 def _object(file: Path) -> Line:
-    """The JSON object of a file, empty if there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FileRefusedError(f"{file}: not readable as JSON: {first_line(error)}") from None
-    return content if isinstance(content, dict) else {}
+    """The JSON object in a file; empty if there is no such file."""
+    return read_json(file, _MAX_JSON_BYTES) if file.is_file() else {}
 
 
 def _lines(file: Path) -> list[Line]:
-    """The JSON objects of a file's lines; one that a kill has torn is left out."""
+    """The JSON objects in the lines of a file, without a line that a kill has cut off."""
     found: list[Line] = []
     if not file.is_file():
         return found
@@ -127,13 +127,13 @@ def _lines(file: Path) -> list[Line]:
 
 
 def _newest(evaluations: list[Line]) -> list[Line]:
-    """The last of all lines that measured the same in the same way."""
+    """The lines, but only the last of those that measured the same in the same way."""
     keys = ("features", "probe", "data", "test", "protocol")
     return list({tuple(str(line.get(key)) for key in keys): line for line in evaluations}.values())
 
 
 def _inputs(file: Path) -> Inputs | None:
-    """A scan in short, or None where there is none."""
+    """The summary of a scan; None if there is no such file."""
     if not file.is_file():
         return None
     try:
@@ -146,13 +146,13 @@ def _inputs(file: Path) -> Inputs | None:
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often every value occurs, the most frequent first."""
+    """The number of times each value occurs, the most frequent first."""
     values = {row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()}
     return {str(value): count for value, count in Counter(values).most_common()}
 
 
 def _sizes(used: pa.Table) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Smallest height and width, then the largest."""
+    """The smallest height and width, then the largest."""
     if not len(used):
         return None
     height, width = (pc.min_max(used[name]).as_py() for name in ("height", "width"))

@@ -1,4 +1,4 @@
-"""What a run writes down beside its results: its beginning and its plan."""
+"""The files that a run writes before training, and the plan that it prints."""
 
 import json
 import platform
@@ -14,13 +14,14 @@ from rich.console import Console
 from selfstudy import config as cfg
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
+from selfstudy.runs.reasons import read_reasons, write_settings
 from selfstudy.runs.resolved import Resolved
 
 _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
 
 
 def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
-    """The data, the environment, and last the configuration, which says that all of it is there."""
+    """Write the data, the environment, and last the settings: a folder that has them is complete."""
     inputs, fingerprint = work.fingerprint()
     environment = {
         "command": sys.argv,
@@ -36,16 +37,15 @@ def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> N
     }
     work.write_beginning(folder, resolved)
     folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons))
+    write_settings(folder, resolved.config, resolved.reasons)
 
 
 def write_changes(folder: RunFolder, resolved: Resolved[Any]) -> None:
-    """The settings that a resumed run has changed, such as a longer duration; all others keep their reasons."""
+    """Write the settings of a resumed run; those that did not change, such as the duration may, keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
-    known = cfg.reasons_in(folder.config.read_text(encoding="utf-8"))
-    kept = {key: reason for key, reason in known.items() if before.get(key) == now.get(key)}
-    folder.replace(folder.config, cfg.to_yaml(resolved.config, resolved.reasons | kept))
+    kept = {key: reason for key, reason in read_reasons(folder).items() if before.get(key) == now.get(key)}
+    write_settings(folder, resolved.config, resolved.reasons | kept)
 
 
 def _git_commit() -> str | None:
@@ -58,7 +58,7 @@ def _git_commit() -> str | None:
 
 
 def print_plan(resolved: Resolved[Any], console: Console) -> None:
-    """Say every derived value with its reason."""
+    """Print every derived value with its reason."""
     flat = cfg.flatten(resolved.config.model_dump(mode="json"))
     console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
     for key, reason in resolved.reasons.items():

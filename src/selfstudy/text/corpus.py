@@ -1,14 +1,14 @@
-"""A corpus ready for training: its documents, a tokenizer, and their tokens in memory-mapped shards."""
+"""A corpus that is ready for training: its documents, a tokenizer, and the token store."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
 from selfstudy.disk.atomic import replace_file
+from selfstudy.disk.lock import patient_lock
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.machine.allocator import give_back_freed_memory
 from selfstudy.text.config import TextDataConfig
@@ -17,13 +17,15 @@ from selfstudy.text.landmarks import Landmarks, landmarks
 from selfstudy.text.token_build import build_store, is_held_out
 from selfstudy.text.token_store import TokenStore
 from selfstudy.text.tokenizer import (
+    BYTE_VOCABULARY,
+    CHAR_VOCABULARY,
     SpecialIds,
+    auto_vocab_size,
     digest,
     load_tokenizer,
-    roles,
     sample_for_training,
+    special_ids,
     train_tokenizer,
-    usual_vocab_size,
     vocabulary_size,
 )
 
@@ -31,15 +33,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _KINDS = ("bpe", "wordpiece", "char", "byte")
-_ONE_STREAM = 64_000_000  # bytes up to which one plain text is one document, and so keeps its layout
+_ONE_STREAM = 64_000_000  # one plain text of at most so many bytes is one document, so that its layout is learnt too
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-_TO_LEARN_FROM = 20_000_000  # bytes of text for a tokenizer at most; if noisy, it takes 30 times the memory
-
-Lock = Callable[[Path], AbstractContextManager[None]]
+_TO_LEARN_FROM = 20_000_000  # the most bytes of text that a tokenizer learns from; noisy text takes 30 times the memory
 
 
 class Census(NamedTuple):
-    """What one pass over documents tells: how many, their UTF-8 bytes, and a digest of ids and texts."""
+    """The number of documents, the number of UTF-8 bytes of their texts, and a digest of ids and texts."""
 
     documents: int
     text_bytes: int
@@ -50,15 +50,15 @@ class Corpus(NamedTuple):
     """A tokenised corpus.
 
     Attributes:
-        census: of its documents, those held out included.
-        tokenizer: of the ``tokenizers`` library.
-        special: ids of the tokenizer's special entries.
-        store: the tokens.
-        landmarks: losses that a model passes on its way, in nats per token.
-        held_out: how the held-out part was chosen, in words.
-        column: the one column of tables that all texts come from, or None.
-        tokenizer_kind: the kind that was trained, or the file of the one that was given.
-        vocab_size: entries asked of a tokenizer that was trained; None for one that was given.
+        census: the census of its documents, including held-out ones of the same corpus.
+        tokenizer: a tokenizer of the ``tokenizers`` library.
+        special: the ids of the tokenizer's special tokens.
+        store: the token store.
+        landmarks: losses, in nats per token, that a model passes during training.
+        held_out: the choice of the held-out part, in words.
+        column: the column of tables that all texts come from; None if there is no such column.
+        tokenizer_kind: the kind of tokenizer that was trained, or the file of a given one.
+        vocab_size: the entries asked of a tokenizer that was trained; None for a given one.
     """
 
     census: Census
@@ -73,7 +73,14 @@ class Corpus(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Documents to learn from, and those held out; None where a hash of each one's id decides."""
+    """A split of the documents.
+
+    Attributes:
+        train: the documents to train on; all documents if a hash of each id decides.
+        held_out: the held-out documents; None if a hash of each id decides.
+        share: the share of held-out documents, for the hash.
+        words: the choice in words.
+    """
 
     train: Iterable[Document]
     held_out: Iterable[Document] | None
@@ -82,7 +89,7 @@ class Split(NamedTuple):
 
 
 def take_census(documents: Iterable[Document]) -> Census:
-    """One pass over all documents."""
+    """The census of documents, by one pass over all of them."""
     count, size, digested = 0, 0, hashlib.sha256()
     for document in documents:
         text = document.text.encode()
@@ -92,8 +99,8 @@ def take_census(documents: Iterable[Document]) -> Census:
     return Census(count, size, digested.hexdigest())
 
 
-class _Part:
-    """The beginning or the end of a single document, cut at a share of its characters."""
+class _OneSide:
+    """The beginning or the end of each document, cut at a share of its characters."""
 
     def __init__(self, documents: Iterable[Document], share: float, *, end: bool) -> None:
         self._documents, self._share, self._end = documents, share, end
@@ -106,36 +113,33 @@ class _Part:
                 yield Document(f"{name}:{'end' if self._end else 'beginning'}", part)
 
 
-def open_corpus(
-    data: Any, config: TextDataConfig, *, pieces: bool, cache: Path, lock: Lock, console: Console
-) -> Corpus:
-    """The corpus behind a path or a list of texts, tokenised now or when it was first used.
+def open_corpus(data: Any, config: TextDataConfig, *, pieces: bool, cache: Path, console: Console) -> Corpus:
+    """The corpus in a path or a list of texts; it is tokenised the first time it is used.
 
     Args:
-        data: see :func:`selfstudy.text.documents.open_documents`.
-        config: how it is cut and tokenised.
-        pieces: whether documents are to be learnt from one by one.
-        cache: folder of tokenised corpora.
-        lock: keeps two processes from writing one of them.
-        console: where what was found is said.
+        data: the data, as for :func:`selfstudy.text.documents.open_documents`.
+        config: the settings of documents, tokenizer and held-out part.
+        pieces: True if the method learns from documents one by one: a single file is then cut into documents.
+        cache: the folder of tokenised corpora.
+        console: where the findings are printed.
 
     Raises:
-        UsageError: nothing there, or settings that do not fit it.
-        DataError: no text.
+        UsageError: nothing is there, or settings do not fit the data.
+        DataError: there is no text.
         EnvironmentFault: the cache cannot be written.
     """
     documents = open_documents(data, rule=_rule(data, config, pieces=pieces), column=config.column or "auto")
     census = take_census(documents)
     _say_what_was_found(documents, census, console)
     if not census.documents:
-        raise DataError(f"{documents.describe()} has no text that can be used\nthe reasons are above; give other files")
+        raise DataError(f"{documents.describe()} has no usable text\nthe reasons are above; give other files")
     split = _split(documents, census, config)
     given = census if split.held_out is None else (census, take_census(split.held_out))
     kind, vocab_size = _decided_tokenizer(config, census)
     settings = [repr(given), _which_tokenizer(kind), str(vocab_size), str(config.held_out)]
     folder = cache / hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16]
     _make(folder)
-    with lock(folder):
+    with patient_lock(folder):  # two runs may want the same corpus
         tokenizer = _tokenizer(folder, split, kind, vocab_size, census.text_bytes)
         store = build_store(
             split.train,
@@ -146,7 +150,7 @@ def open_corpus(
             held_out_documents=split.held_out,
         )
     column = _common_column(documents, split.held_out)
-    special, marks = roles(tokenizer), landmarks(store)
+    special, marks = special_ids(tokenizer), landmarks(store)
     corpus = Corpus(census, tokenizer, special, store, marks, split.words, column, kind, vocab_size)
     _say_what_it_became(corpus, console)
     return corpus
@@ -162,7 +166,7 @@ def _make(folder: Path) -> None:
 
 
 def _rule(data: Any, config: TextDataConfig, *, pieces: bool) -> str:
-    """What a document is: one plain text of moderate size is one, since its layout is worth learning too."""
+    """The rule for documents: with ``auto``, one plain text of moderate size is one document."""
     if config.documents != "auto" or pieces or not isinstance(data, str | Path):
         return config.documents
     path = Path(data)
@@ -172,23 +176,23 @@ def _rule(data: Any, config: TextDataConfig, *, pieces: bool) -> str:
 
 
 def _split(documents: Documents, census: Census, config: TextDataConfig) -> Split:
-    """What is learnt from and what is held out."""
+    """The split into training and held-out documents."""
     held_out = config.held_out
     if isinstance(held_out, str):
         apart = open_documents(held_out, rule=_rule_of_more(documents, config), column=config.column or "auto")
         return Split(documents, apart, 0.0, f"{held_out}")
     if not 0 < held_out < 1:
         raise UsageError(
-            f"data.held_out {held_out}\nmore than 0 and less than 1 is needed, 0.05 is usual; or the path of other text"
+            f"data.held_out {held_out}\ngive a number above 0 and below 1, such as 0.05, or the path of other text"
         )
     if census.documents == 1:
-        beginning, end = (_Part(documents, held_out, end=end) for end in (False, True))
+        beginning, end = (_OneSide(documents, held_out, end=end) for end in (False, True))
         return Split(beginning, end, 0.0, f"the last {held_out:.0%} of the characters")
     return Split(documents, None, held_out, f"{held_out:.0%} of the documents, by a hash of their names")
 
 
 def _common_column(documents: Documents, held_out: Iterable[Document] | None) -> str | None:
-    """The column of tables that all documents come from, those held out included where they are other text."""
+    """The column that all documents come from, held-out ones included; None if they are not from one column."""
     found = documents.columns
     if len(found) != 1 or isinstance(held_out, Documents) and held_out.columns != found:
         return None
@@ -196,22 +200,27 @@ def _common_column(documents: Documents, held_out: Iterable[Document] | None) ->
 
 
 def _rule_of_more(documents: Documents, config: TextDataConfig) -> str:
-    """What a document of other text is: the same as in these."""
+    """The rule for held-out documents from another path: the same as for ``documents``, if it applies to them."""
     return documents.rule if config.documents == "auto" and documents.rule != "record" else config.documents
 
 
 def _decided_tokenizer(config: TextDataConfig, census: Census) -> tuple[str, int | None]:
-    """The kind of tokenizer to train and the entries to ask for, or the file of the one that is given and None."""
+    """The kind of tokenizer to train and the entries to ask for, or the file of a given one and None."""
     if config.tokenizer not in (*_KINDS, "auto"):
         if config.vocab_size not in ("auto", None):
-            raise UsageError("data.vocab_size is the tokenizer's own where one is given\nleave one of the two out")
+            raise UsageError(
+                "data.vocab_size cannot be chosen for a given tokenizer: it has its own\nleave one of the two out"
+            )
         return config.tokenizer, None
     kind = "bpe" if config.tokenizer == "auto" else config.tokenizer
-    return kind, usual_vocab_size(kind, census.text_bytes) if config.vocab_size == "auto" else config.vocab_size
+    if config.vocab_size != "auto":
+        return kind, config.vocab_size
+    fixed = {"byte": BYTE_VOCABULARY, "char": CHAR_VOCABULARY}
+    return kind, fixed.get(kind) or auto_vocab_size(census.text_bytes)
 
 
 def _tokenizer(folder: Path, split: Split, kind: str, vocab_size: int | None, text_bytes: int) -> "Tokenizer":
-    """The tokenizer asked for: loaded, or trained on what is not held out and kept beside the tokens."""
+    """The tokenizer of the settings: loaded, or trained on documents that are not held out, and then kept on disk."""
     if vocab_size is None:
         return load_tokenizer(kind)
     kept = folder / "tokenizer.json"
@@ -229,7 +238,7 @@ def _tokenizer(folder: Path, split: Split, kind: str, vocab_size: int | None, te
 
 
 def _which_tokenizer(kind: str) -> str:
-    """The kind that is trained, or the digest of the one that is given: a file may change and keep its name."""
+    """The kind of a tokenizer to train, or the digest of a given one: a file may change and keep its name."""
     return kind if kind in _KINDS else digest(load_tokenizer(kind))
 
 

@@ -1,7 +1,7 @@
-"""Documents from raw text, streamed: a folder, a file, texts given in Python, or a sample.
+"""Documents from raw text, as a stream: from a folder, a file, texts given in Python, or a sample.
 
-What a document is depends on the rule: a whole ``file``, a run of lines up to a ``blank-line``, a ``line``, or a
-``record`` of a table. Memory does not grow with the corpus, but a single document has to fit.
+A rule says what a document is: a whole ``file``, the lines up to a ``blank-line``, a ``line``, or a ``record`` of a
+table. Memory does not grow with the corpus, but each document must fit into it.
 """
 
 import os
@@ -38,8 +38,8 @@ class Document(NamedTuple):
 
     Attributes:
         id: ``"folder/file.txt#3"``: the path relative to the root and, unless a document is a whole file, the number of
-            the document in it from 0. Documents that are left out count too, so damage renames nothing.
-        text: never empty and not only white space; lines end with a plain newline.
+            the document in the file, from 0. Skipped documents count too, so damage changes no other id.
+        text: a text that is not only white space; every line end is a single newline character.
     """
 
     id: str
@@ -47,12 +47,13 @@ class Document(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that was left out.
+    """Something that was skipped.
 
     Attributes:
-        path: relative to the root; for texts given in Python, the number of the text.
-        offset: byte in the decompressed file (for UTF-16, in its UTF-8 form); 0 for Parquet, whose reasons name a row.
-        reason: in a few words.
+        path: the path relative to the root; the number of the text for texts given in Python.
+        offset: the byte in the decompressed file (for UTF-16, in its UTF-8 form); 0 for Parquet, whose reasons name the
+            row.
+        reason: a few words.
     """
 
     path: str
@@ -61,7 +62,7 @@ class Problem(NamedTuple):
 
 
 class _Log:
-    """The problems of one iteration, and the columns of tables that its texts come from."""
+    """The problems of one iteration, and the columns of tables that the texts come from."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -75,16 +76,16 @@ class _Log:
 
 
 class _Origin(Protocol):
-    """Where documents come from."""
+    """The place that documents are read from."""
 
     def read(self, log: _Log) -> Iterator[Document]: ...
 
 
 class Documents:
-    """Documents that can be iterated over any number of times; made by :func:`open_documents`.
+    """Documents that can be read any number of times; :func:`open_documents` makes them.
 
     Attributes:
-        rule: what a document is, never ``auto``; records of tables are documents under every rule.
+        rule: the rule for plain text, never ``auto``; ``record`` if there are only tables.
     """
 
     def __init__(self, origin: _Origin, *, what: str, rule: str) -> None:
@@ -93,12 +94,12 @@ class Documents:
 
     @property
     def problems(self) -> list[Problem]:
-        """The first 1,000 things that the latest iteration, complete or not, had to leave out."""
+        """The first 1,000 things that the latest iteration, complete or not, skipped."""
         return self._log.problems
 
     @property
     def problem_count(self) -> int:
-        """How many things the latest iteration had to leave out."""
+        """The number of things that the latest iteration skipped."""
         return self._log.count
 
     @property
@@ -107,41 +108,43 @@ class Documents:
         return frozenset(self._log.columns)
 
     def __iter__(self) -> Iterator[Document]:
-        """Documents in the byte order of their paths, within a file in its own order."""
+        """The documents, sorted by the bytes of their paths, and within a file in its order."""
         return (document for document in self.with_blank() if document.text.strip())
 
     def with_blank(self) -> Iterator[Document]:
-        """The same, and files, records and texts given in Python that are empty or white space."""
+        """The documents, and also files, records and texts given in Python that are empty or white space."""
         self._log = _Log()
         return self._origin.read(self._log)
 
     def describe(self) -> str:
-        """What this is: ``"folder corpus/: 12 files, 3.4 MB"``, sizes as on disk."""
+        """A few words such as ``"folder corpus/: 12 files, 3.4 MB"``, with the size on disk."""
         return self._what
 
 
 def open_documents(data: str | Path | Sequence[str], *, rule: str = "auto", column: str = "auto") -> Documents:
     """The documents in raw text.
 
-    Files are UTF-8, or UTF-16 with a byte order mark. What cannot be read is left out and listed in ``problems``: the
-    document that holds a byte which is not UTF-8, a JSON line that does not parse, a record without text, the rest of a
+    Files are UTF-8, or UTF-16 with a byte order mark. What cannot be read is skipped and listed in ``problems``: a
+    document with a byte that is not UTF-8, a JSON line that does not parse, a record without text, the rest of a
     damaged ``.gz`` or Parquet file, a file that looks binary.
 
     Args:
-        data: a folder (searched for ``.txt .text .md .rst .jsonl .ndjson .json-lines .csv .tsv .parquet``, all but
-            Parquet also with ``.gz``; links and hidden names are passed over); one such file, or one with any other
-            suffix, which is read as plain text; ``sample:python``, the standard library; or texts, each one a document.
-        rule: what a document is in plain text: ``file``, ``blank-line`` (a run of lines that are not blank) or
-            ``line``; in tables it is a ``record``. ``auto`` takes ``file`` for several plain files, ``blank-line`` for
-            one, so that a large file is never read as a whole.
-        column: of a table, or key of JSON objects, that holds the text. ``auto`` takes ``text``, ``content``,
-            ``sentence``, ``review``, ``body`` or ``document``, else in each file the one with the longest strings among
-            the first 100 records. A CSV or TSV without a header has columns ``"0"``, ``"1"``, ...; a name that is no
-            number says that there is a header, and so does a usual name such as ``text`` or ``label`` in the first row.
+        data: one of the following. A folder: its files with the suffixes ``.txt .text .md .rst .jsonl .ndjson
+            .json-lines .csv .tsv .parquet``, all but Parquet also with ``.gz``; links and hidden names are skipped. A
+            file: one with another suffix is read as plain text. ``sample:python``: the standard library. A sequence of
+            texts: each is a document.
+        rule: the rule for plain text: ``file``, ``blank-line`` (lines between blank ones) or ``line``. In tables every
+            ``record`` is a document. ``auto`` takes ``file`` for several plain files and ``blank-line`` for one, so
+            that a large file is never read as a whole.
+        column: the column of a table, or the key of JSON objects, that holds the text. ``auto`` takes ``text``,
+            ``content``, ``sentence``, ``review``, ``body`` or ``document``; without one of these, in each file the
+            column with the longest strings among the first 100 records. A CSV or TSV file without a header has columns
+            ``"0"``, ``"1"``, ... It has a header if ``column`` is a name and not a number, or if a usual name such as
+            ``text`` or ``label`` is in the first row.
 
     Raises:
-        UsageError: nothing there, an unknown rule, sample or column, or a rule that does not fit the files.
-        DataError: no file that could hold a document.
+        UsageError: nothing is there, the rule, sample or column is unknown, or the rule does not fit the files.
+        DataError: no file can hold a document.
     """
     if rule not in RULES:
         raise UsageError(f"unknown rule {rule!r}{did_you_mean(rule, RULES)}\nallowed: {', '.join(RULES)}")
@@ -157,10 +160,10 @@ def open_documents(data: str | Path | Sequence[str], *, rule: str = "auto", colu
 
 
 def single_file(path: Path) -> TextFile:
-    """The file at a path, of the kind that its suffix says, else plain.
+    """The file at a path; its kind is that of its suffix, or plain.
 
     Raises:
-        UsageError: there is no regular file.
+        UsageError: there is no regular file at the path.
     """
     if not path.is_file():
         state = "is neither a file nor a folder" if path.exists() else "does not exist"
@@ -169,19 +172,19 @@ def single_file(path: Path) -> TextFile:
 
 
 def find_files(root: Path, kind: Callable[[str], str | None]) -> tuple[list[TextFile], list[Problem]]:
-    """The files under a folder in the byte order of their relative paths, and the folders that could not be listed.
+    """The files under a folder, sorted by the bytes of their relative paths, and the folders that cannot be listed.
 
-    Only regular files count; links and hidden names are passed over, so there are no loops.
+    Only regular files count; links and hidden names are skipped, so there are no loops.
 
     Args:
-        root: where to start.
-        kind: of a file, from its relative path with "/"; None passes it over.
+        root: the folder.
+        kind: returns the kind of a file from its relative path with "/"; None skips the file.
 
     Raises:
-        DataError: nothing is left.
+        DataError: no file is left.
     """
     problems: list[Problem] = []
-    everything = sorted(_walk(root, "", problems), key=lambda found: os.fsencode(found[0]))
+    everything = sorted(_visible_files(root, "", problems), key=lambda found: os.fsencode(found[0]))
     files = [
         TextFile(str(root / name), printable(name), size, found)
         for name, size in everything
@@ -192,14 +195,16 @@ def find_files(root: Path, kind: Callable[[str], str | None]) -> tuple[list[Text
         held = ", ".join(f"{suffix} {count}" for suffix, count in seen.most_common(8)) or "no files at all"
         if 2 * sum(is_image_name(name) for name, _ in everything) > len(everything):
             raise DataError(
-                f"no documents in folder {root}: {held}\nthis looks like images: use an image method such as simclr"
+                f"no documents in folder {root}: {held}\nthese look like images: use an image method such as simclr"
             )
-        raise DataError(f"no documents in folder {root}: {held}\nread are {' '.join(KINDS)}, most also with .gz")
+        raise DataError(
+            f"no documents in folder {root}: {held}\nallowed: {' '.join(KINDS)}, all but .parquet also with .gz"
+        )
     return files, problems
 
 
 def implies_header(*columns: str) -> bool:
-    """Whether one of the columns asked for has a name, which only a header can give it.
+    """True if one of the columns has a name, so that the table must have a header.
 
     >>> implies_header("auto", "1"), implies_header("comment")
     (False, True)
@@ -208,7 +213,7 @@ def implies_header(*columns: str) -> bool:
 
 
 def is_valid_text(text: str) -> bool:
-    """Whether a string is Unicode: JSON and Python allow halves of surrogate pairs, which no tokenizer takes."""
+    """True if a string is valid Unicode. JSON and Python allow halves of surrogate pairs, which no tokenizer reads."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -254,7 +259,7 @@ class _Files(NamedTuple):
 
 
 def _texts_of(file: TextFile, column: str, log: _Log) -> Iterator[tuple[int, str]]:
-    """The text of every record, with the record's number."""
+    """The number and the text of every record."""
     report = partial(log.add, file.name)
     header = implies_header(column)
     rows = first_rows(file, header=header)
@@ -275,7 +280,7 @@ def _texts_of(file: TextFile, column: str, log: _Log) -> Iterator[tuple[int, str
 
 
 def _text_in(value: object, name: str | None) -> tuple[str, str]:
-    """Why a record cannot be used, or "", and its text."""
+    """The reason why a record cannot be used, or "", and its text."""
     if isinstance(value, dict):
         if name not in value:
             return f"a record without {'text' if name is None else repr(name)}", ""
@@ -302,7 +307,7 @@ def _open_texts(texts: Sequence[str], rule: str, column: str) -> Documents:
 
 
 def _open_sample(name: str, rule: str, column: str) -> Documents:
-    """A corpus that is on every machine."""
+    """The documents of a sample, a corpus that every machine has."""
     if name not in SAMPLES:
         known = ", ".join(f"sample:{sample}" for sample in SAMPLES)
         raise UsageError(f"unknown sample of text {name!r}{did_you_mean(name, SAMPLES)}\nallowed: {known}")
@@ -312,12 +317,12 @@ def _open_sample(name: str, rule: str, column: str) -> Documents:
 
 
 def _kind_in_library(name: str) -> str | None:
-    """Plain for the library's own sources, without tests and what was installed beside it."""
+    """``plain`` for the sources of the standard library, without its tests and installed packages; None for others."""
     return "plain" if name.endswith(".py") and _NOT_SAMPLED.isdisjoint(name.split("/")) else None
 
 
 def _open_files(files: list[TextFile], refused: list[Problem], what: str, rule: str, column: str) -> Documents:
-    """Documents in files, once rule and column are known to fit them."""
+    """The documents in files, after rule and column are checked against them."""
     rule = _fitting_rule(files, what, rule)
     if not any(file.size and os.access(file.path, os.R_OK) for file in files):
         raise DataError(f"no documents in {what}: {'every file' if len(files) > 1 else 'it'} is empty or unreadable")
@@ -328,7 +333,7 @@ def _open_files(files: list[TextFile], refused: list[Problem], what: str, rule: 
 
 
 def _fitting_rule(files: list[TextFile], what: str, rule: str) -> str:
-    """The rule for plain files; ``record`` where there are none."""
+    """The rule for plain files; ``record`` if there are none."""
     plain = [file.name for file in files if file.kind == "plain"]
     tables = [file.name for file in files if file.kind != "plain"]
     if rule == "auto":
@@ -343,11 +348,11 @@ def _fitting_rule(files: list[TextFile], what: str, rule: str) -> str:
 
 
 def _require_column(tables: list[TextFile], what: str, column: str) -> None:
-    """Stop when a column is asked for that no file has; files that cannot be read tell nothing."""
+    """Raise if no file has the column. Files that cannot be read are not counted."""
     if column == "auto":
         return
     if not tables:
-        raise UsageError(f"column {column!r} is for tables, {what} holds plain text only\nleave column out")
+        raise UsageError(f"column {column!r} is for tables, {what} holds only plain text\nleave column out")
     columns: list[str] = []
     for file in tables:
         found = column_names(first_rows(file, header=implies_header(column)))
@@ -359,8 +364,8 @@ def _require_column(tables: list[TextFile], what: str, column: str) -> None:
         raise UsageError(f"{what} has no column {column!r}{hint}\nit has: {', '.join(columns)}")
 
 
-def _walk(root: Path, folder: str, problems: list[Problem]) -> Iterator[tuple[str, int]]:
-    """(relative path with /, bytes) of every regular file that is not hidden."""
+def _visible_files(root: Path, folder: str, problems: list[Problem]) -> Iterator[tuple[str, int]]:
+    """The relative path (with "/") and the size in bytes of every regular file that is not hidden."""
     try:
         with os.scandir(root / folder) as scanned:
             entries = list(scanned)
@@ -372,13 +377,13 @@ def _walk(root: Path, folder: str, problems: list[Problem]) -> Iterator[tuple[st
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, name, problems)
+            yield from _visible_files(root, name, problems)
         elif entry.is_file(follow_symlinks=False):
             yield name, entry.stat(follow_symlinks=False).st_size
 
 
 def _in_bytes(size: int) -> str:
-    """A size for people.
+    """A size in words.
 
     >>> _in_bytes(3_412_000)
     '3.4 MB'

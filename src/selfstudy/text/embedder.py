@@ -1,4 +1,4 @@
-"""A trained text encoder with its tokenizer: texts in; vectors, missing words or continuations out."""
+"""A trained text encoder with its tokenizer: it turns texts into vectors, fills in words, and continues texts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,23 +19,23 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
 from selfstudy.text.config import TextDataConfig
 from selfstudy.text.documents import Document, Documents, open_documents
-from selfstudy.text.generate import sample_token
+from selfstudy.text.generate import next_logits, sample_token
 from selfstudy.text.tokenizer import SPELLINGS, plain
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _BATCH = 64
-_TEXTS = 1024  # embedded at a time
+_TEXTS = 1024  # documents that are embedded at once
 
 
 class Guess(NamedTuple):
-    r"""What a masked model puts in the place of a mask.
+    r"""A token that a masked model fills in for a mask.
 
     Attributes:
-        token: its text, fit for one cell of a table: white space around it is cut off, a newline is shown as ``\n``.
-        probability: of the token.
-        text: the whole text with the token in its place, as it is.
+        token: the text of the token for one cell of a table, without white space around it; a newline is ``\n``.
+        probability: the probability of the token, in [0, 1].
+        text: the whole text with the token in place of the mask.
     """
 
     token: str
@@ -44,13 +44,13 @@ class Guess(NamedTuple):
 
 
 class TextEmbedder:
-    """A text encoder that remembers its tokenizer and the length of its rows.
+    """A text encoder with its tokenizer and the length of its rows.
 
     Args:
-        encoder: put into eval mode and moved.
-        tokenizer: whose ids it reads.
-        description: facts about it, kept with everything it makes.
-        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+        encoder: the encoder; it is put into eval mode and moved to the device.
+        tokenizer: the tokenizer that makes its ids.
+        description: the description of the encoder, which is kept with everything that it makes.
+        device: the device to compute on; by default the accelerator of the machine, or the CPU.
     """
 
     def __init__(
@@ -68,17 +68,19 @@ class TextEmbedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
-        """The encoder of a run folder, or of an ``encoder/`` folder by itself."""
+        """The embedder of a run folder, or of an ``encoder/`` folder."""
         return cls(*load_text_encoder(encoder_folder(folder)), device=device)
 
     def embed(self, texts: str | Sequence[str]) -> np.ndarray:
-        """Embeddings of texts: (n, D) float32; a text longer than a row is the mean of its pieces.
+        """The embeddings (n, D) float32 of texts.
+
+        A text that is longer than a row is cut into pieces; its embedding is their mean, weighted by their lengths.
 
         Args:
-            texts: one or several.
+            texts: one text or several.
 
         Raises:
-            UsageError: something that is not text.
+            UsageError: one of them is not a string.
         """
         given = [texts] if isinstance(texts, str) else list(texts)
         if wrong := next((text for text in given if not isinstance(text, str)), None):
@@ -86,10 +88,10 @@ class TextEmbedder:
         return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
 
     def of_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (n, D) float32 on the CPU, n at least 1."""
+        """The embeddings (n, D) float32 on the CPU of at least one text, as :meth:`embed` describes them."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
-        pieces.sort(key=lambda pair: len(pair[1]))  # rows of one length need no padding
+        pieces.sort(key=lambda pair: len(pair[1]))  # rows of the same length need no padding
         sums = torch.zeros(len(texts), self.encoder.embed_dim)
         weights = torch.zeros(len(texts), 1)
         for start in range(0, len(pieces), _BATCH):
@@ -101,14 +103,14 @@ class TextEmbedder:
         return sums / weights
 
     def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
-        """A text's ids as rows that the encoder was trained on, none longer than its context."""
+        """The ids of a text as rows (T,) int64 with their first and last id, none longer than the context."""
         rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
         for piece in torch.split(rest, self._room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
 
     @property
     def frame(self) -> tuple[list[int], list[int]]:
-        """The ids that every row begins and ends with."""
+        """The ids that every row begins with, and those that it ends with."""
         special = self.encoder.vocabulary
         first = special.eos if self.encoder.causal else special.cls
         last = None if self.encoder.causal else special.sep
@@ -116,17 +118,17 @@ class TextEmbedder:
 
     @property
     def _room(self) -> int:
-        """The most tokens of a text that a row holds beside those."""
+        """The largest number of tokens of a text in one row."""
         before, after = self.frame
         return self.context - len(before) - len(after)
 
     def _encode(self, rows: Sequence[Tensor]) -> Tensor:
-        """Embeddings (n, D) of rows, on the CPU and free of the graph."""
+        """The embeddings (n, D) float32 of rows, on the CPU and without a graph."""
         with torch.inference_mode():
             return encode_rows(self.encoder, rows).float().cpu()
 
     def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
-        """The ids of every text as far as one row holds them."""
+        """The first row (T,) int64 of every text."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [next(self._pieces(text.ids[: self._room])) for text in encoded]
 
@@ -134,29 +136,31 @@ class TextEmbedder:
         """The most probable tokens for every mask of a text, best first.
 
         Args:
-            text: holds ``[MASK]`` once or several times.
-            top: how many guesses for each, at most; a vocabulary may have fewer entries.
+            text: a text with one or several ``[MASK]``.
+            top: the largest number of guesses for each mask, at least 1; a vocabulary may have fewer tokens.
 
         Raises:
-            UsageError: no mask, too long a text, no guess asked for, or an encoder that fills in none.
+            UsageError: the text has no mask or is too long, ``top`` is below 1, or the encoder cannot fill in masks.
         """
         if top < 1:
-            raise UsageError(f"top {top}: no guesses are asked for\ngive 1 or more")
+            raise UsageError(f"top {top} asks for no guesses\ngive 1 or more")
         mask = self.encoder.vocabulary.mask
         if self.encoder.causal or mask is None or not self.description["head"]:
-            raise UsageError("filling in needs a run of bert\n'selfstudy complete' continues a text with a run of gpt")
+            raise UsageError(
+                "filling in masks needs a run of bert\n'selfstudy complete' continues a text with a run of gpt"
+            )
         parts = _at_masks(text)
         if len(parts) < 2:
             raise UsageError(f'{text!r} has no [MASK]\nwrite: selfstudy fill RUN "Paris is the [MASK] of France"')
         ids: list[int] = []
         spaced = tokens_begin_with_spaces(self.tokenizer)
         for number, part in enumerate(parts):
-            # A space before a mask belongs to the token in its place where tokens begin with one.
+            # Where tokens begin with a space, the space before a mask belongs to the token that is filled in.
             given = part.removesuffix(" ") if number < len(parts) - 1 and spaced else part
             ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
         if len(ids) > self._room:
             raise UsageError(
-                f"the text has {len(ids)} tokens, the encoder's rows have room for {self._room}\ngive a shorter one"
+                f"the text has {len(ids)} tokens, a row of the encoder has room for {self._room}\ngive a shorter text"
             )
         row = next(self._pieces(ids))
         with torch.inference_mode():
@@ -171,7 +175,7 @@ class TextEmbedder:
             token = self.tokenizer.decode([number], skip_special_tokens=False)
             before, after = "[MASK]".join(parts[: place + 1]), "[MASK]".join(parts[place + 1 :])
             before = before.removesuffix(" ") if token.startswith(" ") else before
-            found.append(Guess(_on_one_line(token.strip() or token), probability, f"{before}{token}{after}"))
+            found.append(Guess(_printable_token(token.strip() or token), probability, f"{before}{token}{after}"))
         return found
 
     def complete(
@@ -184,93 +188,103 @@ class TextEmbedder:
         top_p: float | None = 0.95,
         seed: int = 0,
     ) -> str:
-        """The prompt and what a causal model says after it, up to the end of the document.
+        """The prompt and its continuation by a causal model, up to the end of the document.
 
         Args:
-            prompt: may be empty.
-            tokens: the most that are added, at least 1.
-            temperature: 0 takes the most probable token each time.
-            top_k: see :func:`selfstudy.text.language.filtered`.
-            top_p: see there.
-            seed: of what is drawn.
+            prompt: the beginning of the text; it may be empty.
+            tokens: the largest number of tokens that are added, at least 1.
+            temperature: divides the logits; 0 takes the most probable token each time.
+            top_k: the number of most probable tokens to draw from; None for all.
+            top_p: the probability that the tokens to draw from sum to, in (0, 1]; None for all.
+            seed: the seed of the random numbers.
 
         Raises:
-            UsageError: an encoder that sees both sides, or settings out of range.
+            UsageError: the encoder is not causal, or a setting is out of its range.
         """
+        from transformers import DynamicCache  # takes a second to import
+
         eos = self.encoder.vocabulary.eos
         if not self.encoder.causal or eos is None:
-            raise UsageError("completing needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert")
+            raise UsageError(
+                "continuing a text needs a run of gpt\n'selfstudy fill' fills in [MASK] with a run of bert"
+            )
         if tokens < 1:
-            raise UsageError(f"tokens {tokens}: no continuation is asked for\ngive 1 or more")
+            raise UsageError(f"tokens {tokens} asks for no continuation\ngive 1 or more")
         generator, ids = torch.Generator().manual_seed(seed), [eos]
         ids += self.tokenizer.encode(prompt, add_special_tokens=False).ids
         begun = len(ids)
+        cache = DynamicCache()
         for _ in range(tokens):
-            row = torch.tensor([ids[-self.context :]], device=self.device)
             with torch.inference_mode():
-                logits = self.encoder.logits(self.encoder.states(row)[0, -1])
+                logits = next_logits(self.encoder, ids, self.context, cache=cache)
             drawn = sample_token(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator)
             if drawn == eos:
                 break
             ids.append(drawn)
-        return prompt + str(self.tokenizer.decode(ids[1:], skip_special_tokens=False))[len(self._said(ids[1:begun])) :]
+        return (
+            prompt + str(self.tokenizer.decode(ids[1:], skip_special_tokens=False))[len(self._decoded(ids[1:begun])) :]
+        )
 
-    def _said(self, ids: list[int]) -> str:
+    def _decoded(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=False))
 
 
 def encode_rows(encoder: TextEncoder, rows: Sequence[Tensor]) -> Tensor:
-    """Embeddings (n, D) of rows of ids (T,), in one pass where they can be padded."""
+    """The embeddings (n, D) of rows of ids (T,), in one pass if they can be padded."""
     pad = encoder.vocabulary.pad
-    if pad is None and len({len(row) for row in rows}) > 1:  # nothing tells padding from text
+    if pad is None and len({len(row) for row in rows}) > 1:  # padding could not be told from text
         return torch.cat([encode_rows(encoder, [row]) for row in rows])
     embedding: Tensor = encoder(padded(rows, 0 if pad is None else pad).to(encoder.starts_word.device))
     return embedding
 
 
 def encoder_folder(folder: str | Path) -> Path:
-    """The ``encoder/`` folder of a run, or the folder itself."""
+    """The ``encoder/`` folder of a run; the folder itself if it has none."""
     folder = Path(folder)
     return folder / "encoder" if (folder / "encoder").is_dir() else folder
 
 
 def is_text(folder: str | Path) -> bool:
-    """Whether an encoder reads text."""
+    """True if the encoder in a folder reads text."""
     return (encoder_folder(folder) / FACTS).is_file()
 
 
-def _on_one_line(token: str) -> str:
-    r"""A token as it is, or escaped where it would break or blank the line it is printed on.
+def _printable_token(token: str) -> str:
+    r"""The token, escaped if it holds characters that cannot be printed on one line.
 
-    >>> _on_one_line("ball"), _on_one_line("\n")
+    >>> _printable_token("ball"), _printable_token("\n")
     ('ball', '\\n')
     """
     return token if token.isprintable() else repr(token)[1:-1]
 
 
 def _at_masks(text: str) -> list[str]:
-    """The text between its masks."""
+    """The parts of a text between its masks."""
     for name in SPELLINGS["mask"][1:]:
         text = text.replace(name, "[MASK]")
     return text.split("[MASK]")
 
 
 def documents_as_for(run: str | Path, data: Any, console: Console) -> Documents:
-    """The documents of data, by the rule and from the column of the run where they fit."""
+    """The documents of data, by the rule and the column of the run if the data fits them."""
     file = RunFolder(run).config
-    if not file.is_file():  # an encoder/ folder by itself
+    if not file.is_file():  # an encoder/ folder without a run
         return open_documents(data)
     config = cfg.validate(TextDataConfig, cfg.read_yaml(file).get("data", {}), "data")
     try:
         return open_documents(data, rule=config.documents, column=config.column or "auto")
     except UsageError as error:
         found = open_documents(data)
-        console.print(f"data     not read as for the run: {first_line(error)}", highlight=False)
+        console.print(f"data     not read as in the run: {first_line(error)}", highlight=False)
         return found
 
 
 def embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console: Console) -> int:
-    """The rows written: one embedding per document that is not blank."""
+    """Write one embedding per document that is not blank; return the number of rows.
+
+    Raises:
+        DataError: no document could be embedded.
+    """
     blank: list[tuple[str, str]] = []
 
     def texts() -> Iterator[Document]:

@@ -1,7 +1,7 @@
-"""The formats that text comes in, each read as a stream: plain text, JSON lines, CSV, TSV and Parquet.
+"""The file formats of text, each read as a stream: plain text, JSON lines, CSV, TSV and Parquet.
 
-All but Parquet may be gzipped. Text is UTF-8, or UTF-16 with a byte order mark. A reader never stops at damage: what
-cannot be used is reported with its place and left out, everything else is read.
+All but Parquet may be gzipped. Text is UTF-8, or UTF-16 with a byte order mark. A reader does not stop at damage: what
+cannot be used is reported with its place and skipped, and the rest is read.
 """
 
 import codecs
@@ -23,26 +23,33 @@ TEXT_COLUMNS = ("text", "content", "sentence", "review", "body", "document")
 LABEL_COLUMNS = ("label", "class", "category", "target", "sentiment")
 _HEADER_WORDS = {*TEXT_COLUMNS, *LABEL_COLUMNS, "id", "idx", "index", "title", "url", "sentence1", "sentence2", "score"}
 
-_BLOCK = 1 << 18  # bytes read at once; with their decoded form they are most of the memory that a stream takes
-_TAIL = 1 << 16  # the end of a block, where the last blank line is looked for first
-_CELL = 1 << 26  # characters in one CSV cell; a forgotten quote would else swallow the rest of a file
-_ROWS = 256  # of a Parquet file, read at once
-_SAMPLE = 100  # records that decide which column holds the text
+_BLOCK = 1 << 18  # bytes read at once; with the decoded text they are most of the memory of a stream
+_TAIL = 1 << 16  # the end of a block, which is searched first for the last blank line
+_CELL = 1 << 26  # characters in one CSV cell; without a limit, a missing quote would take in the rest of the file
+_ROWS = 256  # rows of a Parquet file that are read at once
+_SAMPLE = 100  # records that are looked at to find the column of the text
 _BINARY = "looks binary: it has a NUL byte"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 _BLANK = b" \t\f\v\r\n"
-# a pattern that begins with one plain character is searched for many times faster than one that does not
+# a search for a pattern is many times faster if the pattern begins with one literal character
 _BLANK_LINES = re.compile(r"\n(?:[ \t\f\v]*\n)+")
-# the first newline whole, "\r\n" or either half: else "\r\n" alone would pass for two line ends
+# the first line end must not be the "\r" of "\r\n": otherwise "\r\n" would count as two line ends
 _BLANK_LINE_BYTES = re.compile(rb"(?:\n|\r(?!\n))[ \t\f\v]*[\r\n]")
 _LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,2}\Z")
 
-Report = Callable[[int, str], None]  # called with a byte offset and a reason
+Report = Callable[[int, str], None]  # is called with a byte offset and a reason
 
 
 class TextFile(NamedTuple):
-    """One file: where it is, its name for people (relative, with "/"), its bytes on disk and its kind."""
+    """One file.
+
+    Attributes:
+        path: the path.
+        name: the relative path with "/", for ids and messages.
+        size: the number of bytes on disk.
+        kind: ``plain``, ``jsonl``, ``csv``, ``tsv`` or ``parquet``.
+    """
 
     path: str
     name: str
@@ -51,7 +58,13 @@ class TextFile(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One row or line: its number from 0, the byte where it begins, and its cells by column, or a JSON string."""
+    """One row or line.
+
+    Attributes:
+        number: its number in the file, from 0.
+        offset: the byte at which it begins; 0 for Parquet.
+        value: the cells by column, or a string in JSON lines.
+    """
 
     number: int
     offset: int
@@ -61,8 +74,12 @@ class Record(NamedTuple):
 def read_plain(file: TextFile, rule: str, report: Report) -> Iterator[tuple[int, str]]:
     """The documents of a plain text file, each with its number from 0.
 
-    A blank line has nothing but spaces, tabs and form feeds in it. Documents that are left out have a number too, blank
-    ones have none. The rule is ``file``, ``blank-line`` or ``line``.
+    Skipped documents have a number too; blank ones have none.
+
+    Args:
+        file: a file of kind ``plain``.
+        rule: ``file``, ``line`` or ``blank-line``. A blank line holds nothing but spaces, tabs and form feeds.
+        report: is called for everything that is skipped.
     """
     if rule == "file":
         blocks = list(_blocks(file, report))
@@ -83,14 +100,14 @@ def read_records(
 ) -> Iterator[Record]:
     """The records of a table or of JSON lines.
 
-    A CSV or TSV has a header when one of the first row's cells is a usual name of a column (``text``, ``label``, ``id``
-    and the like); without one its columns are named ``"0"``, ``"1"``, and so on. A TSV knows no quotes.
+    A CSV or TSV file has a header if a cell of the first row is a usual name of a column, such as ``text``, ``label``
+    or ``id``. Without a header the columns are named ``"0"``, ``"1"``, and so on. TSV files have no quotes.
 
     Args:
-        file: of any kind but plain.
-        report: told about what is left out; Parquet has no offsets of rows, its reasons name the row.
-        header: whether the first row of a CSV or TSV is a header whatever it says.
-        only: columns of a Parquet file to read; None reads all that hold text, numbers or truth values.
+        file: a file of any kind but ``plain``.
+        report: is called for everything that is skipped; for Parquet the offset is 0 and the reason names the row.
+        header: True if the first row of a CSV or TSV file is a header in any case.
+        only: the columns of a Parquet file to read; None reads all columns of text, numbers or booleans.
     """
     if file.kind == "parquet":
         return _parquet_records(file, report, only)
@@ -98,24 +115,24 @@ def read_records(
 
 
 def first_rows(file: TextFile, *, header: bool = False) -> list[dict[str, Any]]:
-    """The rows among the first 100 records that have columns; nothing is reported."""
+    """The rows with columns among the first 100 records; nothing is reported."""
     records = islice(read_records(file, lambda offset, reason: None, header=header), _SAMPLE)
     return [record.value for record in records if isinstance(record.value, dict)]
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Every column that one of the rows has, in order of appearance."""
+    """The columns of all rows, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def known_column(columns: Iterable[str], known: Sequence[str]) -> str | None:
-    """The column whose name, in any case, comes first in ``known``."""
+    """The first name in ``known`` that is a column in any case, as the table spells it; None without one."""
     folded = {name.casefold(): name for name in columns}
     return next((folded[name] for name in known if name in folded), None)
 
 
 def text_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column that holds the text: one of the usual names, else that with the longest strings on average."""
+    """The column of the text: one with a usual name, else the one with the most characters; None without text."""
     lengths: Counter[str] = Counter()
     for row in rows:
         lengths.update({name: len(value) for name, value in row.items() if isinstance(value, str)})
@@ -123,14 +140,14 @@ def text_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def with_plain_newlines(text: str) -> str:
-    r"""The text with every line end as "\n"."""
+    r"""The text with "\n" for every line end."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _blocks(file: TextFile, report: Report) -> Iterator[tuple[int, bytes]]:
     """The file as UTF-8 without byte order mark, in blocks of about 256 KiB, each with its offset in the file.
 
-    Offsets of a UTF-16 file are those that it would have as UTF-8.
+    The offsets in a UTF-16 file are those of its UTF-8 form.
     """
     offset = 0
     try:
@@ -155,12 +172,12 @@ def _blocks(file: TextFile, report: Report) -> Iterator[tuple[int, bytes]]:
 
 
 def _unzipped(handle: BinaryIO, kind: str, report: Report) -> Iterator[bytes]:
-    """The decompressed blocks; of a damaged file what came before, cut back to the last whole character or row."""
+    """The decompressed blocks; of a damaged file those before the damage, up to the last complete character or row."""
     stream = gzip.GzipFile(fileobj=handle)
     pieces: list[bytes] = []
     total = pending = 0
     try:
-        while piece := stream.read1(_BLOCK):  # read() would lose what was decompressed just before the damage
+        while piece := stream.read1(_BLOCK):  # read() would lose the bytes just before the damage
             total += len(piece)
             if pending >= _BLOCK:
                 yield b"".join(pieces)
@@ -175,7 +192,7 @@ def _unzipped(handle: BinaryIO, kind: str, report: Report) -> Iterator[bytes]:
 
 
 def _from_utf16(blocks: Iterable[bytes], codec: str, report: Report) -> Iterator[bytes]:
-    """UTF-16 as UTF-8; half of a surrogate pair becomes bytes that are not UTF-8, and is found as those are."""
+    """UTF-16 recoded as UTF-8. Half of a surrogate pair becomes bytes that are not UTF-8, and is found as such."""
     decoder = codecs.getincrementaldecoder(codec)("surrogatepass")
     total = 0
     for block in blocks:
@@ -185,11 +202,11 @@ def _from_utf16(blocks: Iterable[bytes], codec: str, report: Report) -> Iterator
     try:
         yield decoder.decode(b"", True).encode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        report(total, "not UTF-16: it ends within a character")
+        report(total, "not UTF-16: it ends inside a character")
 
 
 def _chunks(blocks: Iterable[tuple[int, bytes]], end: Callable[[bytes], int]) -> Iterator[tuple[int, bytes]]:
-    """Blocks joined and cut so that no document lies in two; ``end`` finds the last place to cut in a block, or 0."""
+    """Blocks, cut anew so that no document lies in two; ``end`` returns the last place to cut in a block, or 0."""
     pieces: list[bytes] = []
     after = 0
     for offset, block in blocks:
@@ -205,12 +222,12 @@ def _chunks(blocks: Iterable[tuple[int, bytes]], end: Callable[[bytes], int]) ->
 
 
 def _line_end(block: bytes) -> int:
-    r"""Where the last line ends; not after a last "\r", whose "\n" may be in the next block."""
+    r"""The end of the last line in a block. A final "\r" is not one: its "\n" may be in the next block."""
     return max(block.rfind(b"\n"), block.rfind(b"\r", 0, -1)) + 1
 
 
 def _paragraph_end(block: bytes) -> int:
-    """Where the last blank line of a block ends; one that reaches into the next block is not needed for a cut."""
+    """The end of the last blank line in a block; 0 without one. One at the very end may be missed: no harm."""
     for start in (len(block) - _TAIL, 0):
         ends = [found.end() for found in _BLANK_LINE_BYTES.finditer(block, max(start, 0))]
         if ends:
@@ -219,7 +236,7 @@ def _paragraph_end(block: bytes) -> int:
 
 
 def _units(offset: int, chunk: bytes, rule: str, report: Report) -> list[str | None]:
-    """The documents of a chunk, None for those left out: cut from the decoded chunk unless something is wrong in it."""
+    """The documents of a chunk, None for skipped ones. A chunk with damage is decoded document by document."""
     try:
         text = chunk.decode()
     except UnicodeDecodeError:
@@ -231,17 +248,17 @@ def _units(offset: int, chunk: bytes, rule: str, report: Report) -> list[str | N
 
 
 def _split(text: str, rule: str) -> list[str]:
-    """Lines, or runs of lines that are not blank."""
+    """The lines of a text, or its runs of lines that are not blank."""
     if rule == "line":
         return text.split("\n")
-    parts = _BLANK_LINES.split(f"\n{text}\n")  # so that blank lines at either end look like those within
+    parts = _BLANK_LINES.split(f"\n{text}\n")  # so that blank lines at both ends look like all others
     parts[0] = parts[0].removeprefix("\n")
     parts[-1] = parts[-1].removesuffix("\n")
     return parts
 
 
 def _spans(chunk: bytes, rule: str) -> Iterator[tuple[int, bytes]]:
-    """What :func:`_split` gives, as bytes with their offsets: slower, for chunks with something wrong in them."""
+    """The parts of :func:`_split` as bytes with their offsets: slower, for chunks with damage."""
     lines: list[bytes] = []
     after = 0
     for line in [*chunk.splitlines(keepends=True), b""]:
@@ -256,7 +273,7 @@ def _spans(chunk: bytes, rule: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _decoded(offset: int, unit: bytes, report: Report) -> str | None:
-    """The text of one document, or None when it is reported."""
+    """The text of one document; None if it is damaged, which is reported."""
     try:
         text = unit.decode()
     except UnicodeDecodeError as error:
@@ -269,6 +286,7 @@ def _decoded(offset: int, unit: bytes, report: Report) -> str | None:
 
 
 def _json_records(file: TextFile, report: Report) -> Iterator[Record]:
+    """The records of JSON lines."""
     number = 0
     for offset, chunk in _chunks(_blocks(file, report), lambda block: block.rfind(b"\n") + 1):
         for line in chunk.split(b"\n"):
@@ -281,7 +299,7 @@ def _json_records(file: TextFile, report: Report) -> Iterator[Record]:
 
 
 def _parsed(offset: int, line: bytes, report: Report) -> dict[str, Any] | str | None:
-    """The object or string in one line of JSON, or None when it is reported."""
+    """The object or string in one line of JSON; None if there is none, which is reported."""
     try:
         text = line.decode()
         value = json.loads(text)
@@ -289,16 +307,17 @@ def _parsed(offset: int, line: bytes, report: Report) -> dict[str, Any] | str | 
         report(offset + error.start, f"not UTF-8: {error.reason}")
     except json.JSONDecodeError as error:
         report(offset + len(text[: error.pos].encode()), f"not JSON: {error.msg}")
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        report(offset, f"not JSON that can be read: {error}")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of brackets
+        report(offset, f"JSON that cannot be read: {error}")
     else:
         if isinstance(value, dict | str):
             return value
-        report(offset, f"a JSON {type(value).__name__}, where an object or a string is needed")
+        report(offset, f"a JSON {type(value).__name__}, an object or a string is needed")
     return None
 
 
 def _csv_records(file: TextFile, report: Report, header: bool) -> Iterator[Record]:
+    """The records of a CSV or TSV file."""
     names: list[str] = []
     number = 0
     for offset, row in _csv_rows(file, report):
@@ -316,8 +335,8 @@ def _csv_records(file: TextFile, report: Report, header: bool) -> Iterator[Recor
 
 
 def _csv_rows(file: TextFile, report: Report) -> Iterator[tuple[int, list[str] | None]]:
-    """Rows that are not empty, each with its offset; None for a row that is reported."""
-    wrong: list[tuple[int, str]] = []  # in the row being read, which is read to its end even if it is left out
+    """The offset and the cells of every row that is not empty; None for a damaged row, which is reported."""
+    wrong: list[tuple[int, str]] = []  # problems in the row that is being read; a skipped row is read to its end too
     after = 0
 
     def lines() -> Iterator[str]:
@@ -346,7 +365,7 @@ def _csv_rows(file: TextFile, report: Report) -> Iterator[tuple[int, list[str] |
 
 
 def _next_row(reader: Iterator[list[str]]) -> list[str]:
-    """The next row. The limit on cells is the whole process's, so it is put back before anyone else can meet it."""
+    """The next row. The limit on cells is global in the process, so it is reset before other code runs."""
     limit = csv.field_size_limit(_CELL)
     try:
         return next(reader)
@@ -355,6 +374,7 @@ def _next_row(reader: Iterator[list[str]]) -> list[str]:
 
 
 def _parquet_records(file: TextFile, report: Report, only: list[str] | None) -> Iterator[Record]:
+    """The records of a Parquet file."""
     number = 0
     try:
         with pq.ParquetFile(file.path, buffer_size=_BLOCK) as table:
@@ -364,19 +384,19 @@ def _parquet_records(file: TextFile, report: Report, only: list[str] | None) -> 
                     if value is not None:
                         yield Record(number, 0, value)
                     number += 1
-    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: two columns of one name
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: two columns have the same name
         report(0, f"damaged Parquet from row {number}: {error}")
 
 
 def _is_cell(kind: pa.DataType) -> bool:
-    """Whether a column holds text, numbers or truth values; pictures and lists are not worth reading."""
+    """True if a column holds text, numbers or booleans; images and lists are not read."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     wanted = ("is_string", "is_large_string", "is_string_view", "is_integer", "is_floating", "is_boolean")
     return any(getattr(pa.types, name)(kind) for name in wanted)
 
 
 def _batch_rows(batch: pa.RecordBatch, number: int, report: Report) -> list[dict[str, Any] | None]:
-    """The rows of a batch; None for one whose text is not UTF-8, which Parquet files do not check."""
+    """The rows of a batch; None for a row whose text is not UTF-8, which Parquet does not check."""
     try:
         return list(batch.to_pylist())
     except UnicodeDecodeError:

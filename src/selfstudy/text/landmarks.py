@@ -1,4 +1,4 @@
-"""Landmarks of a token stream: the losses that a language model passes on its way, known before it is trained."""
+"""Landmarks of a token stream: losses that a language model passes during training, known beforehand."""
 
 import math
 from typing import NamedTuple
@@ -16,10 +16,15 @@ Counts = npt.NDArray[np.int64]
 
 
 class Landmarks(NamedTuple):
-    """Losses in nats per token: of guessing evenly, by frequency, and by frequency after the token before.
+    """Losses of three simple models, in nats per token.
 
-    A loss that stays near ``unigram`` means that a model uses no context yet; one below ``bigram`` uses more than the
-    token before. ``bigram`` is None when either stream has fewer than two tokens.
+    A loss near ``unigram`` means that the model uses no context yet. A loss below ``bigram`` means that it uses more
+    than the previous token.
+
+    Attributes:
+        uniform: of equal probabilities for all tokens.
+        unigram: of the frequencies of tokens.
+        bigram: of the frequencies of tokens after the previous one; None if a stream has fewer than two tokens.
     """
 
     uniform: float
@@ -30,38 +35,38 @@ class Landmarks(NamedTuple):
 def landmarks(store: TokenStore) -> Landmarks:
     """The landmarks of a store.
 
-    ``uniform`` is the logarithm of the vocabulary size, special entries included. ``unigram`` is the entropy of all ids
-    of the training stream, ends of text included. ``bigram`` is a cross-entropy on held-out text, see
-    :func:`bigram_cross_entropy`: the entropy of the training stream's own pairs would be far too low on a small corpus,
-    where most pairs occur once.
+    ``uniform`` is the logarithm of the vocabulary size, special tokens included. ``unigram`` is the entropy of the ids
+    in the training stream, ends of text included. ``bigram`` is a cross-entropy on held-out text, see
+    :func:`bigram_cross_entropy`: in a small corpus most pairs occur once, so the entropy of the pairs in the training
+    stream would be far too low.
     """
     return Landmarks(
         uniform=math.log(store.vocab_size),
-        unigram=entropy(store.counts()),
+        unigram=unigram_entropy(store.counts()),
         bigram=bigram_cross_entropy(store.train, store.held_out, store.vocab_size),
     )
 
 
-def entropy(counts: Counts) -> float:
-    """Entropy of relative frequencies, in nats.
+def unigram_entropy(counts: Counts) -> float:
+    """The entropy of the relative frequencies of tokens, in nats.
 
     Args:
-        counts: (V,), not all 0.
+        counts: the number of times each token occurs, (V,) int64, not all 0.
     """
     shares = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
 def bigram_cross_entropy(train: Stream, held_out: Stream, vocab_size: int) -> float | None:
-    """Mean of -ln p(b | a) over the pairs ab of held-out text, None when one of the streams has no pair.
+    """The mean of -ln p(b | a) over the pairs ab of held-out text; None if one of the streams has no pair.
 
-    With c(ab) the training pairs, c(a) those that begin and c(b) those that end so, N all of them, and T(a) the number
-    of different ids seen after a,
+    c(ab), c(a) and c(b) are the numbers of training pairs that are ab, begin with a, and end with b. N is the number of
+    all pairs, V the vocabulary size, and T(a) the number of different ids that follow a. Then
 
         p(b | a) = (c(ab) + T(a) p(b)) / (c(a) + T(a)),    p(b) = (c(b) + 1) / (N + V),
 
-    which adds up to one over b for every a; after an a never seen it is p(b). Pairs run on over ends of text. To bound
-    time and memory only the first 20 million training and the first 2 million held-out tokens are used.
+    which sums to one over b for every a. After an a that does not occur, it is p(b). Pairs cross ends of text. To limit
+    time and memory, only the first 20 million training tokens and the first 2 million held-out tokens are used.
 
     Source: Witten and Bell 1991, doi:10.1109/18.87000, method C, interpolated with single counts.
     """
@@ -83,7 +88,7 @@ def bigram_cross_entropy(train: Stream, held_out: Stream, vocab_size: int) -> fl
 
 
 def _pair_counts(stream: Stream, most: int, vocab_size: int) -> tuple[Counts, Counts]:
-    """The different pairs among the first ``most`` tokens as ``first * V + second``, ascending, and their counts."""
+    """The distinct pairs among the first ``most`` tokens as ``first * V + second``, ascending, and their counts."""
     pairs, times = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     last = np.empty(0, dtype=np.int64)
     for block in stream.blocks(_BLOCK, most):
@@ -95,8 +100,8 @@ def _pair_counts(stream: Stream, most: int, vocab_size: int) -> tuple[Counts, Co
 
 
 def _merged(codes: Counts, times: Counts) -> tuple[Counts, Counts]:
-    """Equal codes made one and their counts added, ascending."""
-    order = np.argsort(codes, kind="stable")  # two sorted runs: stable sorting merges them
+    """The distinct codes, ascending, and the sums of their counts."""
+    order = np.argsort(codes, kind="stable")  # the codes are two sorted runs, which a stable sort merges
     codes, times = codes[order], times[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     return codes[starts], np.add.reduceat(times, starts) if len(starts) else times

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from selfstudy.text.work import TextWork
 
 
-class Text:
+class TextModality:
     """Text."""
 
     name = "text"

@@ -1,12 +1,10 @@
-"""Writing a token store: documents are tokenised once, and a killed build goes on where its last shard ended."""
+"""Building a token store: documents are tokenised once; after a kill, the build continues from its last shard."""
 
 import hashlib
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BufferedWriter
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +22,10 @@ from selfstudy.text.token_store import (
     Manifest,
     StoredFile,
     TokenStore,
-    opened,
-    problem,
+    damage_in,
     read_manifest,
     shard_name,
+    store_of,
 )
 from selfstudy.text.tokenizer import (
     cut_between_words,
@@ -36,17 +34,19 @@ from selfstudy.text.tokenizer import (
     may_cut_between_words,
     plain,
     require,
-    roles,
+    special_ids,
     vocabulary_size,
 )
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_OURS = re.compile(r"(train|heldout)-\d{5,}\.bin(\.tmp)?|counts\.bin|\.counts\.bin\.tmp-\d+")
-_BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory for a character
-_BATCH_DOCUMENTS = 4096  # and some for each text, however short
-_PIECE_CHARACTERS = 2**16  # of a long text: what the library's threads share out among them is whole pieces
+_SHARD = r"(train|heldout)-\d{5,}\.bin"
+# A kill leaves ".NAME.tmp-PID"; earlier versions left "NAME.tmp".
+_OURS = re.compile(rf"{_SHARD}(\.tmp)?|counts\.bin|\.({_SHARD}|counts\.bin)\.tmp-\d+")
+_BATCH_CHARACTERS = 2**19  # encoding takes some hundred bytes of memory per character
+_BATCH_DOCUMENTS = 4096  # a limit for short texts, since each text takes some memory of its own
+_PIECE_CHARACTERS = 2**16  # a long text is cut into such pieces, which the library's threads share among them
 
 
 def build_store(
@@ -59,31 +59,33 @@ def build_store(
     held_out_documents: Iterable[Document] | None = None,
     shard_tokens: int = 2**24,
 ) -> TokenStore:
-    """The store of a corpus: opened where it is finished, continued where a build was cut off, else built.
+    """The store of a corpus: a finished one is opened, an interrupted build is continued, else a new one is built.
 
-    However often a build is cut off, the files come out byte for byte the same. A store of another corpus, tokenizer or
-    split, or a damaged one, is replaced; files with names that are not of a store are left alone.
+    An interrupted build ends with the same bytes as one without interruption. A damaged store, or one of another
+    corpus, tokenizer or split, is replaced. Files with other names than those of a store are left alone.
 
     Args:
-        documents: can be iterated more than once, always in one order; memory holds a batch of them.
-        tokenizer: any with an entry for the end of text; used through :func:`~selfstudy.text.tokenizer.plain`.
-        folder: made when missing.
-        fingerprint: changes when the documents (held-out ones given apart included) or their order do.
-        held_out: share of the documents kept apart, by a hash of their ids and so whatever their order. Where that
-            would leave a part empty, the document next in line goes there.
-        held_out_documents: a held-out corpus of its own; all ``documents`` are then learnt from.
-        shard_tokens: both parts begin a new shard after the document that brings the tokens since the last to this.
+        documents: an iterable that can be read more than once, always in the same order. Memory holds one batch of
+            texts, and the ids of one shard.
+        tokenizer: a tokenizer with an end-of-text token; its :func:`~selfstudy.text.tokenizer.plain` copy is used.
+        folder: the folder of the store; it is made if it does not exist.
+        fingerprint: a text that differs if the documents, held-out ones included, or their order differ.
+        held_out: the share of held-out documents, in (0, 1). A hash of its id decides about each document. If that
+            leaves a part empty, the document with the nearest hash is moved to it.
+        held_out_documents: a held-out corpus of its own; all ``documents`` are then used for training.
+        shard_tokens: the number of tokens, of both parts together, after which both begin a new shard.
 
     Raises:
-        UsageError: a share outside (0, 1), or a tokenizer without an end of text.
-        DataError: no documents, or one alone to be split.
-        FileRefusedError: the folder holds files with a store's names that are not one.
-        EnvironmentFault: the disk refused.
+        UsageError: the share is outside (0, 1), ``documents`` is an iterator, or the tokenizer has no end-of-text
+            token or fails on a text.
+        DataError: there are no documents, or only one to be split.
+        FileRefusedError: the folder holds files with the names of a store, but no manifest of one.
+        EnvironmentFault: the system refuses to write.
     """
     folder, apart = Path(folder), held_out_documents is not None
     if not apart and not 0 < held_out < 1:
-        raise UsageError(f"held-out share {held_out}\nmore than 0 and less than 1 is needed, 0.05 is usual")
-    (eos,) = require(roles(tokenizer), "eos")
+        raise UsageError(f"held-out share {held_out}\ngive a number above 0 and below 1, such as 0.05")
+    (eos,) = require(special_ids(tokenizer), "eos")
     size = vocabulary_size(tokenizer)
     wanted = Manifest(
         dtype="<u2" if size <= 2**16 else "<u4",
@@ -98,24 +100,21 @@ def build_store(
         below = 0.0 if apart else _held_out_below(documents, held_out)
         sequence = _sequence(documents, held_out_documents or (), below)
         build = _Build(folder, manifest)
-        try:
-            _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
-            manifest = build.finish()
-        finally:
-            build.close()
-    return opened(folder, manifest)
+        _fill(build, islice(sequence, build.documents, None), _Encoder(tokenizer, eos, manifest.dtype))
+        manifest = build.finish()
+    return store_of(folder, manifest)
 
 
 def _start(folder: Path, wanted: Manifest) -> Manifest:
-    """What of the wanted store is there already; all else with a store's names is gone."""
+    """The manifest to continue from; every other file with the name of a store is deleted."""
     found = read_manifest(folder)
     if found is None and folder.is_dir() and (strangers := _ours(folder)):
         raise FileRefusedError(
             f"{folder} holds {strangers[0].name} without a {MANIFEST}\n"
-            "it may be another program's: choose another folder"
+            "it may belong to another program: choose another folder"
         )
     usable = found is not None and found.of_the_same(wanted)
-    if found is None or not usable or problem(folder, found, verify=not found.complete):
+    if found is None or not usable or damage_in(folder, found, verify=not found.complete):
         found = wanted
         with _disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,20 +132,20 @@ def _ours(folder: Path) -> list[Path]:
 
 
 def is_held_out(document_id: str, share: float) -> bool:
-    """Whether a document is kept apart, by a hash of its id.
+    """True if a document is held out, by a hash of its id.
 
-    :func:`build_store` departs from it only where one part would be empty.
+    :func:`build_store` decides otherwise only if one part would be empty.
     """
     return hash_fraction(document_id) < share
 
 
 def _held_out_below(documents: Iterable[Document], share: float) -> float:
-    """The hash fraction below which documents are held out: at least one is, and one is not.
+    """The hash fraction below which documents are held out: ``share``, unless that leaves a part empty.
 
-    Reads the documents until it has seen one of each, which is all of them only where there are few.
+    Documents are read until one of each part is found; all of them are read only if there are few.
     """
     if iter(documents) is documents:
-        raise UsageError("documents: an iterator can be read once only\ngive a list, or what open_documents returns")
+        raise UsageError("documents: an iterator can be read only once\ngive a list, or what open_documents returns")
     lowest, highest = 2.0, -1.0
     for document in documents:
         place = hash_fraction(document.id)
@@ -157,8 +156,8 @@ def _held_out_below(documents: Iterable[Document], share: float) -> float:
         raise DataError("there are no documents")
     if lowest == highest:
         raise DataError(
-            "there is one document only: nothing can be held out\n"
-            "choose another rule, so that a file holds several documents, or give held-out documents apart"
+            "there is only one document: nothing can be held out\n"
+            "choose another rule, so that a file holds several documents, or give separate held-out documents"
         )
     return math.nextafter(lowest, 2) if lowest >= share else highest
 
@@ -166,7 +165,7 @@ def _held_out_below(documents: Iterable[Document], share: float) -> float:
 def _sequence(
     documents: Iterable[Document], apart: Iterable[Document], below: float
 ) -> Iterator[tuple[Document, bool]]:
-    """All documents in the order they are written, and whether each is held out."""
+    """All documents in the order in which they are written, each with True if it is held out."""
     for document in documents:
         yield document, hash_fraction(document.id) < below
     for document in apart:
@@ -180,12 +179,12 @@ def _fill(build: "_Build", sequence: Iterable[tuple[Document, bool]], encode: "_
 
 
 def _utf8_length(text: str) -> int:
-    """Bytes of a text in UTF-8, without a copy of one that may be large where it need not be made."""
+    """The number of bytes of a text in UTF-8; a large ASCII text is not copied."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[Document, bool]]]:
-    """Documents by the half megabyte; a longer one is alone."""
+    """Batches of documents of half a megabyte; a longer document is a batch of its own."""
     batch: list[tuple[Document, bool]] = []
     characters = 0
     for document, held in sequence:
@@ -195,7 +194,7 @@ def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[D
             batch, characters = [], 0
         batch.append((document, held))
         characters += len(document.text)
-        if characters >= _BATCH_CHARACTERS:  # before the next document is read: both may be large
+        if characters >= _BATCH_CHARACTERS:  # now, and not after the next document is read: both may be large
             yield batch
             batch, characters = [], 0
     if batch:
@@ -203,7 +202,7 @@ def _batches(sequence: Iterable[tuple[Document, bool]]) -> Iterator[list[tuple[D
 
 
 class _Encoder:
-    """Texts to ids, each closed by the end of text."""
+    """Turns texts into ids, each followed by the end-of-text id."""
 
     def __init__(self, tokenizer: "Tokenizer", eos: int, dtype: str) -> None:
         self._tokenizer, self._dtype = plain(tokenizer), dtype
@@ -224,9 +223,7 @@ class _Encoder:
         try:
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # the library raises bare Exception
-            raise UsageError(
-                f"the tokenizer fails on this text: {error}\nan entry for unknown words may help"
-            ) from None
+            raise UsageError(f"the tokenizer fails on this text: {error}\na token for unknown words may help") from None
         return [np.array(encoding.ids, dtype=self._dtype) for encoding in encodings]
 
 
@@ -234,47 +231,42 @@ class _Build:
     """A store being written: two parts whose shards are finished and listed together.
 
     Attributes:
-        documents: written so far, in finished shards or not.
+        documents: the number written so far, in finished shards or not.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder, self._manifest = folder, manifest
-        self._train = _Part(folder, "train", manifest.train)
-        self._heldout = _Part(folder, "heldout", manifest.heldout)
+        self._train = _Shards(folder, "train", manifest.train)
+        self._heldout = _Shards(folder, "heldout", manifest.heldout)
         self._pending = 0
         self.documents = sum(shard.documents for shard in manifest.train + manifest.heldout)
 
     def add(self, ids: Ids, text_bytes: int, *, held: bool) -> None:
-        with _disk(self._folder):
-            (self._heldout if held else self._train).add(ids, text_bytes)
-            self.documents += 1
-            self._pending += len(ids)
-            if self._pending >= self._manifest.shard_tokens:
-                self._commit()
+        (self._heldout if held else self._train).add(ids, text_bytes)
+        self.documents += 1
+        self._pending += len(ids)
+        if self._pending >= self._manifest.shard_tokens:
+            self._commit()
 
     def _commit(self, **changes: Any) -> None:
-        """Make all that was added part of the store."""
-        shards = {"train": self._train.finish(), "heldout": self._heldout.finish()}
-        self._manifest = self._manifest.model_copy(update=shards | changes)
-        _sync_folder(self._folder)  # a name that the manifest lists is on the disk before it
-        _write_manifest(self._folder, self._manifest)
+        """Make everything that was added part of the store."""
+        with _disk(self._folder):
+            shards = {"train": self._train.finish(), "heldout": self._heldout.finish()}
+            self._manifest = self._manifest.model_copy(update=shards | changes)
+            _write_manifest(self._folder, self._manifest)
         self._pending = 0
 
     def finish(self) -> Manifest:
-        """Close the store: the last shards, the counts, and the word that it is complete."""
+        """The complete manifest, after the last shards and the counts are written."""
+        self._commit()
+        for part, shards in (("learn from", self._manifest.train), ("hold out", self._manifest.heldout)):
+            if not shards:
+                raise DataError(f"there are no documents to {part}")
+        counts = _count(store_of(self._folder, self._manifest)).astype("<i8").tobytes()
         with _disk(self._folder):
-            self._commit()
-            for part, shards in (("learn from", self._manifest.train), ("hold out", self._manifest.heldout)):
-                if not shards:
-                    raise DataError(f"there are no documents to {part}")
-            counts = _count(opened(self._folder, self._manifest)).astype("<i8").tobytes()
-            _write(self._folder / COUNTS, counts)
-            self._commit(counts_sha256=hashlib.sha256(counts).hexdigest(), complete=True)
+            replace_file(self._folder / COUNTS, counts)
+        self._commit(counts_sha256=hashlib.sha256(counts).hexdigest(), complete=True)
         return self._manifest
-
-    def close(self) -> None:
-        self._train.close()
-        self._heldout.close()
 
 
 def _count(store: TokenStore) -> npt.NDArray[np.int64]:
@@ -284,75 +276,47 @@ def _count(store: TokenStore) -> npt.NDArray[np.int64]:
     return counts
 
 
-class _Part:
-    """The shards of one part: the finished ones, and one being written under a temporary name."""
+class _Shards:
+    """The shards of one part: the finished ones, and the next one, which is held in memory until it is finished."""
 
     def __init__(self, folder: Path, stream: str, shards: tuple[StoredFile, ...]) -> None:
         self._folder, self._stream, self._shards = folder, stream, shards
         self._begin()
 
     def _begin(self) -> None:
-        self._file: BufferedWriter | None = None
-        self._digest = hashlib.sha256()
+        self._content = bytearray()
         self._tokens = self._documents = self._text_bytes = 0
 
     def add(self, ids: Ids, text_bytes: int) -> None:
-        if self._file is None:
-            self._file = (self._folder / (shard_name(self._stream, len(self._shards)) + ".tmp")).open("wb")
-        raw = ids.tobytes()
-        self._file.write(raw)
-        self._digest.update(raw)
+        self._content += ids.tobytes()
         self._tokens += len(ids)
         self._documents += 1
         self._text_bytes += text_bytes
 
     def finish(self) -> tuple[StoredFile, ...]:
-        """All shards, after the one being written has got its name."""
-        if self._file is not None:
-            with self._file as file:
-                file.flush()
-                os.fsync(file.fileno())
+        """All shards, after the one in memory is on the disk."""
+        if self._documents:
             name = shard_name(self._stream, len(self._shards))
-            (self._folder / f"{name}.tmp").replace(self._folder / name)
+            replace_file(self._folder / name, self._content)
             done = StoredFile(
                 name=name,
                 tokens=self._tokens,
                 documents=self._documents,
                 text_bytes=self._text_bytes,
-                sha256=self._digest.hexdigest(),
+                sha256=hashlib.sha256(self._content).hexdigest(),
             )
             self._shards += (done,)
             self._begin()
         return self._shards
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    _write(folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole, and its name for good."""
-    replace_file(file, content)
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows opens no folder; NTFS journals names itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Turns what the system refuses into a fault with advice."""
+    """Replace an error of the system by one with advice."""
     try:
         yield
     except OSError as error:

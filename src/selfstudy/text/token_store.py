@@ -1,17 +1,16 @@
-"""Documents tokenised once into memory-mapped shards: a folder that a killed build continues and every run reads.
+"""A tokenised corpus on disk: memory-mapped files of ids that every run reads.
 
 ::
 
-    manifest.json     what the ids are of, and every finished shard with its size and SHA-256
-    train-00000.bin   ids, little endian, 16 bit up to a vocabulary of 65,536, else 32; [EOS] after every document
+    manifest.json      the corpus and tokenizer that the ids come from, and every finished shard with its SHA-256
+    train-00000.bin    ids, little endian, 16 bits up to a vocabulary of 65,536, else 32; [EOS] after every document
     heldout-00000.bin
-    counts.bin        how often each id occurs in the training shards, int64
+    counts.bin         the number of times each id occurs in the training shards, int64
 
-A shard ends at the end of a document. The manifest names a shard only once it is whole on the disk, and is itself
-replaced in one step, so it is right at any moment. One process builds at a time; any number may read a finished store.
+A shard ends at the end of a document. The manifest names a shard only after the whole shard is on the disk, and is
+itself replaced in one step, so it is right at any moment. One process builds a store; any number may read it.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from selfstudy.disk.reading import file_digest, read_bytes
 from selfstudy.errors import FileRefusedError
 
 MANIFEST, COUNTS = "manifest.json", "counts.bin"
@@ -34,7 +34,15 @@ Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 
 class StoredFile(BaseModel):
-    """A finished file of ids, and what went into it."""
+    """A finished shard.
+
+    Attributes:
+        name: the name of the file.
+        tokens: the number of ids in it.
+        documents: the number of documents.
+        text_bytes: the number of UTF-8 bytes of their texts.
+        sha256: the digest of the file.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +54,7 @@ class StoredFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What ``manifest.json`` may hold: nothing else is accepted."""
+    """All that ``manifest.json`` may hold."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,17 +72,17 @@ class Manifest(BaseModel):
     complete: bool = False
 
     def of_the_same(self, other: "Manifest") -> bool:
-        """Whether both are of one corpus, tokenizer and split, however far each has come."""
+        """True if both describe the same corpus, tokenizer and split, whatever the progress of each."""
         progress = {"train", "heldout", "counts_sha256", "complete"}
         return self.model_dump(exclude=progress) == other.model_dump(exclude=progress)
 
 
 class Stream:
-    """One long array of ids over the shards of a part; each is mapped when first read, a few at a time.
+    """The ids of all shards of a part as one long array. A shard is mapped when it is read, a few at a time.
 
     Attributes:
-        documents: how many it holds, each closed by the end-of-text id.
-        text_bytes: UTF-8 bytes of their texts.
+        documents: the number of documents, each followed by the end-of-text id.
+        text_bytes: the number of UTF-8 bytes of their texts.
     """
 
     def __init__(self, folder: Path, shards: tuple[StoredFile, ...], dtype: str) -> None:
@@ -85,7 +93,7 @@ class Stream:
         self.text_bytes = sum(shard.text_bytes for shard in shards)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How a worker process gets it: by name of the files, never by their contents."""
+        """Pickle the names of the files for a worker process, not their contents."""
         return Stream, self._arguments
 
     def _map(self, number: int) -> Ids:
@@ -94,14 +102,14 @@ class Stream:
         return np.memmap(folder / shard.name, dtype=dtype, mode="r", shape=(shard.tokens,))
 
     def __len__(self) -> int:
-        """Number of tokens."""
+        """The number of tokens."""
         return self._ends[-1] if self._ends else 0
 
     def read(self, start: int, count: int) -> npt.NDArray[np.int64]:
-        """A copy of ``count`` ids from ``start`` on, (count,) int64, across shards.
+        """A copy of ``count`` ids from ``start`` on, (count,) int64.
 
         Raises:
-            IndexError: they are not all within the stream.
+            IndexError: some of them lie outside the stream.
         """
         if not 0 <= start <= start + count <= len(self):
             raise IndexError(f"{count} tokens from {start} on, the stream has {len(self)}")
@@ -116,11 +124,11 @@ class Stream:
         return result
 
     def blocks(self, length: int = _BLOCK, stop: int | None = None) -> Iterator[npt.NDArray[np.int64]]:
-        """The stream, or its first ``stop`` ids, in consecutive arrays of at most ``length``."""
+        """The ids of the stream, or the first ``stop`` of them, in consecutive arrays of at most ``length``."""
         end = len(self) if stop is None else min(stop, len(self))
         for start in range(0, end, length):
             yield self.read(start, min(length, end - start))
-        self._mapped.cache_clear()  # the pages read count as this process's memory while they are mapped
+        self._mapped.cache_clear()  # pages that were read count as memory of this process while they are mapped
 
 
 @dataclass(frozen=True)
@@ -128,13 +136,13 @@ class TokenStore:
     """A finished store.
 
     Attributes:
-        folder: where it is.
-        vocab_size: one more than the largest id that can occur.
-        dtype: of the files, ``<u2`` or ``<u4``; what is read is int64.
-        tokenizer_sha256: :func:`~selfstudy.text.tokenizer.digest` of the tokenizer it was built with.
-        fingerprint: of the corpus, as given to :func:`~selfstudy.text.token_build.build_store`.
-        train: the ids to learn from.
-        held_out: the ids of documents kept apart.
+        folder: the folder of the store.
+        vocab_size: the largest possible id plus one.
+        dtype: the element type of the files, ``<u2`` or ``<u4``; streams return int64.
+        tokenizer_sha256: the :func:`~selfstudy.text.tokenizer.digest` of the tokenizer.
+        fingerprint: the fingerprint of the corpus that :func:`~selfstudy.text.token_build.build_store` was given.
+        train: the ids to train on.
+        held_out: the ids of the held-out documents.
     """
 
     folder: Path
@@ -146,11 +154,11 @@ class TokenStore:
     held_out: Stream
 
     def counts(self) -> npt.NDArray[np.int64]:
-        """How often each id occurs in the training stream, (V,) int64."""
+        """The number of times each id occurs in the training stream, (V,) int64."""
         return np.fromfile(self.folder / COUNTS, dtype="<i8").astype(np.int64)
 
 
-def opened(folder: Path, manifest: Manifest) -> TokenStore:
+def store_of(folder: Path, manifest: Manifest) -> TokenStore:
     """The store that a manifest describes."""
     return TokenStore(
         folder,
@@ -164,39 +172,41 @@ def opened(folder: Path, manifest: Manifest) -> TokenStore:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest, None where there is none.
+    """The manifest of a store; None if the folder has none.
 
     Raises:
-        FileRefusedError: a file of that name which is not a manifest of this version.
+        FileRefusedError: the file cannot be read, or is not a manifest of this version.
     """
     file = folder / MANIFEST
-    try:
-        with file.open("rb") as handle:
-            raw = handle.read(_MAX_MANIFEST_BYTES + 1)
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except OSError as error:
-        raise FileRefusedError(f"{file}: {error.strerror}") from None
+    content = read_bytes(file, _MAX_MANIFEST_BYTES)
     try:
-        manifest = Manifest.model_validate_json(raw[:_MAX_MANIFEST_BYTES])
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         what = error.errors()[0]
         where = ".".join(str(part) for part in what["loc"]) or "content"
         raise FileRefusedError(f"{file}: not a token store's manifest: {where}: {what['msg']}") from None
     for stream, shards in (("train", manifest.train), ("heldout", manifest.heldout)):
-        # Only these plain names are ever opened, so a path that leads out of the folder has nothing to lead.
+        # Only these names are opened, so no listed path can lead out of the folder.
         if [shard.name for shard in shards] != [shard_name(stream, number) for number in range(len(shards))]:
             raise FileRefusedError(f"{file}: not a token store's manifest: {stream}: names out of order")
     return manifest
 
 
 def shard_name(stream: str, number: int) -> str:
-    """The file of a part's shard."""
+    """The file name of a shard of the stream ``train`` or ``heldout``."""
     return f"{stream}-{number:05d}.bin"
 
 
-def problem(folder: Path, manifest: Manifest, *, verify: bool) -> str | None:
-    """What is wrong with the files that a manifest lists, None when nothing is."""
+def damage_in(folder: Path, manifest: Manifest, *, verify: bool) -> str | None:
+    """The first file of a manifest that is missing or damaged, in words; None if all are whole.
+
+    Args:
+        folder: the folder of the store.
+        manifest: the manifest that lists the files.
+        verify: True to compare digests too; otherwise only sizes are compared.
+    """
     width = np.dtype(manifest.dtype).itemsize
     wanted = [(shard.name, shard.tokens * width, shard.sha256) for shard in manifest.train + manifest.heldout]
     if manifest.counts_sha256 is not None:
@@ -207,14 +217,6 @@ def problem(folder: Path, manifest: Manifest, *, verify: bool) -> str | None:
             return f"{file} is missing"
         if file.stat().st_size != size:
             return f"{file}: damaged, {file.stat().st_size:,} bytes, the manifest says {size:,}"
-        if verify and _file_digest(file) != sha256:
+        if verify and file_digest(file) != sha256:
             return f"{file}: damaged, its digest is not the one in {MANIFEST}"
     return None
-
-
-def _file_digest(file: Path) -> str:
-    found = hashlib.sha256()
-    with file.open("rb") as handle:
-        while chunk := handle.read(_BLOCK):
-            found.update(chunk)
-    return found.hexdigest()

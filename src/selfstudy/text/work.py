@@ -2,9 +2,7 @@
 
 import hashlib
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ import torch
 from rich.console import Console
 
 from selfstudy.data.batches import Shard
-from selfstudy.disk.lock import run_lock
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
+from selfstudy.errors import EnvironmentFault, UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
@@ -35,7 +32,6 @@ from selfstudy.train.monitor import Unit
 from selfstudy.views.spec import Spec
 
 _TRIAL_TOKENS = 1024
-_PATIENCE_SECONDS = 0.5
 
 
 class TextWork:
@@ -136,19 +132,6 @@ def _tried_compiler() -> tuple[bool, str]:
     return not problem, f"tried: {problem or 'torch.compile works here, and the run is long'}"
 
 
-@contextmanager
-def patient_lock(folder: Path) -> Iterator[None]:
-    """A lock on a tokenised corpus; whoever else wants it waits, be it another run or a process of the same one."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(run_lock(folder))
-                break
-            except RunFolderError:
-                time.sleep(_PATIENCE_SECONDS)
-        yield
-
-
 def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
     """The configuration with the tokenizer of the encoder, where that is a directory: it knows no other ids.
 
@@ -173,7 +156,7 @@ def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
 
 def open_text(data: Any, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
     """The tokenised corpus of a configuration."""
-    return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), lock=patient_lock, console=console)
+    return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), console=console)
 
 
 def cache_folder(config: TextDataConfig) -> Path:

@@ -1,8 +1,8 @@
-"""The checkpoint store: whole or absent, checked by digest, never a pickle.
+"""The checkpoint store: a checkpoint is complete or absent, checked by digests, and never a pickle.
 
-A checkpoint is staged in ``step-N.tmp-PID`` beside its target, every file synced, the manifest of sizes and SHA-256
-digests written last, and the folder renamed; a kill at any moment leaves the previous checkpoints as they were.
-Saving and cleaning are for the one process that holds the run's lock.
+A checkpoint is written to ``step-N.tmp-PID`` beside its target: every file is synced, the manifest of sizes and SHA-256
+digests comes last, and the folder is renamed. A kill at any moment leaves the previous checkpoints as they were. Only
+the process that holds the lock of the run may save and clean.
 """
 
 import errno
@@ -19,21 +19,30 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from selfstudy.disk.file_system import Bytes, FileSystem
-from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, read_json, verify
+from selfstudy.disk.manifest import MANIFEST, NewerFormat, Tally, manifest_text, verify
+from selfstudy.disk.reading import read_json
 from selfstudy.disk.tensor_file import byte_count, read_tensors, tensor_chunks
 from selfstudy.errors import EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
 from selfstudy.train.old_keys import with_new_keys
 from selfstudy.train.optimizer_state import join_state, split_state
 
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
-_LARGEST = {_MODEL: 2**38, _OPTIMIZER: 2**39, _STATE: 2**26}  # bytes; far above any encoder this trains
+_LARGEST = {_MODEL: 2**38, _OPTIMIZER: 2**39, _STATE: 2**26}  # bytes; far more than any encoder needs
 _NAME = re.compile(r"step-(\d{9,})(\.old)?")
-_RESERVE_BYTES = 64 * 2**20  # for the logs and tables that grow beside the checkpoints
+_RESERVE_BYTES = 64 * 2**20  # for logs and tables, which grow during the run
 _MEGA = 2**20
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint read back: what ``load_state_dict`` of model and optimizer take, and the run's own state."""
+    """A checkpoint that was read.
+
+    Attributes:
+        step: the number of optimizer steps done.
+        model: the ``state_dict`` of the model.
+        optimizer: the ``state_dict`` of the optimizer.
+        state: the state of the run, plain data.
+        path: the folder of the checkpoint.
+    """
 
     step: int
     model: dict[str, Tensor]
@@ -53,20 +62,21 @@ class Checkpoint(NamedTuple):
 class CheckpointStore:
     """The checkpoints of one run.
 
-    ``rejected`` says, one line each, which checkpoints the last :meth:`latest` passed over, and why.
-
     Args:
-        folder: where they are; made when the first is saved.
-        keep: how many are kept, at least 2, so that damage to the newest never costs the run.
+        folder: the folder of the checkpoints; it is made when the first one is saved.
+        keep: the number of checkpoints to keep, at least 2: if the newest is damaged, the run goes on from another.
         files: the system calls.
 
+    Attributes:
+        rejected: one line for each checkpoint that the last :meth:`latest` skipped, with the reason.
+
     Raises:
-        UsageError: ``keep`` below 2.
+        UsageError: ``keep`` is below 2.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2, files: FileSystem | None = None) -> None:
         if keep < 2:
-            raise UsageError(f"keep={keep} checkpoints would leave none when the newest is damaged; keep at least 2")
+            raise UsageError(f"keep={keep} checkpoints would leave none if the newest is damaged; keep at least 2")
         self.folder, self.keep = folder, keep
         self.rejected: list[str] = []
         self._damaged: list[Path] = []
@@ -75,16 +85,19 @@ class CheckpointStore:
     def save(
         self, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Any], state: Mapping[str, Any]
     ) -> Path:
-        """Commit the state after ``step`` optimizer steps, then drop what is beyond ``keep``.
+        """Save the state after ``step`` optimizer steps, then delete the oldest checkpoints beyond ``keep``.
 
         Args:
-            step: optimizer steps done.
-            model: a ``state_dict``; tensors may share memory.
-            optimizer: a torch optimizer's ``state_dict``.
-            state: plain data, as JSON holds it.
+            step: the number of optimizer steps done.
+            model: the ``state_dict`` of the model; tensors may share memory.
+            optimizer: the ``state_dict`` of a torch optimizer.
+            state: plain data that JSON can hold.
+
+        Returns:
+            The folder of the checkpoint.
 
         Raises:
-            TrainingError: a tensor or number that is not finite; nothing is written.
+            TrainingError: a tensor or number is not finite; nothing is written.
             EnvironmentFault: the system refused twice; the earlier checkpoints are as they were.
         """
         tensors, structure = split_state(optimizer)
@@ -97,14 +110,14 @@ class CheckpointStore:
                 self._commit(target, _contents(model, tensors, text))
                 break
             except OSError as error:
-                self.clean()  # what kills left behind may be what fills the disk
+                self.clean()  # the disk may be full of what earlier kills left behind
                 if last_try:
                     raise self._refused(step, error, byte_count(model) + byte_count(tensors) + len(text)) from error
         self._rotate(step)
         return target
 
     def _commit(self, target: Path, contents: Mapping[str, Iterable[Bytes]]) -> None:
-        """Stage, sync, rename, sync: the order is what makes it atomic."""
+        """Write, sync, rename, sync: in this order the checkpoint appears whole or not at all."""
         if not self.folder.is_dir():
             self._files.make_folder(self.folder)
             self._files.sync_folder(self.folder.parent)
@@ -116,7 +129,7 @@ class CheckpointStore:
         self._files.write(staged / MANIFEST, [manifest_text({name: tally.entry() for name, tally in tallies.items()})])
         self._files.sync_folder(staged)
         if os.path.lexists(target):
-            # Saved before, or damaged: moved aside under a name that latest() still finds, never deleted first.
+            # The step was saved before, or is damaged. It is not deleted but renamed, to a name that latest() finds.
             aside = target.with_name(f"{target.name}.old")
             if os.path.lexists(aside):
                 self._discard(aside)
@@ -125,7 +138,7 @@ class CheckpointStore:
         self._files.sync_folder(self.folder)
 
     def _rotate(self, step: int) -> None:
-        """Drop the oldest beyond ``keep``, and what is damaged or replaced; the one just saved stays in any case."""
+        """Delete the oldest beyond ``keep``, and damaged and replaced ones, but never the one that was just saved."""
         older = [path for path in self._committed() if _step(path) < step and path not in self._damaged]
         for path in [*older[self.keep - 1 :], *self._replaced(), *self._damaged]:
             if path.name != f"step-{step:09d}" and os.path.lexists(path):
@@ -133,7 +146,7 @@ class CheckpointStore:
         self._damaged = []
 
     def _discard(self, path: Path) -> None:
-        """Delete a folder: out of the committed names first, so that a kill half-way leaves no damaged checkpoint."""
+        """Delete a folder. It is renamed first, so that a kill half-way leaves no damaged checkpoint."""
         try:
             if _NAME.fullmatch(path.name):
                 stale = path.with_name(f"{path.name}.tmp-{os.getpid()}")
@@ -141,24 +154,25 @@ class CheckpointStore:
                 path = stale
             self._files.remove(path)
         except OSError:
-            pass  # it only takes space: the next save or clean tries again
+            pass  # it only takes space; the next save or clean tries again
 
     def _refused(self, step: int, error: OSError, needed: int) -> EnvironmentFault:
-        """The message for a save that the system refused."""
+        """The error for a save that the system refused."""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         committed = self._committed()
         return EnvironmentFault(
             f"{'disk full' if full else error.strerror or error} while writing the checkpoint of step {step} under "
             f"{self.folder}: needed {needed / _MEGA:.1f} MB, free {self._free_bytes() / _MEGA:.1f} MB\n"
             f"last good checkpoint: {f'step {_step(committed[0])}' if committed else 'none'}\n"
-            "free space or mend the folder, then continue with --resume"
+            "free space or repair the folder, then continue with --resume"
         )
 
     def preflight(self, size: int) -> None:
-        """Refuse to begin where checkpoints of ``size`` bytes cannot be kept.
+        """Raise if there is not enough space for checkpoints of ``size`` bytes.
 
         Raises:
-            EnvironmentFault: less is free than ``keep`` + 1 of them, less those that will make way, and 64 MB.
+            EnvironmentFault: the free space is below 64 MB plus that of ``keep`` + 1 checkpoints, minus those that
+                will be replaced.
         """
         there = min(self.keep, len(self._committed()))
         needed = (self.keep + 1 - there) * size + _RESERVE_BYTES
@@ -170,14 +184,16 @@ class CheckpointStore:
             )
 
     def _free_bytes(self) -> float:
-        """Free bytes where the checkpoints are; NaN, which refuses nothing, when the system does not say."""
+        """The free bytes on the disk of the checkpoints; NaN, which compares as enough, if the system does not say."""
         try:
             return self._files.free_bytes(self.folder)
         except OSError:
             return math.nan
 
     def require_space(self, model: Mapping[str, Tensor]) -> None:
-        """:meth:`preflight` before the optimizer has a state: Adam's is the largest, two values for each weight.
+        """Raise if there is not enough space for checkpoints of a model and its optimizer.
+
+        The optimizer has no state yet; that of Adam is the largest, with two values for each weight.
 
         Raises:
             EnvironmentFault: as for :meth:`preflight`.
@@ -185,15 +201,15 @@ class CheckpointStore:
         self.preflight(3 * byte_count(model))
 
     def clean(self) -> None:
-        """Delete what kills left behind: staged folders, and checkpoints that were replaced by a new one."""
+        """Delete what kills left behind: unfinished folders, and checkpoints that were replaced by new ones."""
         for path in [*self.folder.glob("step-*.tmp-*"), *self._replaced()]:
             self._discard(path)
 
     def latest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None when none was ever committed.
+        """The newest whole checkpoint; None if there are no checkpoints.
 
         Raises:
-            FileRefusedError: a later version of selfstudy wrote the newest, or there are some and none is whole.
+            FileRefusedError: a later version of selfstudy wrote the newest one, or all are damaged.
             EnvironmentFault: the folder cannot be listed.
         """
         reasons: list[str] = []
@@ -204,7 +220,7 @@ class CheckpointStore:
             except NewerFormat:
                 raise
             except FileRefusedError as error:
-                reasons.append(f"passed over {error}")
+                reasons.append(f"skipped {error}")
                 self._damaged.append(path)
                 continue
             lost = [_step(path) - found.step for path in self._damaged]
@@ -217,7 +233,7 @@ class CheckpointStore:
         return None
 
     def _committed(self) -> list[Path]:
-        """Committed checkpoints, newest first; of one step, the one that was moved aside for another last."""
+        """The complete checkpoints, newest first; of the same step, the one that was renamed comes last."""
         try:
             names = os.listdir(self.folder)
         except FileNotFoundError:
@@ -228,25 +244,25 @@ class CheckpointStore:
         return sorted(found, key=lambda path: (_step(path), path.suffix != ".old"), reverse=True)
 
     def _replaced(self) -> list[Path]:
-        """Checkpoints that were moved aside and whose successor is in place."""
+        """The checkpoints that were renamed and whose successor is complete."""
         return [path for path in self.folder.glob("step-*.old") if os.path.lexists(path.with_suffix(""))]
 
 
 def _step(path: Path) -> int:
-    """The step in a committed checkpoint's name."""
+    """The step in the name of a checkpoint."""
     return int(path.name.removesuffix(".old")[len("step-") :])
 
 
 def _contents(model: Mapping[str, Tensor], tensors: Mapping[str, Tensor], text: bytes) -> dict[str, Iterable[Bytes]]:
-    """The files of a checkpoint, as chunks that can be gone through once."""
+    """The files of a checkpoint as chunks, which can be iterated over once."""
     return {_MODEL: tensor_chunks(model), _OPTIMIZER: tensor_chunks(tensors), _STATE: [text]}
 
 
 def _read(path: Path) -> Checkpoint:
-    """A checkpoint whose every byte is accounted for.
+    """The checkpoint in a folder, after all digests are checked.
 
     Raises:
-        FileRefusedError: naming the file and what is wrong with it.
+        FileRefusedError: something is wrong; the message names the file.
     """
     verify(path, _LARGEST)
     content = read_json(path / _STATE, _LARGEST[_STATE])
@@ -263,10 +279,10 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _state_text(content: Mapping[str, Any]) -> bytes:
-    """``state.json``.
+    """The content of ``state.json``.
 
     Raises:
-        TrainingError: a number that is not finite, which JSON has no word for.
+        TrainingError: a number is not finite, which JSON cannot hold.
     """
     try:
         return json.dumps(content, allow_nan=False).encode()
@@ -278,7 +294,7 @@ def _state_text(content: Mapping[str, Any]) -> bytes:
 
 
 def _require_finite(tensors: Mapping[str, Tensor], step: int, whose: str) -> None:
-    """Refuse to keep what no run could continue from."""
+    """Raise if a tensor is not finite: no run could continue from it."""
     for name, tensor in tensors.items():
         if not _is_finite(tensor):
             raise TrainingError(
@@ -288,7 +304,7 @@ def _require_finite(tensors: Mapping[str, Tensor], step: int, whose: str) -> Non
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether no element is infinite or NaN, found without a temporary as large as the tensor."""
+    """True if no element is infinite or NaN; no temporary of the size of the tensor is made."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or tensor.numel() == 0:

@@ -1,8 +1,8 @@
-"""A torch optimizer's ``state_dict`` as named tensors and JSON, and back, bit for bit.
+"""The ``state_dict`` of a torch optimizer as named tensors and JSON, and back, bit for bit.
 
-JSON keeps None, booleans, integers, text, lists and finite floats (written with as many digits as read back to the
-same bits). What it has no word for becomes a mapping with one key that begins with ``!``: ``!tensor``, ``!tuple``,
-``!dict`` (keys that are not text) and ``!float`` (infinities and NaN).
+JSON holds None, booleans, integers, strings, lists and finite floats (with enough digits for the same bits). Every
+other value becomes a mapping whose first key begins with ``!``: ``!tensor``, ``!tuple``, ``!dict`` (whose keys are not
+strings) and ``!float`` (infinity and NaN).
 """
 
 import math
@@ -19,17 +19,17 @@ def split_state(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any]:
     """The tensors of a ``state_dict`` by name, and everything else as a JSON value that refers to them.
 
     Raises:
-        TypeError: a value of a kind that is neither a tensor nor plain data.
+        TypeError: a value is neither a tensor nor plain data.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _encode(dict(state), "", tensors)
 
 
 def join_state(structure: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The ``state_dict`` that :func:`split_state` took apart.
+    """The ``state_dict`` that :func:`split_state` was given.
 
     Raises:
-        ValueError: a tensor that is missing or that nothing refers to, or a structure of another shape.
+        ValueError: a tensor is missing, nothing refers to a tensor, or the structure is not a mapping.
     """
     left = dict(tensors)
     state = _decode(structure, left)
@@ -41,7 +41,7 @@ def join_state(structure: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON; tensors are added to ``tensors`` under a number and their path."""
+    """``value`` as JSON; tensors are added to ``tensors``, named by a number and their path."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -59,10 +59,10 @@ def _encode(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _encode_tensor(tensor: Tensor, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """A reference to ``tensor``, with what a file of row-major tensors of common types does not keep.
+    """A reference to ``tensor``, with the strides and the dtype if the file cannot hold them.
 
-    The memory layout matters: torch's fused CPU kernels walk a parameter and its buffers element by element without
-    looking at strides (seen in torch 2.14), so a channels-last buffer that came back row-major would be scrambled.
+    The memory layout matters: fused CPU kernels of torch go through a parameter and its buffers element by element and
+    ignore strides (seen in torch 2.14), so a channels-last buffer that is restored row-major would be scrambled.
     """
     node: dict[str, Any] = {"!tensor": name}
     if not tensor.is_contiguous() and torch.empty_like(tensor).stride() == tensor.stride():
@@ -76,7 +76,7 @@ def _encode_tensor(tensor: Tensor, name: str, tensors: dict[str, Tensor]) -> dic
 
 
 def _decode(node: Any, tensors: dict[str, Tensor]) -> Any:
-    """The value that :func:`_encode` wrote; the tensors it uses are taken out of ``tensors``."""
+    """The value that :func:`_encode` was given; the tensors it uses are removed from ``tensors``."""
     if isinstance(node, list):
         return [_decode(item, tensors) for item in node]
     if not isinstance(node, dict):
@@ -94,7 +94,7 @@ def _decode(node: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def _decode_tensor(node: Mapping[str, Any], tensors: dict[str, Tensor]) -> Tensor:
-    """The tensor that a reference names, in its own type, shape and memory layout."""
+    """The tensor of a reference, in its dtype, shape and memory layout."""
     name = node["!tensor"]
     if name not in tensors:
         raise ValueError(f"lacks {name!r}")

@@ -1,4 +1,4 @@
-"""Data sets that need no download."""
+"""Data sets that come with the package or with scikit-learn: no download is needed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +19,17 @@ _TEST_EVERY = 5
 
 
 def samples() -> dict[str, str]:
-    """Name to description of every bundled data set."""
+    """The description of every sample by its name."""
     return dict(_KNOWN)
 
 
 def open_sample(name: str, *, labels: bool, split: str | None) -> "ArrayImages":
-    """``sample:NAME``; ``split`` is ``train`` unless ``test`` is asked for.
+    """The images of ``sample:NAME``; the train part if ``split`` is None.
 
     Raises:
-        UsageError: no such sample.
+        UsageError: the sample is unknown.
     """
-    from selfstudy.images.arrays import from_npz  # imports torch, which the list of samples does not need
+    from selfstudy.images.arrays import from_npz  # imports torch, which the list of samples can do without
 
     if name not in _KNOWN:
         raise UsageError(f"unknown sample {name!r}{did_you_mean(name, _KNOWN)}\nknown: {', '.join(_KNOWN)}")
@@ -40,7 +40,7 @@ def open_sample(name: str, *, labels: bool, split: str | None) -> "ArrayImages":
 
 
 def _digits() -> dict[str, np.ndarray]:
-    """scikit-learn's digits with values 0 to 16 spread over 8 bits; every fifth image is for testing."""
+    """scikit-learn's digits, scaled from 0..16 to 0..255; every fifth image is in the test part."""
     from sklearn.datasets import load_digits
 
     loaded = load_digits()

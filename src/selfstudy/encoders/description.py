@@ -1,0 +1,69 @@
+"""The description of a saved encoder: a JSON file, read through a closed model, with the digests of the other files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from selfstudy.disk.reading import file_digest, read_json
+from selfstudy.errors import FileRefusedError, first_line
+
+FORMAT_VERSION = 1
+MAX_BYTES = 1_000_000
+"""The largest description that is read."""
+
+Description = TypeVar("Description", bound=BaseModel)
+
+
+def require_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise if a tensor is not finite.
+
+    Raises:
+        FileRefusedError: a weight is infinite or NaN; the message names the tensor.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
+
+
+def require_digest(file: Path, sha256: str, *, listed_in: str) -> None:
+    """Raise if a file is missing or has another digest.
+
+    Raises:
+        FileRefusedError: in both cases.
+    """
+    _require_file(file)
+    if file_digest(file) != sha256:
+        raise FileRefusedError(
+            f"{file}: its digest is not the one in {listed_in}; the file is damaged or belongs to another encoder"
+        )
+
+
+def read_description(file: Path, model: type[Description]) -> Description:
+    """The validated description in ``file``.
+
+    Raises:
+        FileRefusedError: the file is missing, too large, not JSON, written by another library or another version, or
+            holds anything that ``model`` does not allow.
+    """
+    if not file.parent.is_dir():
+        raise FileRefusedError(f"there is no folder {file.parent}\nname a run, or the encoder/ folder of one")
+    _require_file(file)
+    content = read_json(file, MAX_BYTES)
+    if "format_version" not in content:
+        raise FileRefusedError(f"{file} was written for another library\nname the run, not what was exported from it")
+    version = content["format_version"]
+    if version != FORMAT_VERSION:
+        raise FileRefusedError(f"{file}: format version {version!r}, this selfstudy reads version {FORMAT_VERSION}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise FileRefusedError(f"{file}: not an encoder's description: {first_line(error)}") from None
+
+
+def _require_file(file: Path) -> None:
+    if not file.is_file():
+        raise FileRefusedError(f"{file} is missing\na finished run has it; was training interrupted?")
