@@ -83,7 +83,7 @@ def test_a_fault_of_the_machine_stops_the_program_and_leaves_no_record(records, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stopped_program_goes_on_with_the_first_run_without_a_record(records, tmp_path):
+def test_a_stopped_program_continues_with_the_first_run_without_a_record(records, tmp_path):
     tasks = [records.Task(name, {"name": name}) for name in "abc"]
     seen = []
 
