@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make demo` and `make test`. Both create .venv when it is missing.
+# `make demo` and `make test` do all the set-up. Both create .venv if it is missing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -1,14 +1,14 @@
-"""Six methods beside LightlySSL 1.6: equal minutes, the same encoder and images, evaluated alike.
+"""Compare six methods with LightlySSL 1.6: same minutes, same encoder, same images, same evaluation.
 
-Lightly trains as its own documents write it (``lightly_methods.py``), with its transforms and two loading workers; with
-``--views selfstudy`` it is fed by our views and loader, so that method and recipe alone differ. The environment it
-needs is described in ``benchmarks/README.md``::
+Lightly trains as its own documentation says (``lightly_methods.py``), with its transforms and two loading workers. With
+``--views selfstudy`` it gets the views and the loader of selfstudy; then only method and recipe differ.
+``benchmarks/README.md`` describes the environment that it needs::
 
     benchmarks/.venv/bin/python benchmarks/against_lightly.py --data CIFAR_FOLDER --out benchmarks/results/lightly
     python benchmarks/against_lightly.py --out benchmarks/results/lightly --table
 
-Records, resuming and the table are as in ``methods.py``. The minutes are those of training. Before them selfstudy
-decodes all images once; that time is in the column "set-up s", and lightly, which decodes while it trains, has none.
+Records, resuming and the table work as in ``methods.py``. The minutes count training only. Before training selfstudy
+decodes all images once; the column "set-up s" gives that time. Lightly decodes while it trains, so it has none.
 """
 
 import argparse
@@ -56,13 +56,13 @@ from selfstudy.views.spec import View
 
 METHODS = ("simclr", "byol", "barlow_twins", "swav", "dino", "mae")
 OURS = "selfstudy"
-SIDES = (OURS, "example", "cifar10")  # ours, and the two documents of lightly's
-WITHOUT_BENCHMARK = ("mae",)  # lightly's CIFAR-10 benchmark has none
+SIDES = (OURS, "example", "cifar10")  # selfstudy, and the two recipes that lightly documents
+WITHOUT_BENCHMARK = ("mae",)  # lightly's CIFAR-10 benchmark does not contain it
 _WORKERS = 2
 
 
 class Trained(NamedTuple):
-    """How a peer's training went."""
+    """The result of training a peer: steps, images, seconds, and the last loss."""
 
     steps: int
     images: int
@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
-    """All runs; the sides of a method follow one another, so that they meet the same machine."""
+    """Return all runs. The sides of a method run one after the other, so that the machine is in the same state."""
     return [
         _task(options, method, side, seed)
         for seed in options.seeds
@@ -82,7 +82,7 @@ def tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def _task(options: argparse.Namespace, method: str, side: str, seed: int) -> Task:
-    """One run; our own side has our views whatever is asked for lightly."""
+    """Return one run. The side of selfstudy always uses selfstudy's views; ``options.views`` is for lightly only."""
     ours = methods.task("cifar10", str(options.data), method, seed, options)
     views = OURS if side == OURS else options.views
     facts = {**ours.facts, "side": side, "views": views}
@@ -98,7 +98,7 @@ def _task(options: argparse.Namespace, method: str, side: str, seed: int) -> Tas
 def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
     """Train one side and evaluate it."""
     began = time.perf_counter()
-    keep_freed_memory()  # a setting of the whole process: it would stay on for lightly anyway, and makes it faster
+    keep_freed_memory()  # a setting of the whole process: it would stay on for lightly too, and it makes lightly faster
     if task.facts["side"] == OURS:
         methods.measure(task, record, out=out, runs=runs, keep=keep, console=console)
     else:
@@ -107,7 +107,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
 
 
 def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
-    """Train lightly's side, save its encoder as ours are saved, and evaluate that."""
+    """Train lightly's side, save its encoder in selfstudy's format, and evaluate it."""
     import lightly_methods as peers
 
     facts, run = task.facts, RunFolder(runs / task.name)
@@ -115,7 +115,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     record |= {"batch_size": recipe.batch_size, "lightly": version("lightly")}
     opened, resolved = _prepare(task, console)
     known: list[Score] = []
-    torch.manual_seed(initial_seed(facts["seed"]))  # the first weights of our own run with this seed
+    torch.manual_seed(initial_seed(facts["seed"]))  # the initial weights of selfstudy's run with this seed
     encoder = build_encoder(resolved.inputs.encoder)
     _seed_everything(facts["seed"])
     peer = recipe.method(encoder, recipe)
@@ -123,8 +123,8 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     if facts["views"] == OURS:
         normalization = resolved.inputs.mean, resolved.inputs.std
         batches = our_batches(opened, resolved, recipe.batch_size, normalization)
-        peer.to(memory_format=torch.channels_last)  # as our own loop does
-        # the same inputs, and the same encoder before the first step, as on our side
+        peer.to(memory_format=torch.channels_last)  # as selfstudy's loop does
+        # inputs and initial encoder are the same as on selfstudy's side
         settings = resolved.config.model_dump(mode="json")
         settings["encoder"]["stem"] = encoder.description["stem"]
         known = methods.known_scores(records.load(out), "cifar10", settings)
@@ -134,7 +134,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     images, half = len(opened.scan.good), facts["precision"] == "bf16"
     record["precision"] = "bf16" if half else "fp32"
     if half:
-        spell_out_attention(peer)  # as our own runs do: bfloat16 would make it slower otherwise
+        spell_out_attention(peer)  # as selfstudy's runs do: otherwise bfloat16 would make it slower
     trained = train(peer, batches, facts["duration"], images=images, batch_size=recipe.batch_size, half=half)
     record |= {"steps": trained.steps, "images": trained.images, "loss": trained.loss}
     record["train_seconds"] = round(trained.seconds, 1)
@@ -148,7 +148,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
 
 
 def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
-    """The scanned images, and our own settings for the method: encoder, image size, views, normalisation."""
+    """Return the scanned images and selfstudy's settings for the method: encoder, image size, views, normalisation."""
     facts = task.facts
     held = {} if facts["views"] == OURS else {"cache_gigabytes": 0}  # lightly reads the files itself
     settings = {
@@ -163,7 +163,7 @@ def _prepare(task: Task, console: Console) -> tuple[Data, Resolved]:
 
 
 def _seed_everything(seed: int) -> None:
-    """Lightly draws from three generators."""
+    """Seed the three generators that lightly draws from."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
@@ -172,7 +172,7 @@ def _seed_everything(seed: int) -> None:
 def our_batches(
     opened: Data, resolved: Resolved, batch_size: int, normalization: tuple[list[float], list[float]]
 ) -> Iterator[list[Tensor]]:
-    """Our own views of a method, without its draws and labels, rendered on the CPU, without end."""
+    """Yield batches of selfstudy's views of a method, without draws and labels, rendered on the CPU, without end."""
     specs = [spec for spec in resolved.inputs.specs if isinstance(spec, View)]
     data = TrainingData(
         EpochOrder(resolved.train.seed, len(opened.scan.good), batch_size),
@@ -189,18 +189,18 @@ def our_batches(
 def train(
     peer: Any, batches: Iterator[list[Tensor]], lasting: str, *, images: int, batch_size: int, half: bool = False
 ) -> Trained:
-    """Train a peer for the budget, by the clock that our own loop uses.
+    """Train a peer for the budget, with the clock of selfstudy's loop.
 
     Args:
-        peer: gives a loss for (views, fraction) and says how it is optimised; see ``lightly_methods.Peer``.
-        batches: views of one batch each.
-        lasting: ``"3 minutes"`` or ``"20 steps"``.
-        images: in the data set.
-        batch_size: of the batches.
-        half: autocast to bfloat16, loss and all, as Lightning's ``bf16-mixed`` does.
+        peer: a module that returns a loss for (views, fraction) and has an optimizer; see ``lightly_methods.Peer``.
+        batches: the views of one batch each.
+        lasting: the budget, ``"3 minutes"`` or ``"20 steps"``.
+        images: the number of images in the data set.
+        batch_size: the number of images per batch.
+        half: autocast to bfloat16, including the loss, as Lightning's ``bf16-mixed`` does.
 
     Raises:
-        TrainingError: a loss that is not finite.
+        TrainingError: the loss is not finite.
     """
     device = torch.device(best_device("auto")[0])
     peer.to(device).train()
@@ -225,7 +225,7 @@ def train(
 
 
 def _save(encoder: TimmEncoder, run: RunFolder, normalization: tuple[list[float], list[float]], facts: Record) -> None:
-    """Write the encoder as the run folder of one of our own runs holds it."""
+    """Write the encoder in the format of a selfstudy run folder."""
     mean, std = normalization
     plain = encoder.cpu().to(memory_format=torch.contiguous_format)
     extra = {"weights": "student", "method": f"lightly {facts['side']} {facts['method']}", "seed": facts["seed"]}
@@ -234,7 +234,7 @@ def _save(encoder: TimmEncoder, run: RunFolder, normalization: tuple[list[float]
 
 
 def table(found: list[Record]) -> str:
-    """One row for each method and side."""
+    """Return a Markdown table with one row per method and side."""
     if not found:
         return "no records"
     groups = records.grouped(
@@ -246,7 +246,7 @@ def table(found: list[Record]) -> str:
 
 
 def _row(group: list[Record]) -> dict[str, str]:
-    """One side of a method, over its seeds."""
+    """Return the table row of one side of a method, over its seeds."""
     first, ours = group[0], group[0]["side"] == OURS
     knn, note = records.mean_sd(records.accuracies(group, PRETRAINED, "knn")), records.failure_note(group)
     speeds = [{"rate": r["images"] / r["train_seconds"]} for r in group if r.get("train_seconds")]
@@ -269,12 +269,14 @@ def _row(group: list[Record]) -> dict[str, str]:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, checked before anything is run."""
+    """Return the options, checked before anything is run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="CIFAR-10 as train/ and test/ with class sub-folders")
     parser.add_argument("--seeds", type=methods.numbers, default=[0])
-    parser.add_argument("--sides", type=methods.names, default=list(SIDES), help=f"of {', '.join(SIDES)}")
-    parser.add_argument("--views", choices=("lightly", OURS), default="lightly", help="that lightly is trained on")
+    parser.add_argument("--sides", type=methods.names, default=list(SIDES), help=f"any of {', '.join(SIDES)}")
+    parser.add_argument(
+        "--views", choices=("lightly", OURS), default="lightly", help="views that lightly is trained on"
+    )
     methods.add_common_options(parser)
     options = parser.parse_args(arguments)
     options.only = options.only or [name for name in METHODS if name in available()]
@@ -282,7 +284,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         if unknown := [name for name in given if name not in known]:
             parser.error(f"unknown {', '.join(unknown)}; known: {', '.join(known)}")
     if not options.table and (options.data is None or not (options.data / "train").is_dir()):
-        parser.error("--data is to be a folder with train/ and test/")
+        parser.error("--data must be a folder with train/ and test/")
     if options.keep and options.runs is None:
         parser.error("--keep needs --runs")
     return options

@@ -1,19 +1,19 @@
-"""Tiny Shakespeare beside nanoGPT: equal settings and equal minutes, every validation character foretold once.
+"""Compare with nanoGPT on tiny Shakespeare: same settings and same minutes, each validation character predicted once.
 
-nanoGPT is run as it is, from a checkout of its repository, with the CPU command of its README::
+nanoGPT runs without changes, from a checkout of its repository, with the CPU command of its README::
 
     git clone https://github.com/karpathy/nanoGPT
     python benchmarks/against_nanogpt.py input.txt --nanogpt nanoGPT --out benchmarks/results/nanogpt
 
-``input.txt`` is the 1,115,394 characters of tiny Shakespeare; nanoGPT learns from the first nine tenths, and so do we.
-Its command takes 2,000 steps, which is over before the equal minutes are; a third side, ``nanogpt, longer``, takes as
-many steps as fit into them, its learning rate falling over all of them.
+``input.txt`` is tiny Shakespeare, 1,115,394 characters. Both sides train on the first nine tenths. nanoGPT's command
+takes 2,000 steps and ends before the minutes are over. A third side, ``nanogpt, longer``, takes as many steps as fit
+into the minutes, and its learning rate falls over all of them.
 
-Its seed is written in its code, so every seed runs a copy with that line changed. A run has one JSON file in ``--out``;
-what is recorded is not run again. Nothing else should use the machine's cores meanwhile.
+The seed is written in nanoGPT's code, so each seed runs a copy with that line changed. Each run has one JSON file in
+``--out``; a recorded run is not repeated. Nothing else should use the machine's cores during a run.
 
-A machine may change its speed between two runs by more than what sets them apart. So speeds are compared by turns: each
-turn runs a few hundred steps of every side, one after the other, and ratios are of one turn.
+The speed of a machine can change between two runs by more than the two sides differ. So speeds are compared in turns:
+each turn runs a few hundred steps of every side, one after the other, and a ratio compares two sides of one turn.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from torch import Tensor
 import selfstudy
 
 BLOCK, BATCH, STEPS = 64, 12, 2000
-TURN_STEPS, WARM_STEPS = 250, 50  # of a side in a turn; and those at its beginning that are not counted
+TURN_STEPS, WARM_STEPS = 250, 50  # steps per side and turn; the first WARM_STEPS of them are not counted
 # The CPU command of nanoGPT's README.
 COMMAND = (
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=1"
@@ -62,14 +62,14 @@ EQUAL = {
         "train.compile": True,
     },
 }
-"""The same network, batch and context as nanoGPT's; learning rate, precision and compiled layers are ours."""
+"""The network, batch and context of nanoGPT; learning rate, precision and compiled layers are selfstudy's."""
 _INPUT = "data/shakespeare_char/input.txt"
 SIDES = {"nanogpt": False, "selfstudy": True, "nanogpt, compiled": True, "selfstudy, not compiled": False}
-"""Of a turn, in order, and whether they compile."""
+"""The sides of a turn in order; True if the side compiles."""
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
-    """Turns, and equal settings and equal minutes with every seed, each of nanoGPT's runs right before ours."""
+    """Return all runs: the turns, then both kinds with every seed. Each run of nanoGPT comes right before ours."""
     sides = {"equal-settings": ("nanogpt", "selfstudy"), "equal-minutes": ("nanogpt, longer", "selfstudy")}
     found = []
     if "turns" in options.kinds:
@@ -84,7 +84,7 @@ def tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> None:
-    """Train one side and foretell all validation characters, or time all sides."""
+    """Train one side and predict all validation characters; for a turn, time all sides."""
     text = Path(task.folder).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
         if task.facts["kind"] == "turns":
@@ -96,7 +96,7 @@ def measure(task: Task, record: Record, *, nanogpt: Path, console: Console) -> N
 
 
 def _turn(text: str, scratch: Path, nanogpt: Path) -> dict[str, float]:
-    """Milliseconds of the middle step of every side, each in a process of its own."""
+    """Return the median milliseconds of a step of every side; each side runs in its own process."""
     folder, found = _prepared(text, scratch, nanogpt), {}
     for number, (side, compiled) in enumerate(SIDES.items()):
         if side.startswith("nanogpt"):
@@ -110,13 +110,13 @@ def _turn(text: str, scratch: Path, nanogpt: Path) -> dict[str, float]:
 
 
 def _steps_of_ours(text: Path, out: Path, *, compiled: bool) -> None:
-    """As many steps as a turn has, in this process."""
+    """Run the steps of one turn of selfstudy in this process."""
     settings = EQUAL["set"] | {"train.compile": compiled, "data.cache": str(out.with_name("cache"))}
     selfstudy.pretrain(text, method="gpt", out=out, **EQUAL | {"steps": TURN_STEPS, "set": settings})
 
 
 def _middle_of_ours(run: Path) -> float:
-    """Median seconds of a step by the times of the log, which leave nothing out."""
+    """Return the median seconds of a step by the times in the log, which leave nothing out."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if line["step"] > WARM_STEPS]
     return statistics.median(
@@ -125,7 +125,7 @@ def _middle_of_ours(run: Path) -> float:
 
 
 def _prepared(text: str, scratch: Path, nanogpt: Path, *, seed: int = 0) -> Path:
-    """A copy of nanoGPT's folder with the text, and with a seed."""
+    """Return a copy of nanoGPT's folder that has the text and the seed."""
     folder = scratch / "nanoGPT"
     shutil.copytree(nanogpt, folder, ignore=shutil.ignore_patterns(".git"))
     train = (folder / "train.py").read_text(encoding="utf-8")
@@ -138,10 +138,10 @@ def _prepared(text: str, scratch: Path, nanogpt: Path, *, seed: int = 0) -> Path
 
 
 def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
-    """NanoGPT's own program in a copy of its folder."""
+    """Run nanoGPT's own program in a copy of its folder."""
     folder = _prepared(text, scratch, nanogpt, seed=facts["seed"])
     steps = STEPS
-    if facts["kind"] == "equal-minutes":  # as many steps as fit, by the speed of a few
+    if facts["kind"] == "equal-minutes":  # as many steps as fit, estimated from the speed of 200
         seconds, _ = _train_nanogpt(folder, 200)
         steps = int(200 * facts["minutes"] * 60 / seconds) // 250 * 250  # it evaluates and saves every 250
     seconds, log = _train_nanogpt(folder, steps)
@@ -156,7 +156,7 @@ def _nanogpt(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Co
 
 
 def _train_nanogpt(folder: Path, steps: int, *, compiled: bool = False) -> tuple[float, list[str]]:
-    """Seconds between its first and its last step, its evaluations included, and the lines that it printed."""
+    """Return the seconds from its first to its last step, including evaluations, and the lines that it printed."""
     more = f"--max_iters={steps} --lr_decay_iters={steps} --always_save_checkpoint=True"
     words = f"{COMMAND} {more}".replace("--compile=False", f"--compile={compiled}").split()
     command = [sys.executable, "-u", "train.py", *words]
@@ -173,7 +173,7 @@ def _train_nanogpt(folder: Path, steps: int, *, compiled: bool = False) -> tuple
 
 
 def _middle_step(log: list[str]) -> float:
-    """Median seconds of a step by its own clock, which leaves out its evaluations."""
+    """Return the median seconds of a step by nanoGPT's own clock, which leaves out its evaluations."""
     return (
         statistics.median(float(line.split("time ")[1].split("ms")[0]) for line in log if line.startswith("iter "))
         / 1e3
@@ -181,7 +181,7 @@ def _middle_step(log: list[str]) -> float:
 
 
 def _of_nanogpt(folder: Path, text: str) -> float:
-    """The loss of its last checkpoint on every validation character but the first."""
+    """Return the loss of its last checkpoint on every validation character except the first."""
     sys.path.insert(0, str(folder))
     try:
         from model import GPT, GPTConfig  # type: ignore[import-not-found]  # nanoGPT's
@@ -196,13 +196,13 @@ def _of_nanogpt(folder: Path, text: str) -> float:
     ids = torch.tensor([number[character] for character in text[int(len(text) * 0.9) :]])
 
     def logits(rows: Tensor) -> Tensor:
-        return model(rows, rows)[0]  # with targets, it gives the logits of all positions
+        return model(rows, rows)[0]  # given targets, it returns the logits of all positions
 
     return nats(logits, ids)
 
 
 def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: Console) -> Record:
-    """Our own command, on the same text."""
+    """Run selfstudy's command on the same text."""
     (scratch / "input.txt").write_text(text, encoding="utf-8")
     in_minutes = facts["kind"] == "equal-minutes"
     given: dict[str, Any] = {"minutes": facts["minutes"]} if in_minutes else EQUAL | {"steps": STEPS}
@@ -227,7 +227,10 @@ def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: 
 
 
 def nats(logits: Callable[[Tensor], Tensor], ids: Tensor) -> float:
-    """Mean loss of every id (N,) but the first, from at most ``BLOCK`` ids before it, in rows one after the other."""
+    """Return the mean loss in nats of all ids (N,) except the first.
+
+    The ids are cut into consecutive rows. An id is predicted from the ids before it in its row, at most ``BLOCK``.
+    """
     total, whole = 0.0, (len(ids) - 1) // BLOCK * BLOCK
     rows = list(ids[:whole].view(-1, BLOCK).split(64)) + [ids[whole:-1][None]]
     answers = list(ids[1 : whole + 1].view(-1, BLOCK).split(64)) + [ids[whole + 1 :][None]]
@@ -239,7 +242,7 @@ def nats(logits: Callable[[Tensor], Tensor], ids: Tensor) -> float:
 
 
 def table(found: list[Record]) -> str:
-    """A Markdown row for each kind and side, and the speeds of the turns."""
+    """Return a Markdown table with a row per kind and side, and a table with the speeds of the turns."""
     rows, timed = [], [record["milliseconds"] for record in found if "milliseconds" in record]
     runs = [record for record in found if record["kind"] != "turns"]
     for (kind, side), group in records.grouped(runs, lambda r: (r["kind"], r["side"])).items():
@@ -260,7 +263,7 @@ def table(found: list[Record]) -> str:
 
 
 def _of_turns(turns: list[dict[str, float]]) -> list[dict[str, str]]:
-    """A row for each side: its speed, and how much faster than nanoGPT's CPU command it was in the same turn."""
+    """Return a row per side: its speed, and its speed divided by that of nanoGPT's CPU command in the same turn."""
     rows = []
     for side in SIDES if turns else ():
         times = [turn[side] for turn in turns]
@@ -279,14 +282,14 @@ def _of_turns(turns: list[dict[str, float]]) -> list[dict[str, str]]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path, help="tiny Shakespeare, all of it in one file")
+    parser.add_argument("text", type=Path, help="tiny Shakespeare, in one file")
     parser.add_argument("--nanogpt", type=Path, help="checkout of nanoGPT")
-    parser.add_argument("--out", type=Path, help="folder of the records")
+    parser.add_argument("--out", type=Path, help="folder for the records")
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0, 1, 2])
     kinds = ["turns", "equal-settings", "equal-minutes"]
-    parser.add_argument("--kinds", type=lambda text: text.split(","), default=kinds, help=f"of {', '.join(kinds)}")
-    parser.add_argument("--turns", type=int, default=10, help="for the comparison of speeds")
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=kinds, help=f"any of {', '.join(kinds)}")
+    parser.add_argument("--turns", type=int, default=10, help="number of turns in the comparison of speeds")
     parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
     parser.add_argument("--steps-into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)

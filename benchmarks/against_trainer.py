@@ -1,12 +1,12 @@
-"""Masked language modelling beside transformers' Trainer with its own collator: speed, and loss at equal minutes.
+"""Compare masked language modelling with transformers' Trainer and its own collator: speed, loss after same minutes.
 
-The same corpus, tokenizer, network, context and batch; the Trainer with its defaults and, to be fair to it, with our
-learning rate too, warmed up as ours and falling over as many steps as its first run took. All sides are scored by one
-evaluator on one stored mask set. It needs ``accelerate``::
+Corpus, tokenizer, network, context and batch are the same. The Trainer runs with its defaults. To be fair, it also runs
+with selfstudy's learning rate, the same warm-up, and a decay over as many steps as its first run took. One evaluator
+scores all sides on one stored set of masks. The program needs ``accelerate``::
 
     python benchmarks/against_trainer.py CORPUS --out benchmarks/results/trainer
 
-A run has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores meanwhile.
+Each run has one JSON file in ``--out``; a recorded run is not repeated. Nothing else should use the cores during a run.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SIDES = ("trainer", "trainer, our rate", "selfstudy")
 
 
 def settings_of(facts: Record, folder: str, scratch: Path) -> dict[str, Any]:
-    """Our configuration of a run, from which the other sides take corpus, network and batch."""
+    """Return selfstudy's configuration of a run. The other sides take corpus, network and batch from it."""
     return {
         "data": {"path": folder, "cache": str(scratch / "cache"), "context": facts["context"]},
         "method": {"name": "bert"},
@@ -48,7 +48,7 @@ def settings_of(facts: Record, folder: str, scratch: Path) -> dict[str, Any]:
 
 
 class Rows(Dataset[dict[str, Tensor]]):
-    """Our own rows, one at a time, as the Trainer wants them; its collator masks them."""
+    """selfstudy's rows, one at a time, in the format of the Trainer; its collator masks them."""
 
     def __init__(self, rows: TokenRows, wrap: Wrap) -> None:
         self._rows, self._wrap, self._count = rows, wrap, len(rows.cuts)
@@ -87,7 +87,7 @@ def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) ->
 
 
 def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, *, steps: int | None) -> Record:
-    """Transformers' Trainer, stopped by the clock; where ``steps`` are given, with our rate falling over them."""
+    """Run transformers' Trainer until the time is over; if ``steps`` is given, selfstudy's rate decays over them."""
     import transformers as hf
     from transformers import PreTrainedTokenizerFast
 
@@ -104,7 +104,7 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
     budget = task.facts["minutes"] * 60
 
     class Clock(hf.TrainerCallback):
-        """Stops when the time is up."""
+        """Stops training when the time is over."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.began = time.perf_counter()
@@ -147,14 +147,14 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
 
 
 def work_shard() -> Any:
-    """All of the batch, on this process."""
+    """Return the shard of a single process: the whole batch."""
     from selfstudy.data.batches import Shard
 
     return Shard()
 
 
 def table(found: list[Record]) -> str:
-    """A Markdown row for each side."""
+    """Return a Markdown table with a row per side."""
     rows = []
     for (side,), group in records.grouped(found, lambda r: (r["side"],)).items():
         losses = [record["held_out"]["nats_per_token"] for record in group if "held_out" in record]
@@ -174,7 +174,7 @@ def table(found: list[Record]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--encoder", default="modernbert-mini")
     parser.add_argument("--context", type=int, default=128)

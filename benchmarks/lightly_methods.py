@@ -1,15 +1,15 @@
-"""LightlySSL's training of six methods as its own documents write it, around an encoder of ours.
+"""LightlySSL's training of six methods, as its own documentation describes it, with an encoder of selfstudy.
 
-Two documents of version 1.6 are followed: ``example`` is ``examples/pytorch/METHOD.py``; ``cifar10`` is its CIFAR-10
-benchmark, ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``, which adds momentum, weight
-decay and a cosine and has no MAE. Losses, heads, transforms and momentum updates are lightly's own modules. What had
-to be decided beyond the documents:
+The module follows two documents of version 1.6. ``example`` is ``examples/pytorch/METHOD.py``. ``cifar10`` is the
+CIFAR-10 benchmark, ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``, which adds momentum, weight
+decay and a cosine schedule, and has no MAE. Losses, heads, transforms and momentum updates are lightly's own modules.
+Three decisions are not in the documents:
 
-- Heads take the encoder's own dimension where the documents have ResNet-18's 512.
-- The example of SwAV, DINO and MAE is written for 224 px; at 32 px it gets the transforms of the CIFAR-10 benchmark
-  (two crops, no blur) and, for MAE, ``MAETransform(32)``.
-- Epochs that schedules count (10 in the examples, 200 in the benchmark) are shares of the budget, because a few minutes
-  hold one or two: counted as they are, the example would keep DINO's last layer frozen for most of the time.
+- Heads use the encoder's own dimension; the documents use 512, the dimension of ResNet-18.
+- The examples of SwAV, DINO and MAE are written for 224 px. At 32 px they use the transforms of the CIFAR-10 benchmark
+  (two crops, no blur), and MAE uses ``MAETransform(32)``.
+- Schedules count epochs (10 in the examples, 200 in the benchmark). Here an epoch is a share of the budget, because a
+  few minutes contain only one or two real epochs: the example would freeze DINO's last layer for most of the time.
 """
 
 import copy
@@ -52,44 +52,44 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 NORMALIZATION = (IMAGENET_NORMALIZE["mean"], IMAGENET_NORMALIZE["std"])
-_SCHEDULE_STEPS = 10_000  # resolution of lightly's own schedule function when it is asked for a share of training
+_SCHEDULE_STEPS = 10_000  # resolution at which a share of training is mapped to lightly's schedule function
 
 
 class Peer(nn.Module):
-    """One of lightly's methods around ``encoder``."""
+    """Base class of lightly's methods; each trains ``encoder``."""
 
     def __init__(self, encoder: Any, recipe: "Recipe") -> None:
         super().__init__()
         self.encoder, self.recipe, self.dim = encoder, recipe, encoder.embed_dim
 
     def forward(self, views: list[Tensor], fraction: float) -> Tensor:
-        """The loss () of one batch, with ``fraction`` of training done."""
+        """Return the loss () of one batch; ``fraction`` of the training is done."""
         raise NotImplementedError
 
     def before_step(self, fraction: float) -> None:
-        """Called between the backward pass and the optimizer."""
+        """Run between the backward pass and the optimizer step."""
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The document's optimizer over what is trained."""
+        """Return the document's optimizer for the trained parameters."""
         return self.recipe.optimizer([p for p in self.parameters() if p.requires_grad])
 
     def learning_rate(self, fraction: float) -> float:
-        """The factor on the optimizer's learning rate."""
+        """Return the factor on the optimizer's learning rate."""
         return 0.5 * (1 + math.cos(math.pi * fraction)) if self.recipe.document == "cifar10" else 1.0
 
     def epoch(self, fraction: float) -> int:
-        """The document's epoch at a share of the budget."""
+        """Return the document's epoch at a share of the budget."""
         return int(fraction * (200 if self.recipe.document == "cifar10" else 10))
 
     def momentum(self, fraction: float) -> float:
-        """The document's share of the teacher kept per step."""
+        """Return the share of the teacher that the document keeps per step."""
         if self.recipe.document == "cifar10":
             return 0.99
         return cosine_schedule(round(fraction * _SCHEDULE_STEPS), _SCHEDULE_STEPS, 0.996, 1.0)
 
 
 class Recipe(NamedTuple):
-    """What a document says about a method: how it is built, trained and shown its images."""
+    """A document's recipe for a method: class, batch size, optimizer and transform."""
 
     document: str
     method: type[Peer]
@@ -169,7 +169,7 @@ class SwaV(Peer):
 
 
 class DINO(Peer):
-    """DINO; both documents build the teacher's head anew instead of copying the student's."""
+    """DINO; both documents build a new head for the teacher and do not copy the student's head."""
 
     def __init__(self, encoder: Any, recipe: Recipe) -> None:
         super().__init__(encoder, recipe)
@@ -204,7 +204,7 @@ class DINO(Peer):
 
 
 class MAE(Peer):
-    """MAE on the encoder's own timm network, which lightly gives its own initial weights."""
+    """MAE on the encoder's own timm network; lightly initialises its weights again."""
 
     def __init__(self, encoder: Any, recipe: Recipe) -> None:
         super().__init__(encoder, recipe)
@@ -250,7 +250,7 @@ def _byol_views(side: int) -> BYOLTransform:
 
 
 def _swav_views(side: int) -> SwaVTransform:
-    # the benchmark leaves crop_max_scales out, which 1.6 refuses: its default is for two kinds of crops
+    # the benchmark does not give crop_max_scales; version 1.6 then fails, because the default is for two kinds of crops
     one_kind = {"crop_sizes": [side], "crop_counts": [2], "crop_min_scales": [0.14], "crop_max_scales": [1.0]}
     return SwaVTransform(**one_kind, cj_strength=0.5, gaussian_blur=0)
 
@@ -278,7 +278,7 @@ RECIPES = {
 
 
 def batches(folder: Path, recipe: Recipe, side: int, *, workers: int) -> Iterator[list[Tensor]]:
-    """Lightly's data set, transforms and loader over a folder of images, without end."""
+    """Yield batches of views from lightly's data set, transforms and loader over a folder of images, without end."""
     dataset = LightlyDataset(input_dir=str(folder), transform=recipe.transform(side))
     loader = DataLoader(dataset, batch_size=recipe.batch_size, shuffle=True, drop_last=True, num_workers=workers)
     while True:

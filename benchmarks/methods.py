@@ -1,13 +1,14 @@
-"""Every method for equal minutes: k-NN and linear probe beside raw pixels and the untrained encoder.
+"""Train every method for the same minutes; compare k-NN and linear probe with raw pixels and the untrained encoder.
 
-On CIFAR-10 every method, with several seeds where :data:`REPEATED` names it; on EuroSAT those alone, with one seed::
+CIFAR-10 runs every method; the methods in :data:`REPEATED` run with several seeds. EuroSAT runs only those, with one
+seed::
 
     python benchmarks/methods.py --cifar CIFAR_FOLDER --eurosat EUROSAT_FOLDER --out benchmarks/results/methods
     python benchmarks/methods.py --out benchmarks/results/methods --table
 
-Each folder holds ``train/`` and ``test/`` with class sub-folders; the test images are seen once, by the final encoder.
-A run has one JSON file in ``--out``. What is recorded is not run again, so the program may be stopped at any time and
-started again; delete a file to repeat its run. Nothing else should use the machine's cores meanwhile.
+Each folder has ``train/`` and ``test/`` with one sub-folder per class. The test images are used once, by the final
+encoder. Each run has one JSON file in ``--out``. A recorded run is not repeated, so you can stop the program and start
+it again at any time; delete a file to repeat its run. Nothing else should use the machine's cores during a run.
 """
 
 import argparse
@@ -38,19 +39,19 @@ from selfstudy.runs.pretraining import pretrain
 
 DATA = {"cifar10": "CIFAR-10", "eurosat": "EuroSAT"}
 REPEATED = ("simclr", "moco", "byol", "swav", "dino", "mae", "barlow_twins", "vicreg", "lejepa")
-CONVOLUTIONAL = "resnet10t"  # the quickest useful one on a CPU; the runs of docs/log.md on CIFAR-10 have it
-# Six blocks of width 64: a twenty-first of the multiplications per token of vit_tiny_patch16_224. With patches of 8 px
-# a pass over 32 px takes a fifth of the time that those of 4 px take, which more steps make up for (docs/log.md).
+CONVOLUTIONAL = "resnet10t"  # the fastest useful one on a CPU; the CIFAR-10 runs of docs/log.md use it
+# Six blocks of width 64: 1/21 of the multiplications per token of vit_tiny_patch16_224. At 32 px, patches of 8 px take
+# a fifth of the time of patches of 4 px; the additional steps are worth more than the smaller patches (docs/log.md).
 TOKENS, PATCH = "test_vit", 8
 
 
 def encoder_for(method: type[Method]) -> str:
-    """The small encoder that suits a method best."""
+    """Return the name of the small encoder that suits a method best."""
     return TOKENS if method.reads.tokens else CONVOLUTIONAL
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
-    """All runs, the first seed of everything before the second seed of anything."""
+    """Return all runs. The first seed of all methods comes before the second seed of any method."""
     folders = {"cifar10": options.cifar, "eurosat": options.eurosat}
     return [
         task(data, str(folder), method, seed, options)
@@ -62,13 +63,13 @@ def tasks(options: argparse.Namespace) -> list[Task]:
 
 
 def _is_due(data: str, method: str, turn: int) -> bool:
-    """Whether a method has a run on this data with the seed of this turn."""
+    """Return True if a method has a run on this data with the seed of this turn."""
     repeated = method in REPEATED
     return turn == 0 or repeated if data == "cifar10" else turn == 0 and repeated
 
 
 def task(data: str, folder: str, method: str, seed: int, options: argparse.Namespace) -> Task:
-    """One run of a method, with the command line that does the same."""
+    """Return one run of a method, with the command line that does the same."""
     cls, lasting, encoder = method_class(method), duration(options), getattr(options, "encoder", None)
     patch = PATCH if cls.reads.tokens and encoder is None else None
     encoder = encoder or encoder_for(cls)
@@ -95,7 +96,7 @@ def task(data: str, folder: str, method: str, seed: int, options: argparse.Names
 
 
 def known_scores(found: list[Record], data: str, settings: Record) -> list[Score]:
-    """What earlier records say of raw pixels on the same data, and of the same encoder untrained."""
+    """Return the scores of raw pixels on the same data, and of the same untrained encoder, from earlier records."""
     pixels: list[Score] = []
     untrained: list[Score] = []
     for record in (record for record in found if record.get("data") == data):
@@ -107,7 +108,7 @@ def known_scores(found: list[Record], data: str, settings: Record) -> list[Score
 
 
 def _first_encoder(settings: Record | None) -> Any:
-    """What decides the encoder before the first step, and its inputs."""
+    """Return the settings that determine the initial encoder and its inputs."""
     if settings is None:
         return None
     data = {key: settings["data"][key] for key in ("image_size", "channels", "mean", "std")}
@@ -115,7 +116,7 @@ def _first_encoder(settings: Record | None) -> Any:
 
 
 def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, console: Console) -> None:
-    """Train, evaluate once, and write down what came of it, as far as it went."""
+    """Train and evaluate once, and record the results; a failed run keeps the results that it reached."""
     facts, run = task.facts, RunFolder(runs / task.name)
     settings = {
         "data": {"path": task.folder},
@@ -123,7 +124,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
         "encoder": {"name": facts["encoder"], "patch_size": facts["patch_size"]},
         "train": {"duration": facts["duration"], "seed": facts["seed"], "precision": facts["precision"]},
     }
-    shutil.rmtree(run.path, ignore_errors=True)  # what a killed run left in the scratch folder
+    shutil.rmtree(run.path, ignore_errors=True)  # a killed run may have left files in the scratch folder
     began = time.perf_counter()
     try:
         config = cfg.build(settings)
@@ -142,7 +143,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
 
 
 def observed(run: RunFolder) -> Record:
-    """What a run's own files say: resolved settings, last step, speed, health."""
+    """Return the facts in a run's own files: resolved settings, last step, speed, health."""
     found: Record = {}
     if run.config.is_file():
         found["settings"] = cfg.read_yaml(run.config)
@@ -161,7 +162,7 @@ def _lines(file: Path) -> list[Record]:
 
 
 def table(found: list[Record]) -> str:
-    """A Markdown table for each data set."""
+    """Return a Markdown table per data set."""
     parts = [_table_of(name, [r for r in found if r["data"] == key]) for key, name in DATA.items()]
     return "\n\n".join(part for part in parts if part) or "no records"
 
@@ -177,7 +178,7 @@ def _table_of(name: str, found: list[Record]) -> str:
 
 
 def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
-    """One method on one encoder, over its seeds."""
+    """Return the table row of one method with one encoder, over its seeds."""
     first, health = group[0], [record["health"]["verdict"] for record in group if "health" in record]
     notes = ["learns from labels"] * first["uses_labels"] + [first["duration"]] * with_budget
     seeds = ", ".join(str(record["seed"]) for record in sorted(group, key=lambda r: r["seed"]))
@@ -198,18 +199,18 @@ def _row(group: list[Record], *, with_budget: bool) -> dict[str, str]:
 
 
 def precision(record: Record) -> str:
-    """What the run computed in."""
+    """Return the precision of a run."""
     return str(record.get("settings", {}).get("train", {}).get("precision", record.get("precision", records.NONE)))
 
 
 def _encoder(record: Record) -> str:
-    """The encoder, with the size of its patches where that was chosen."""
+    """Return the name of the encoder, with the size of its patches if the benchmark set it."""
     patch = record.get("patch_size", "auto")
     return str(record["encoder"]) + ("" if patch == "auto" else f", {patch} px patches")
 
 
 def _found(group: list[Record], features: str, probe: str) -> Iterator[str]:
-    """The accuracy, and what failed."""
+    """Yield the accuracy, and a note about failed runs."""
     values, note = records.accuracies(group, features, probe), records.failure_note(group)
     if values or not note:
         yield records.mean_sd(values)
@@ -218,7 +219,7 @@ def _found(group: list[Record], features: str, probe: str) -> Iterator[str]:
 
 
 def _pixels_row(found: list[Record]) -> dict[str, str]:
-    """Raw pixels, which every evaluation measures anew and always alike."""
+    """Return the row of raw pixels. Every evaluation measures them again, with the same result."""
     row = dict.fromkeys(_row(found[:1], with_budget=False), records.NONE)
     pixels = [
         score
@@ -233,39 +234,39 @@ def _pixels_row(found: list[Record]) -> dict[str, str]:
 
 
 def duration(options: argparse.Namespace) -> str:
-    """The budget of every run, in the words of the configuration."""
+    """Return the budget of every run in the format of the configuration."""
     return f"{options.steps} steps" if options.steps else f"{options.minutes:g} minutes"
 
 
 def names(text: str) -> list[str]:
-    """Names between commas."""
+    """Return the names in a list separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def numbers(text: str) -> list[int]:
-    """Whole numbers between commas."""
+    """Return the whole numbers in a list separated by commas."""
     return [int(name) for name in names(text)]
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Options that the programs of this folder share."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
-    parser.add_argument("--minutes", type=float, default=3, help="of training, for every run")
-    parser.add_argument("--steps", type=int, help="instead of minutes, to try the program out")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of every run")
-    parser.add_argument("--only", type=names, help="METHOD,METHOD,...; all when left out")
-    parser.add_argument("--runs", type=Path, help="scratch folder for run folders; a temporary one when left out")
+    """Add the options that the programs of this folder share."""
+    parser.add_argument("--out", type=Path, required=True, help="folder for the records")
+    parser.add_argument("--minutes", type=float, default=3, help="minutes of training per run")
+    parser.add_argument("--steps", type=int, help="steps per run instead of minutes, to try the program")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="precision of every run")
+    parser.add_argument("--only", type=names, help="METHOD,METHOD,...; default: all")
+    parser.add_argument("--runs", type=Path, help="scratch folder for run folders; default: a temporary folder")
     parser.add_argument("--keep", action="store_true", help="keep the run folders in --runs")
     parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The options, checked before anything is run."""
+    """Return the options, checked before anything is run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", type=Path, help="CIFAR-10 as train/ and test/ with class sub-folders")
-    parser.add_argument("--eurosat", type=Path, help="EuroSAT, likewise")
-    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="methods run once take the first")
-    parser.add_argument("--encoder", help="for all methods, instead of the best-suited one")
+    parser.add_argument("--eurosat", type=Path, help="EuroSAT as train/ and test/ with class sub-folders")
+    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="methods that run once use the first seed")
+    parser.add_argument("--encoder", help="one encoder for all methods, instead of the best one for each")
     add_common_options(parser)
     options = parser.parse_args(arguments)
     known = [name for name in available() if method_class(name).reads.modality == "images"]
@@ -285,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(table(records.load(options.out)))
         return
     for folder in filter(None, (options.cifar, options.eurosat)):
-        open_source(folder, labels=True, split="test")  # a wrong folder is no failure of every method
+        open_source(folder, labels=True, split="test")  # otherwise a wrong folder counts as a failure of every method
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as scratch:
         runs = options.runs or Path(scratch)

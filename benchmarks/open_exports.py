@@ -1,12 +1,13 @@
-"""Do exported text encoders open in other versions of transformers and sentence-transformers, and compute the same?
+"""Check that exported text encoders open in other versions of transformers and sentence-transformers.
 
-``make`` trains every layout for three steps, exports it, and writes down what it computes; ``check`` needs none of
-selfstudy, and opens everything with the libraries of the environment that it runs in::
+``make`` trains every layout for three steps, exports it, and stores its outputs. ``check`` does not need selfstudy. It
+opens every export with the libraries of its own environment, and compares the outputs::
 
     python benchmarks/open_exports.py make FOLDER
     OTHER/bin/python benchmarks/open_exports.py check FOLDER
 
-A table of largest differences is printed; the exit status is 1 where something is missing, left over or different.
+The program prints a table of the largest differences. The exit code is 1 if a weight is missing or unused, or if an
+output differs.
 """
 
 import argparse
@@ -44,7 +45,7 @@ REFERENCE = "reference.npz"
 
 
 def make(folder: Path, runs: tuple[tuple[str, str, str], ...] = RUNS) -> None:
-    """Train and export every layout under ``folder``, and write what each computes beside it."""
+    """Train and export every layout under ``folder``, and store its outputs in the same place."""
     import selfstudy
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def make(folder: Path, runs: tuple[tuple[str, str, str], ...] = RUNS) -> None:
 
 
 def _computed_here(embedder: Any, *, head: bool) -> dict[str, np.ndarray]:
-    """Rows of random tokens with our logits, or states where there is no head, and our vectors of :data:`TEXTS`."""
+    """Return rows of random tokens, their logits (states without a head), and the vectors of :data:`TEXTS`."""
     ids = torch.randint(6, embedder.encoder.vocabulary.size, (4, CONTEXT), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         states = embedder.encoder.states(ids.to(embedder.device))
@@ -77,7 +78,7 @@ def _computed_here(embedder: Any, *, head: bool) -> dict[str, np.ndarray]:
 
 
 def _said_by_pipeline(folder: Path, method: str) -> Any:
-    """What the method's pipeline makes of a text: the best guess with its probability, the continuation, or None."""
+    """Return the output of the method's pipeline: the best token with its probability, or the continuation, or None."""
     import transformers as hf
 
     _, task, text = OPENED_BY[method]
@@ -89,13 +90,13 @@ def _said_by_pipeline(folder: Path, method: str) -> Any:
 
 
 def check(here: Path) -> dict[str, str]:
-    """A row of the table: what the libraries of this environment make of one exported encoder.
+    """Return the table row of one exported encoder, opened with the libraries of this environment.
 
     Args:
         here: a folder that :func:`make` wrote.
 
     Returns:
-        name, fault (empty where there is none), and the largest differences.
+        The name, the largest differences, and the fault (empty if there is none).
     """
     reference, known = np.load(here / REFERENCE), json.loads((here / "said.json").read_text(encoding="utf-8"))
     output, left = _output(here / "transformers", known["method"], reference["ids"])
@@ -114,7 +115,7 @@ def check(here: Path) -> dict[str, str]:
 
 
 def _output(folder: Path, method: str, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Logits or states that transformers computes, and what it says of weights missing or left over."""
+    """Return the logits or states that transformers computes, and its list of missing and unused weights."""
     import transformers as hf
 
     auto = OPENED_BY[method][0]
@@ -128,7 +129,7 @@ def _output(folder: Path, method: str, ids: np.ndarray) -> tuple[np.ndarray, lis
 
 
 def _vectors(folder: Path) -> np.ndarray | None:
-    """Vectors of :data:`TEXTS` by sentence-transformers, None where it is not installed."""
+    """Return the vectors of :data:`TEXTS` by sentence-transformers, or None if it is not installed."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -138,7 +139,7 @@ def _vectors(folder: Path) -> np.ndarray | None:
 
 
 def versions() -> str:
-    """The libraries that open the directories."""
+    """Return the names and versions of the libraries that open the directories."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = []
@@ -160,7 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     rows = [check(file.parent) for file in sorted(given.folder.glob(f"*/{REFERENCE}"))]
     if not rows:
-        raise SystemExit(f"{given.folder} holds no exports\nmake them: python benchmarks/open_exports.py make FOLDER")
+        raise SystemExit(
+            f"{given.folder} holds no exports\nmake them with: python benchmarks/open_exports.py make FOLDER"
+        )
     print(f"\n{versions()}\n")
     for row in rows:
         print(

@@ -1,7 +1,8 @@
-"""Records of measured runs, one JSON file each, and the tables made from them; shared by the programs of this folder.
+"""Records of measured runs, one JSON file each, and the tables made from them; the programs of this folder share it.
 
-A record is written whole once its run is over, failed runs with their message, so a program that was stopped goes on
-with the first run that has no record. An interrupted run leaves none and starts anew: its minutes stay equal.
+A record is written when its run is over; the record of a failed run has its message. A program that was stopped
+continues with the first run that has no record. An interrupted run leaves no record and starts again from the
+beginning, so all runs have the same minutes.
 """
 
 import json
@@ -28,7 +29,7 @@ _TRACE_LINES = 6
 
 
 class Task(NamedTuple):
-    """One run to measure: the name of its record, the facts that decide it, and where its data lies here."""
+    """One run to measure: the name of its record, its settings, and the folder of its data on this machine."""
 
     name: str
     facts: Record
@@ -36,33 +37,33 @@ class Task(NamedTuple):
 
 
 def run_all(tasks: Sequence[Task], out: Path, measure: Callable[[Task, Record], None]) -> int:
-    """Measure every task that has no record yet; gives the number of runs that failed now.
+    """Measure every task that has no record yet, and return the number of runs that failed now.
 
     Args:
-        tasks: in the order in which they are run.
-        out: folder of the records; made when missing.
-        measure: fills the record it is given, as far as it gets.
+        tasks: the runs, in the order in which they are measured.
+        out: the folder of the records; it is created if it is missing.
+        measure: a function that fills the given record; if it fails, the record keeps its content so far.
 
     Raises:
-        SystemExit: a signal; the run it hit is measured anew next time.
-        EnvironmentFault: the machine's trouble, which says nothing about a method.
+        SystemExit: a signal arrived; the interrupted run is measured again next time.
+        EnvironmentFault: the machine has a problem, which says nothing about a method.
     """
     failures = 0
     for number, task in enumerate(tasks, 1):
         file = out / f"{task.name}.json"
         if file.exists():
-            print(f"[{number}/{len(tasks)}] {task.name}: recorded already", flush=True)
+            print(f"[{number}/{len(tasks)}] {task.name}: already recorded", flush=True)
             continue
         print(f"[{number}/{len(tasks)}] {task.name}", flush=True)
         record: Record = {**task.facts, "circumstances": circumstances()}
         try:
             measure(task, record)
         except Interrupted as stopped:
-            print("stopped; the same command goes on with this run", flush=True)
+            print("stopped; the same command continues with this run", flush=True)
             raise SystemExit(stopped.exit_code) from None
         except EnvironmentFault:
             raise
-        except Exception as error:  # whatever a method does wrong is a result, and must not cost the other runs
+        except Exception as error:  # an error of a method is a result, and must not stop the other runs
             failures += 1
             record["failed"] = _failure(error)
             print(f"         failed: {record['failed']['message']}", flush=True)
@@ -71,7 +72,7 @@ def run_all(tasks: Sequence[Task], out: Path, measure: Callable[[Task, Record], 
 
 
 def _failure(error: Exception) -> dict[str, str]:
-    """What went wrong; for errors that were not raised on purpose also where."""
+    """Return kind and message of an error; for an error that was not raised on purpose also its trace."""
     found = {"kind": type(error).__name__, "message": str(error) or type(error).__name__}
     if not isinstance(error, SelfstudyError):
         found["trace"] = "".join(traceback.format_exception(error)[-_TRACE_LINES:])
@@ -79,7 +80,7 @@ def _failure(error: Exception) -> dict[str, str]:
 
 
 def save(file: Path, record: Record) -> None:
-    """Write a record whole: a kill leaves no file, never half of one."""
+    """Write a record atomically: after a kill there is a complete file or none."""
     file.parent.mkdir(parents=True, exist_ok=True)
     staged = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with staged.open("w", encoding="utf-8") as handle:
@@ -90,13 +91,13 @@ def save(file: Path, record: Record) -> None:
 
 
 def load(folder: Path) -> list[Record]:
-    """Every record of a folder, by name."""
+    """Return every record of a folder, sorted by file name."""
     files = sorted(file for file in folder.glob("*.json") if not file.name.startswith("."))
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
 def circumstances() -> Record:
-    """Where and when: commit, date, versions, hardware."""
+    """Return the circumstances of a run: commit, date, versions, hardware."""
     return {
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -107,7 +108,7 @@ def circumstances() -> Record:
 
 
 def _commit() -> str | None:
-    """The commit this file is in, with ``-dirty`` when tracked files differ from it."""
+    """Return the commit of this repository, with ``-dirty`` if tracked files differ from it."""
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         here = Path(__file__).parent
@@ -117,12 +118,12 @@ def _commit() -> str | None:
 
 
 def _processors() -> int:
-    """Those this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor_model() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the model name of the processor, or its architecture if the system does not give the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -131,7 +132,7 @@ def _processor_model() -> str:
 
 
 def grouped(records: Iterable[Record], key: Callable[[Record], tuple[Any, ...]]) -> dict[tuple[Any, ...], list[Record]]:
-    """Records by key, the keys in order."""
+    """Return the records grouped by key, with sorted keys."""
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in sorted(records, key=key):
         groups.setdefault(key(record), []).append(record)
@@ -139,7 +140,7 @@ def grouped(records: Iterable[Record], key: Callable[[Record], tuple[Any, ...]])
 
 
 def accuracies(records: Iterable[Record], features: str, probe: str) -> list[float]:
-    """One accuracy, in percent, of every record that has it; ``features`` may be the beginning of their name."""
+    """Return one accuracy in percent of every record that has it; ``features`` may be a prefix of the name."""
     return [
         score["accuracy"]
         for record in records
@@ -149,7 +150,7 @@ def accuracies(records: Iterable[Record], features: str, probe: str) -> list[flo
 
 
 def mean_sd(values: Sequence[float], digits: int = 1) -> str:
-    """The mean, with the sample standard deviation from two values on.
+    """Return the mean as text; with two or more values also the sample standard deviation.
 
     >>> mean_sd([50.0]), mean_sd([49.0, 50.0, 51.0]), mean_sd([])
     ('50.0', '50.0 ± 1.0', '–')
@@ -161,7 +162,7 @@ def mean_sd(values: Sequence[float], digits: int = 1) -> str:
 
 
 def middle(records: Iterable[Record], key: str) -> str:
-    """The median of a number that some records have, whole.
+    """Return the median of a number over the records that have it, rounded to an integer.
 
     >>> middle([{"steps": 300}, {"steps": 310}, {}], "steps")
     '305'
@@ -171,7 +172,7 @@ def middle(records: Iterable[Record], key: str) -> str:
 
 
 def counts(words: Iterable[str]) -> str:
-    """Different words in the order they come, those seen several times with their number.
+    """Return the different words in order of appearance; a repeated word comes with its count.
 
     >>> counts(["healthy", "watch", "healthy"]), counts(["healthy"])
     ('healthy ×2, watch', 'healthy')
@@ -183,7 +184,7 @@ def counts(words: Iterable[str]) -> str:
 
 
 def failure_note(records: Sequence[Record]) -> str:
-    """``failed: why`` for a group whose runs failed, ``1 of 3 failed: why`` where some did not, or nothing."""
+    """Return ``failed: why`` if all runs of a group failed, ``1 of 3 failed: why`` if some did, otherwise nothing."""
     messages = [record["failed"]["message"].splitlines()[0] for record in records if "failed" in record]
     if not messages:
         return ""
@@ -192,13 +193,13 @@ def failure_note(records: Sequence[Record]) -> str:
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows, all with the same keys, as a Markdown table."""
+    """Return rows, all with the same keys, as a Markdown table."""
     cells = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in cells)
 
 
 def fine_print(records: Sequence[Record]) -> str:
-    """What belongs under a table: hardware, versions, commits, dates, and every protocol once."""
+    """Return the text under a table: hardware, versions, commits, dates, and every protocol once."""
     where = [record["circumstances"] for record in records]
     hardware = _once(f"{c['hardware']['processors']} cores of {c['hardware']['model']}" for c in where)
     torches = _once(c["versions"]["torch"] for c in where)

@@ -1,6 +1,7 @@
-"""Share of the code lines of the method files that stand, in runs of five or more, in another method file too.
+"""Measure the share of code lines that method files have in common.
 
-Code lines are what is left without docstrings, comments and blank lines; a run is equal to the letter::
+A line counts if it is in a block of five or more lines that also occurs in another method file. Code lines are all
+lines except docstrings, comments and blank lines. Two blocks are equal if they are equal in every letter::
 
     python benchmarks/repetition.py
 """
@@ -13,7 +14,7 @@ METHODS = Path(__file__).parent.parent / "src" / "selfstudy" / "methods"
 
 
 def code_lines(file: Path) -> list[str]:
-    """The file's lines as they stand, without docstrings, comments and blank ones."""
+    """Return the lines of a file without docstrings, comments and blank lines."""
     text = file.read_text(encoding="utf-8")
     left_out: set[int] = set()
     for node in ast.walk(ast.parse(text)):
@@ -24,7 +25,7 @@ def code_lines(file: Path) -> list[str]:
 
 
 def main() -> None:
-    """Print the share of every file and of all."""
+    """Print the share of every file, and of all files together."""
     files = {
         file.stem: code_lines(file) for file in sorted(METHODS.glob("*.py")) if file.stem not in ("__init__", "base")
     }

@@ -1,11 +1,11 @@
-"""What in-domain pretraining from nothing gives to frozen probes: bert, then simcse from it, on texts without labels.
+"""Measure frozen probes after in-domain pretraining from random weights: bert, then simcse from it, without labels.
 
-The folder holds a sub-folder for each data set with ``train.tsv`` and ``test.tsv``, ``label TAB text``; all train texts
-together, and whatever else is in ``--more``, are the corpus. Labels are read by the probes alone::
+The folder has a sub-folder per data set with ``train.tsv`` and ``test.tsv``; a line is ``label TAB text``. The corpus
+is all train texts together, plus the files in ``--more``. Only the probes read labels::
 
     python benchmarks/text_probes.py TEXTS --more REVIEWS --work SCRATCH --out benchmarks/results/text_probes
 
-Every stage has one JSON file in ``--out``; what is recorded is not run again. Nothing else should use the cores.
+Each stage has one JSON file in ``--out``; a recorded stage is not repeated. Nothing else should use the cores.
 """
 
 import argparse
@@ -21,14 +21,14 @@ from selfstudy.config import with_overrides
 
 
 def gather(files: list[Path], target: Path) -> None:
-    """Copies of all texts to learn from in one folder."""
+    """Copy all training texts into one folder."""
     target.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copyfile(file, target / f"{file.parent.name}-{file.name}")
 
 
 def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float], console: Console) -> None:
-    """Train one stage, and probe it on every data set."""
+    """Train one stage, and run the probes on every data set."""
     method, begin, out = task.facts["method"], task.facts["begin"], work / task.name
     settings = [f"data.cache={work / 'cache'}", "data.documents=record", *task.facts["settings"]]
     if begin:
@@ -51,7 +51,7 @@ def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float]
 
 
 def table(found: list[Record]) -> str:
-    """A Markdown row for each stage and data set, by the linear probe."""
+    """Return a Markdown table of the linear probe, with a row per stage and data set."""
     rows = []
     for record in found:
         for data in dict.fromkeys(score["data"] for score in record.get("scores", [])):
@@ -77,13 +77,13 @@ def table(found: list[Record]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path)
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more tables of text to learn from")
-    parser.add_argument("--work", type=Path, required=True, help="folder for corpus and runs, which is kept")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the records")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="more tables of training text")
+    parser.add_argument("--work", type=Path, required=True, help="folder for corpus and runs; it is kept")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the records")
     parser.add_argument("--bert-minutes", type=float, default=14)
     parser.add_argument("--simcse-minutes", type=float, default=6)
-    parser.add_argument("--bert", nargs="*", default=[], metavar="KEY=VALUE", help="settings of that stage")
-    parser.add_argument("--simcse", nargs="*", default=[], metavar="KEY=VALUE", help="likewise")
+    parser.add_argument("--bert", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the bert stage")
+    parser.add_argument("--simcse", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the simcse stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="print the table of the records and run nothing")
     options = parser.parse_args(arguments)

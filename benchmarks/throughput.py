@@ -1,12 +1,13 @@
-"""Images per second of a real SimCLR run against the bare encoder's forward and backward on ready tensors.
+"""Compare the images per second of a SimCLR run with those of the bare encoder's forward and backward pass.
 
-Both in one process, alternating, same batch, precision, memory layout and allocator, so that the ratio means something
-on a noisy machine::
+Both run in one process in turns, with the same batch, precision, memory layout and allocator. So the ratio is
+meaningful on a noisy machine::
 
     python benchmarks/throughput.py CIFAR10_TRAIN_FOLDER --rounds 5 --out benchmarks/results/throughput.json
 
-Prints and writes the medians and the ratio. The bare model sees two views per image, as SimCLR does. On a GPU give a
-network and images that fill it: ``--encoder vit_small_patch16_224 --image-size 224 --batch-size 256``.
+The program prints and writes the medians and the ratio. The bare model gets two views per image, as SimCLR does, as
+ready tensors. On a GPU choose a network and images that are large enough for it:
+``--encoder vit_small_patch16_224 --image-size 224 --batch-size 256``.
 """
 
 import argparse
@@ -28,13 +29,13 @@ from selfstudy.train.loop import Trainer
 
 
 def settle(device: torch.device) -> None:
-    """Wait for what a GPU was given to do."""
+    """Wait until the device has finished its work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def bare_images_per_second(encoder: torch.nn.Module, views: torch.Tensor, *, half: bool, steps: int) -> float:
-    """Forward and backward of the encoder alone on ready views, two of each image."""
+    """Return the images per second of the encoder's forward and backward pass on ready views, two per image."""
     began = time.perf_counter()
     for _ in range(steps):
         with torch.autocast(views.device.type, torch.bfloat16, enabled=half):
@@ -46,7 +47,7 @@ def bare_images_per_second(encoder: torch.nn.Module, views: torch.Tensor, *, hal
 
 
 def run_images_per_second(trainer: Trainer, steps: int) -> float:
-    """The trainer's own step, everything included but checkpoints and monitors."""
+    """Return the images per second of the trainer's own step, without checkpoints and monitors."""
     began = time.perf_counter()
     for _ in range(steps):
         trainer.step(trainer.clock.progress(trainer.steps_done))
@@ -71,7 +72,7 @@ def main() -> None:
     resolved = work.resolve()
     method = work.build_method(resolved)
     if resolved.train.device == "cpu":
-        keep_freed_memory()  # as every run on a processor does
+        keep_freed_memory()  # every run on a processor does this
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))
     trainer.begin()
     train, inputs = resolved.train, resolved.inputs

@@ -1,10 +1,10 @@
-"""Makes src/selfstudy/data/samples/fashion.npz from the four idx files of Fashion-MNIST.
+"""Make src/selfstudy/images/samples/fashion.npz from the four idx files of Fashion-MNIST.
 
 ::
 
-    python scripts/make_sample.py /usr/share/datasets/fashion-mnist src/selfstudy/data/samples/fashion.npz
+    python scripts/make_sample.py /usr/share/datasets/fashion-mnist src/selfstudy/images/samples/fashion.npz
 
-The first 1,000 training and 250 test images of each class, in the order of the original files.
+The sample has the first 1,000 training and 250 test images of each class, in the order of the original files.
 """
 
 import gzip
@@ -18,7 +18,7 @@ PER_CLASS = {"train": 1000, "t10k": 250}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an idx file: two zero bytes, type, rank, then big-endian sizes."""
+    """Return the array of an idx file. Its header has two zero bytes, the type, the rank and the big-endian sizes."""
     content = gzip.decompress(path.read_bytes())
     rank = content[3]
     shape = np.frombuffer(content, ">i4", count=rank, offset=4)
@@ -26,7 +26,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def subset(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of the first so many of every class."""
+    """Return the images and labels of the first ``PER_CLASS[part]`` images of every class."""
     images = read_idx(folder / f"{part}-images-idx3-ubyte.gz")
     labels = read_idx(folder / f"{part}-labels-idx1-ubyte.gz")
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == c)[: PER_CLASS[part]] for c in range(len(CLASSES))]))

@@ -1,4 +1,4 @@
-"""Whether torch can compile here: a C++ compiler and Python's headers are not on every machine."""
+"""Skips tests on machines where torch cannot compile; it needs a C++ compiler and Python's headers."""
 
 import pytest
 import torch
@@ -7,6 +7,6 @@ from selfstudy.machine.compiler import compiler_problem
 
 
 def require_compiler() -> None:
-    """Skip the test that calls this where nothing can be compiled."""
+    """Skip the calling test if torch cannot compile on this machine."""
     if problem := compiler_problem(torch.device("cpu")):
         pytest.skip(f"torch cannot compile here: {problem}")

@@ -1,4 +1,4 @@
-"""Small data for tests that train, and care little what on."""
+"""Small data for tests that need to train on some data."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_corpus(folder: Path) -> Path:
-    """Twelve documents of growing length, written into a folder that may exist already."""
+    """Write twelve documents of growing length into a folder, which may already exist."""
     folder.mkdir(exist_ok=True)
     for number in range(12):
         (folder / f"{number}.txt").write_text(f"document {number}: " + "some words of it, " * (20 + number))
@@ -15,7 +15,7 @@ def write_corpus(folder: Path) -> Path:
 
 
 def write_photos(folder: Path, *, count: int, size: tuple[int, int]) -> Path:
-    """Noise of (height, width) in two classes, which the darker of the first two channels tells apart."""
+    """Write noise images of (height, width) in two classes: in class 0 the first channel is darker, in 1 the second."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
     for number, image in enumerate(pixels):
         (folder / f"class{number % 2}").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The worked example of docs/add_a_method.md, run as it stands: both files, the contract, the commands."""
+"""Tests that run the example of docs/add_a_method.md unchanged: both files, the contract, the commands."""
 
 import importlib
 import re
@@ -22,7 +22,7 @@ QUICK = "--steps 2 --encoder resnet10t --image-size 16 --batch-size 4 --set meth
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """The two files of the page, as a package on the path."""
+    """Write the two files of the page into a package on the path."""
     folder = tmp_path_factory.mktemp("own")
     method, test = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     (folder / "my_methods").mkdir()

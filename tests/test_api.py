@@ -1,4 +1,4 @@
-"""The public functions end to end on small real data."""
+"""Tests of the public functions from start to end, on small real data."""
 
 import io
 import json
@@ -55,7 +55,7 @@ def test_an_export_does_not_overwrite_the_encoder(run):
         run.export("timm", run.folder / "encoder")
 
 
-def test_neither_another_runs_encoder_nor_anybodys_files_are_written_over(run, tmp_path):
+def test_the_encoder_of_another_run_and_foreign_files_are_not_overwritten(run, tmp_path):
     shutil.copytree(run.folder / "encoder", tmp_path / "other" / "encoder")
     with pytest.raises(RunFolderError, match="holds the encoder of a run"):
         run.export("timm", tmp_path / "other" / "encoder", overwrite=True)
@@ -112,7 +112,7 @@ def test_a_method_on_patches_gets_a_vision_transformer_and_refuses_another(tmp_p
     assert "name: vit_small_patch16_224  # the method needs tokens" in text and "pool: avg" in text
 
 
-def test_loading_embeds_paths_pictures_arrays_and_tensors_alike(run, tmp_path):
+def test_a_loaded_encoder_embeds_paths_pictures_arrays_and_tensors_equally(run, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     encoder = selfstudy.load(run.folder)
@@ -145,7 +145,7 @@ def test_embeddings_are_parquet_with_aligned_ids_and_metadata(run, tmp_path):
     assert "2.png" in (tmp_path / "e.parquet.unreadable.jsonl").read_text()
 
 
-def test_embeddings_replace_nothing_unasked_and_their_folder_is_made(run, tmp_path):
+def test_embeddings_replace_no_file_unless_asked_and_create_their_folder(run, tmp_path):
     out = tmp_path / "new" / "e.parquet"
     assert run.embed("sample:digits", out) == run.embed("sample:digits", out, overwrite=True)
     with pytest.raises(RunFolderError, match="e.parquet exists already\n--overwrite"):
@@ -154,7 +154,7 @@ def test_embeddings_replace_nothing_unasked_and_their_folder_is_made(run, tmp_pa
         run.embed("sample:digits", out.parent, overwrite=True)
 
 
-def test_evaluation_prints_baselines_beside_the_encoder(run):
+def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
@@ -179,7 +179,7 @@ def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path)
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Whether timm's weights were asked for, for every network that was made."""
+    """Record for every new network whether timm's weights were requested."""
     create, asked = timm.create_model, []
 
     def download(name, *, pretrained, **options):
@@ -190,11 +190,11 @@ def asked(monkeypatch):
     return asked
 
 
-def test_a_run_that_began_with_timms_weights_is_measured_beside_them(tmp_path, asked):
+def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, asked):
     run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", set={"encoder.pretrained": True}, **QUICK)
     assert asked == [True]
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert asked == [True, False, True]  # the encoder that was trained comes from its folder
+    assert asked == [True, False, True]  # the trained encoder is loaded from its folder
     assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
 
 
@@ -222,7 +222,7 @@ def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run
             pixels[:, 8:] += np.uint8(150 * (name == "cat"))
             Image.fromarray(pixels).save(tmp_path / name / f"{number:02d}.png")
     whole = (tmp_path / "cat" / "05.png").read_bytes()
-    (tmp_path / "cat" / "05.png").write_bytes(whole[:-30])  # its header is whole
+    (tmp_path / "cat" / "05.png").write_bytes(whole[:-30])  # its header is complete
     for memory in (2**30, 0):
         monkeypatch.setattr("selfstudy.images.scan.usable_memory", lambda memory=memory: memory)
         pixels = next(iter(run.evaluate(tmp_path, probe=["knn"])))
@@ -242,7 +242,7 @@ def test_a_table_is_evaluated_by_the_column_that_is_named(run, tmp_path):
         run.evaluate(tmp_path / "list.csv", text_column="kind")
 
 
-def test_fine_tuning_stands_beside_the_untrained_encoder_and_changes_no_other_number(run, monkeypatch):
+def test_fine_tuning_is_compared_with_the_untrained_encoder_and_changes_no_other_number(run, monkeypatch):
     monkeypatch.setattr("selfstudy.images.evaluate.RECIPE", RECIPE._replace(epochs=2, steps=1))
     images = torch.randint(0, 256, (80, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = images, torch.arange(80) % 2
@@ -269,7 +269,7 @@ def test_train_and_test_with_different_classes_are_refused(run, tmp_path):
         run.evaluate(tmp_path / "a", test=tmp_path / "b")
 
 
-def test_classes_are_matched_by_name_whatever_their_numbers(run, tmp_path):
+def test_classes_are_matched_by_name_not_by_number(run, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
     for number, image in enumerate(images):
         (tmp_path / "folder" / str(number)).mkdir(parents=True)  # sorted as 0, 1, 10, 11, 2, ...
@@ -318,7 +318,7 @@ def test_resuming_without_a_folder_takes_the_default_one_and_its_settings(run, t
     assert steps == [json.loads(line)["step"] for line in lines.splitlines()]
 
 
-def test_settings_that_cannot_be_leave_a_folder_that_is_still_free(tmp_path):
+def test_impossible_settings_leave_the_run_folder_free(tmp_path):
     for key, value in (("data.views", {"colour": 1}), ("train.accumulate", 3)):
         with pytest.raises(UsageError):
             selfstudy.pretrain("sample:digits", out=tmp_path / "run", set={key: value}, **QUICK)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, texts."""
+"""Tests of the command line from a user's view: real processes, exit codes, texts."""
 
 import errno
 import inspect
@@ -26,7 +26,7 @@ def _run(*arguments, **options):
 
 
 def _main(monkeypatch, *arguments):
-    """The exit code of the command line, run in this process."""
+    """Return the exit code of the command line, run in this process."""
     monkeypatch.setattr(sys, "argv", ["selfstudy", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
         main()
@@ -48,7 +48,7 @@ def test_opening_the_api_does_not_import_what_only_probes_of_text_and_reports_ne
 
 
 @pytest.mark.parametrize(("command", "word"), [("methods", "simclr"), ("encoders", "resnet18"), ("samples", "fashion")])
-def test_the_lists_name_what_there_is(command, word):
+def test_the_lists_name_methods_encoders_and_samples(command, word):
     result = _run(command)
     assert result.returncode == 0 and word in result.stdout
 

@@ -1,4 +1,4 @@
-"""torch.compile of encoders: the same training, and one line where nothing can be compiled."""
+"""Tests of torch.compile for encoders: training is the same, and one line says if nothing can be compiled."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tests.compiler import require_compiler
 from tests.methods.small_encoders import builder, small_config
 from tests.small_data import write_corpus
 
-# torch asks each tensor that a compiled layer receives for its gradient, and mutters that it has none.
+# torch reads the gradient of each tensor that a compiled layer receives, and warns that it has none.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 GIVEN = {"steps": 6, "batch_size": 4, "context": 32, "tokenizer": "byte", "device": "cpu"}
 
@@ -63,7 +63,7 @@ def test_compiled_layers_learn_what_plain_ones_do_and_the_same_every_time(corpus
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_without_a_compiler_it_is_said_in_one_line_or_left_out(corpus, tmp_path):
+def test_without_a_compiler_one_line_reports_it_or_the_default_is_off(corpus, tmp_path):
     broken = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
     command = [sys.executable, "-m", "selfstudy.cli"]
     given = ["--method", "gpt", "--tokenizer", "byte", "--device", "cpu", "--set", f"data.cache={tmp_path / 'cache'}"]

@@ -1,4 +1,4 @@
-"""What holds on processors holds on a GPU: methods train there, resume bit for bit and give the same numbers."""
+"""Tests on a GPU: methods train there, resume bit for bit, and give the same numbers as on a processor."""
 
 import copy
 import json
@@ -69,7 +69,7 @@ def test_views_are_those_of_the_processor():
     view = View((24, 32), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=0.5, solarize=0.2)
     keys = torch.arange(16) * 7919
     here, there = augment(images, view, keys), augment(images.to(DEVICE), view, keys).cpu()
-    # A pixel at the threshold of solarize, or at a hue's seam, may fall on the other side.
+    # A pixel at the threshold of solarize, or at the end of the hue range, may get a different value.
     assert ((here - there).abs() > 1e-3).float().mean() < 1e-3
 
 

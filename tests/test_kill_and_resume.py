@@ -1,7 +1,8 @@
-"""Real kill -9 at random moments: the resumed run ends bit-identical to the one that was never killed.
+"""Tests with real kill -9 at random moments: the resumed run ends bit-identical to a run that was never killed.
 
-A server that has imported everything, and done nothing else, forks a child per attempt, so that an attempt costs
-milliseconds, not imports. Not this process: torch's threads and compilers, once used, do not survive a fork.
+A server process imports everything and does nothing else. It forks a child per attempt, so an attempt takes
+milliseconds and does not import again. The test process itself must not fork: torch's threads and compilers do not
+survive a fork once they were used.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ SETTINGS = {
 THOROUGH = ["simclr", "moco", "barlow_twins", "dino"]  # no state, a queue, gathered statistics, a centre
 BRIEFLY = ["swav", "nnclr", "ibot", "data2vec"]  # prototypes, neighbours, masks and two centres, block targets
 TEXT = ["bert", "gpt", "simcse"]
-TIMES = int(os.environ.get("SELFSTUDY_KILLS", "1"))  # 2 for the 20 kills of each that docs/log.md tells of
+TIMES = int(os.environ.get("SELFSTUDY_KILLS", "1"))  # 2 gives 20 kills per method
 CASES = [*((m, 0, 10 * TIMES) for m in [*THOROUGH, *TEXT]), *((m, 2, 5) for m in THOROUGH)]
 CASES += [(m, 0, 2) for m in [*BRIEFLY, "gpt compiled"]]
 
@@ -45,7 +46,7 @@ def photos(tmp_path_factory):
 
 
 def _train_on_text(photos: Path, out: Path, method: str, *, compiled: bool) -> None:
-    """What a child does with the corpus beside the photos; whoever is killed first may be tokenising it."""
+    """Train on the corpus next to the photos, in a child. The first child that is killed may be tokenising it."""
     corpus = write_corpus(out.parent / "corpus")
     small = {"encoder.width": 16, "encoder.depth": 2, "encoder.heads": 2, "data.cache": str(out.parent / "cache")}
     overrides = {"train.checkpoint_every": "1 steps", "train.compile": compiled, **small}
@@ -54,7 +55,7 @@ def _train_on_text(photos: Path, out: Path, method: str, *, compiled: bool) -> N
 
 
 def _train(photos: Path, out: Path, method: str, workers: int) -> None:
-    """What a child does."""
+    """Train in a child."""
     torch.set_num_threads(1)
     method, _, compiled = method.partition(" ")
     if available()[method].needs == "text":
@@ -66,14 +67,14 @@ def _train(photos: Path, out: Path, method: str, workers: int) -> None:
 
 
 def _attempt(photos: Path, out: Path, method: str, workers: int) -> None:
-    """What a child begins with: a group of its own, so that its workers are killed with it."""
+    """Start a child in its own process group, so that its workers are killed with it."""
     os.setpgid(0, 0)
     _train(photos, out, method, workers)
 
 
 @contextmanager
 def _child(photos: Path, out: Path, method: str, workers: int) -> Iterator[multiprocessing.process.BaseProcess]:
-    """A child at work, killed with its workers when the block is left."""
+    """Run a child; at the end of the block it is killed with its workers."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
     child = server.Process(target=_attempt, args=(photos, out, method, workers))
@@ -96,14 +97,14 @@ def _finish(photos: Path, out: Path, method: str, workers: int) -> None:
 
 
 def _digest(out: Path) -> str:
-    """Over the final model and optimizer files, byte for byte."""
+    """Return the digest of the final model and optimizer files."""
     last = out / "checkpoints" / f"step-{STEPS:09d}"
     files = [last / "model.safetensors", last / "optimizer.safetensors", out / "encoder" / "model.safetensors"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _kill_until_done(photos: Path, out: Path, method: str, workers: int, kills: int) -> int:
-    """Kill at random moments until ``kills`` children died, then let one finish; returns how many were killed."""
+    """Kill children at random moments until ``kills`` died, let one finish, and return the number that were killed."""
     began = time.monotonic()
     _finish(photos, out.with_name("timed"), method, workers)
     duration = time.monotonic() - began
@@ -122,7 +123,7 @@ def _kill_until_done(photos: Path, out: Path, method: str, workers: int, kills: 
 
 
 def _fresh(out: Path, number: int) -> Path:
-    """A new folder when the run finished before all kills were spent; the finished one is checked first."""
+    """Return a new folder if the run finished before the last kill; the finished run is checked first."""
     return out.with_name(f"{out.name}-{number}")
 
 

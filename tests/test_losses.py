@@ -1,4 +1,4 @@
-"""The losses under one roof: each says its shapes and its source, and runs on plain tensors."""
+"""Tests of selfstudy.losses: each loss documents its shapes and its source, and runs on plain tensors."""
 
 import doctest
 import re

@@ -1,4 +1,4 @@
-"""The rooms of the package and who may import whom, held to docs/design.md."""
+"""Tests of the rooms of the package: which room may import which, and the sizes and calls that are allowed."""
 
 import ast
 from pathlib import Path
@@ -50,7 +50,7 @@ WITHOUT_TORCH += [
 
 
 def _imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Dotted names of everything a file imports."""
+    """Return the dotted names of everything that a file imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = ast.walk(tree) if not top_level_only else tree.body
     names: set[str] = set()
@@ -95,7 +95,7 @@ def test_the_floors_hold_every_room_and_no_other():
 
 def test_no_file_imports_itself_through_others():
     names = {_module(path): path for path in SOURCE.rglob("*.py")}
-    # importing a file of a room also runs the room's __init__.py, and every import the package's: neither is meant
+    # Importing a file also runs the __init__.py of its room and of the package. These imports do not count.
     targets = {name: _imports(path) & names.keys() for name, path in names.items()}
     arrows = {
         name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)} - {name}

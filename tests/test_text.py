@@ -1,4 +1,4 @@
-"""Text from end to end: pretrain, evaluate, embed, fill in, complete, export, resume, and what is refused."""
+"""Tests of text from start to end: pretrain, evaluate, embed, fill in, complete, export, resume, and refused input."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def _settings(cache, **more):
 
 @pytest.fixture(scope="module")
 def runs(corpus, cache, tmp_path_factory):
-    """A run of every method for text."""
+    """Train one run of every method for text."""
     out = tmp_path_factory.mktemp("runs")
     return {
         method: selfstudy.pretrain(corpus, method=method, out=out / method, **_settings(cache))
@@ -82,7 +82,7 @@ def test_the_held_out_text_is_measured(runs, method):
 
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])
-def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_so(
+def test_the_held_out_text_is_measured_on_the_device_of_the_run_after_a_line_that_announces_it(
     method, corpus, cache, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(TextEncoder, "cpu", lambda encoder: pytest.fail("taken off the device of the run"))
@@ -92,7 +92,7 @@ def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_
     assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
 
 
-def test_held_out_figures_name_the_documents_whatever_the_tokenizer(runs, corpus, cache, tmp_path):
+def test_held_out_figures_name_the_documents_for_any_tokenizer(runs, corpus, cache, tmp_path):
     settings = _settings(cache, **{"data.tokenizer": "wordpiece"})
     other = selfstudy.pretrain(corpus, method="gpt", out=tmp_path / "run", **settings)
     lines = [
@@ -106,14 +106,14 @@ def test_all_runs_on_a_corpus_share_its_tokens(runs):
     assert len(prints) == 1
 
 
-def test_probes_stand_beside_tf_idf_and_the_untrained_encoder(runs, reviews):
+def test_probes_are_compared_with_tf_idf_and_the_untrained_encoder(runs, reviews):
     results = runs["simcse"].evaluate(reviews / "train.tsv", test=reviews / "test.tsv")
     names = list(dict.fromkeys(score.features for score in results))
     assert names == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"] and len(results) == 6
     assert results.accuracy("TF-IDF bag of words", "linear") > 80
 
 
-def test_pairs_are_ranked_beside_tf_idf_and_the_untrained_encoder(runs, tmp_path):
+def test_rankings_of_pairs_are_compared_with_tf_idf_and_the_untrained_encoder(runs, tmp_path):
     pairs = [("red ball", "red ball", 5), ("red ball", "large red ball", 4), ("red ball", "blue cup", 1)]
     pairs += [("green box", "green round box", 4), ("small cup", "square box", 0)]
     lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in pairs)]
@@ -125,7 +125,7 @@ def test_pairs_are_ranked_beside_tf_idf_and_the_untrained_encoder(runs, tmp_path
     assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
 
 
-def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp_path):
+def test_embeddings_have_the_order_of_the_texts_for_any_batch_size(runs, corpus, tmp_path):
     encoder = runs["bert"].encoder
     texts = ["red ball", "a", "large green box. " * 20, "blue"]
     together, alone = encoder.embed(texts), np.concatenate([encoder.embed(text) for text in texts])
@@ -138,7 +138,7 @@ def test_embeddings_are_of_texts_in_order_whatever_their_batch(runs, corpus, tmp
 
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])
-def test_a_text_encoder_is_fine_tuned_beside_the_untrained_one(method, runs, reviews, tmp_path, monkeypatch):
+def test_a_fine_tuned_text_encoder_is_compared_with_the_untrained_one(method, runs, reviews, tmp_path, monkeypatch):
     monkeypatch.setattr("selfstudy.text.evaluate.RECIPE", RECIPE._replace(epochs=1, steps=1))
     folder = shutil.copytree(runs[method].folder, tmp_path / "run")
     weights = folder / "encoder" / "model.safetensors"
@@ -155,12 +155,12 @@ def test_a_text_encoder_is_fine_tuned_beside_the_untrained_one(method, runs, rev
 
 
 @pytest.mark.parametrize("pad", [True, False])
-def test_rows_are_encoded_for_training_as_they_are_to_be_embedded(pad, runs):
+def test_rows_are_encoded_for_training_as_for_embedding(pad, runs):
     encoder = runs["gpt"].encoder
     if not pad:
         encoder.encoder.vocabulary = encoder.encoder.vocabulary._replace(pad=None)
     rows = encoder.first_rows(["red ball", "blue", "red round ball " * 9])
-    assert max(map(len, rows)) == 24  # of a longer text, as much as a row holds
+    assert max(map(len, rows)) == 24  # a longer text fills one row
     embedded = encode_rows(encoder.encoder, rows)
     np.testing.assert_allclose(embedded[:2].detach().numpy(), encoder.embed(["red ball", "blue"]), atol=1e-5)
     embedded.square().sum().backward()
@@ -203,7 +203,7 @@ def test_texts_without_an_embedding_are_counted_and_listed_with_the_reason(runs,
 
 
 def test_documents_are_embedded_as_they_were_learnt_where_that_fits(runs, cache, tmp_path):
-    rows = [f"much longer than the words beside it\t{word} ball" for word in WORDS]
+    rows = [f"much longer than the other column\t{word} ball" for word in WORDS]
     (tmp_path / "a.tsv").write_text("\n".join(["title\twords", *rows]))
     (tmp_path / "b.txt").write_text("red ball\nblue box\n")
     (tmp_path / "c.tsv").write_text("text\nred ball\n")
@@ -338,7 +338,7 @@ def test_a_run_that_lost_its_end_ends_with_the_same_weights(method, corpus, cach
 
 
 def test_the_health_of_simcse_is_read_while_it_trains(corpus, cache, tmp_path):
-    """Its rows and the draws that belong to them have one shape where a row is as long as it may be."""
+    """If rows have the maximum length, the rows of simcse and their draws have one shape."""
     settings = _settings(cache, **{"health.every": 1, "data.context": 8})
     run = selfstudy.pretrain(corpus, method="simcse", out=tmp_path / "run", **settings)
     assert len((run.folder / "health.jsonl").read_text().splitlines()) == QUICK["steps"]

@@ -1,4 +1,4 @@
-"""One run shared by two processes, launched as a user launches it, against the same run on one."""
+"""Tests that compare a run on two processes, launched as a user launches it, with the same run on one process."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from selfstudy.disk.lock import run_lock
 
-# Without BatchNorm, whose statistics are each process's own, the two must agree but for the order of sums.
+# BatchNorm uses the statistics of each process. Without it both runs agree, except for the order of sums.
 RUN = ["--method", "moco", "--encoder", "vit_tiny_patch16_224", "--image-size", "16", "--batch-size", "8"]
 
 

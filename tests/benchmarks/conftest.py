@@ -1,4 +1,4 @@
-"""What the tests of the benchmark programs share."""
+"""Fixtures for the tests of the benchmark programs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def on_the_path(monkeypatch):
 
 @pytest.fixture
 def data(tmp_path):
-    """Noise of two brightnesses: 12 train and 4 test images of each class."""
+    """Noise images of two brightnesses, one per class: 12 train and 4 test images of each class."""
     random = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 4)):
         for level, name in enumerate(("dark", "light")):

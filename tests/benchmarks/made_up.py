@@ -1,8 +1,8 @@
-"""Records that no run made."""
+"""Invented records for tests."""
 
 
 def record(method="simclr", seed=0, knn=50.0, **changes):
-    """What one run leaves."""
+    """Return a record as one run would write it."""
     scores = [
         {"features": features, "probe": probe, "accuracy": accuracy, "protocol": f"{probe} as usual"}
         for features, shift in (("raw pixels", -20), ("untrained encoder", -10), ("pretrained encoder", 0))

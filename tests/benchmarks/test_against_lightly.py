@@ -1,4 +1,4 @@
-"""The comparison with lightly, as far as it goes without lightly: tasks, the peer's loop, the table."""
+"""Tests of the comparison with lightly that do not need lightly: tasks, the loop of a peer, the table."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ def against():
 
 
 class TinyPeer(nn.Module):
-    """A loss that falls when the weight grows; notes how it is called."""
+    """A peer whose loss falls when its weight grows; it records its calls."""
 
     def __init__(self, loss=None):
         super().__init__()
@@ -48,7 +48,7 @@ def views_without_end():
         yield [torch.zeros(4, 3, 8, 8)] * 2
 
 
-def test_each_method_meets_every_side_in_turn_and_mae_has_no_benchmark(against, data, tmp_path):
+def test_a_method_runs_on_every_side_before_the_next_method(against, data, tmp_path):
     arguments = ["--data", str(data), "--out", str(tmp_path), "--only", "simclr,barlow_twins", "--seeds", "0"]
     names = [task.name for task in against.tasks(against.parse(arguments))]
     assert names[:3] == [
@@ -59,7 +59,7 @@ def test_each_method_meets_every_side_in_turn_and_mae_has_no_benchmark(against, 
     assert len(names) == 6
 
 
-def test_our_side_has_our_views_whatever_lightly_is_given(against, data, tmp_path):
+def test_our_side_uses_our_views_whatever_views_lightly_gets(against, data, tmp_path):
     arguments = ["--data", str(data), "--out", str(tmp_path), "--only", "dino", "--views", "selfstudy"]
     tasks = against.tasks(against.parse(arguments))
     assert {task.facts["views"] for task in tasks} == {"selfstudy"}
@@ -93,7 +93,7 @@ def test_our_views_reach_a_peer_as_our_own_loop_renders_them(against, data):
     assert torch.equal(views[0], again[0])
 
 
-def test_our_side_is_measured_and_stands_in_the_table(against, data, tmp_path, capsys):
+def test_our_side_is_measured_and_appears_in_the_table(against, data, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [
         "--data",

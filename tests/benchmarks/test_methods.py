@@ -1,4 +1,4 @@
-"""The table of methods: what it runs, what it skips, what it records, what it prints."""
+"""Tests of the table of methods: its runs, the runs it skips, its records and its output."""
 
 import importlib
 import json
@@ -49,7 +49,7 @@ def test_a_run_is_recorded_with_its_scores_and_not_run_again(methods, data, tmp_
     assert found["circumstances"]["hardware"]["processors"] >= 1
     monkeypatch.setattr(methods, "pretrain", lambda *_, **__: pytest.fail("ran again"))
     methods.main(arguments)
-    assert "recorded already" in capsys.readouterr().out
+    assert "already recorded" in capsys.readouterr().out
     methods.main(["--out", str(tmp_path / "out"), "--table"])
     assert "| contrastive | simclr | resnet10t | 3 |" in capsys.readouterr().out
 
@@ -75,7 +75,7 @@ def test_a_failed_run_is_recorded_with_its_message_and_the_others_go_on(methods,
     assert "failed: the loss became nan |" in methods.table([failed])
 
 
-def test_the_machine_s_trouble_stops_the_program_and_leaves_no_record(records, tmp_path):
+def test_a_fault_of_the_machine_stops_the_program_and_leaves_no_record(records, tmp_path):
     def measure(task, record):
         raise EnvironmentFault("disk full")
 
@@ -84,7 +84,7 @@ def test_the_machine_s_trouble_stops_the_program_and_leaves_no_record(records, t
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stopped_program_goes_on_with_the_first_run_without_a_record(records, tmp_path):
+def test_a_stopped_program_continues_with_the_first_run_without_a_record(records, tmp_path):
     tasks = [records.Task(name, {"name": name}) for name in "abc"]
     seen = []
 
@@ -148,7 +148,7 @@ def test_the_table_has_mean_and_sample_sd_over_seeds_by_hand(methods):
     assert text.count("knn as usual") == 1
 
 
-def test_rows_are_sorted_by_family_and_pixels_stand_above_them(methods):
+def test_rows_are_sorted_by_family_below_the_row_of_raw_pixels(methods):
     found = [
         record("mae", family="masked prediction"),
         record("moco"),
@@ -164,7 +164,7 @@ def test_different_budgets_are_never_averaged(methods):
     assert "simclr · 3 minutes" in text and "simclr · 1 minutes" in text and "each" not in text
 
 
-def test_some_failed_seeds_stand_beside_the_mean_of_the_others(methods):
+def test_failed_seeds_are_noted_after_the_mean_of_the_others(methods):
     lost = record(seed=1, failed={"kind": "TrainingError", "message": "diverged\nmore"})
     del lost["scores"]
     assert "| 50.0; 1 of 2 failed: diverged |" in methods.table([record(), lost])

@@ -1,4 +1,4 @@
-"""Exports opened elsewhere: the program makes them, finds them the same, and notices when they are not."""
+"""Tests of the program that opens exports in other versions: it accepts good exports and reports changed ones."""
 
 import importlib
 
@@ -12,7 +12,7 @@ def program():
 
 
 @pytest.mark.slow
-def test_what_it_makes_it_finds_the_same_until_a_weight_changes_or_is_lost(program, tmp_path, capsys):
+def test_a_fresh_export_passes_and_a_changed_or_missing_weight_is_reported(program, tmp_path, capsys):
     program.make(tmp_path, (("bert", "bert", "wordpiece"),))
     with pytest.raises(SystemExit) as left:
         program.main(["check", str(tmp_path)])
@@ -27,6 +27,6 @@ def test_what_it_makes_it_finds_the_same_until_a_weight_changes_or_is_lost(progr
     assert "bert.embeddings.LayerNorm.weight" in program.check(tmp_path / "bert-bert")["fault"]
 
 
-def test_a_folder_without_exports_is_said(program, tmp_path):
+def test_a_folder_without_exports_is_refused(program, tmp_path):
     with pytest.raises(SystemExit, match="holds no exports"):
         program.main(["check", str(tmp_path)])
