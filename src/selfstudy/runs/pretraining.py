@@ -25,13 +25,13 @@ from selfstudy.ops.schedules import Cosine
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
 from selfstudy.runs.settings import configured
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
+from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 
@@ -104,7 +104,7 @@ def pretrain(
             else:
                 write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
-        health = Health(folder, resolved.config, method, plateau=work.plateau)
+        health = make_health(folder, method, resolved, work)
         log = MetricsLog(folder.metrics, every=resolved.config.train.log_every, unit=work.unit)
         bar = ProgressBar(console, work.unit)
         try:
@@ -203,6 +203,18 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
             duration, steps_per_epoch=data.order.steps_per_epoch, batch_size=batch_size, elapsed_seconds=elapsed
         ),
         plan=plan,
+    )
+
+
+def make_health(folder: RunFolder, method: Method, resolved: Resolved, work: Work) -> HealthMonitor:
+    """The monitor that writes ``health.jsonl``."""
+    config = resolved.config
+    batch_size = cfg.settled(config.train.batch_size) // cfg.settled(config.train.accumulate)
+    return HealthMonitor(
+        lambda reading: folder.append(folder.health, [reading.to_dict()]),
+        every=config.health.every,
+        references=References(method.chance_loss(batch_size), work.plateau, method.uniform_entropy()),
+        stop=config.health.on_collapse == "stop",
     )
 
 

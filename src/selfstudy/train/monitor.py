@@ -32,7 +32,7 @@ class Observation(NamedTuple):
         embedding: (B, D) float32 of the first view, or None.
         views: what the method received of the last micro-batch.
         encoder: the network in training.
-        images: or rows of text, in this step, over all processes.
+        inputs: number of images or rows of text in this step, over all processes.
         wait_seconds: spent in this step on making views; beside a GPU, which makes them itself and may have been
             computing meanwhile, on reading alone.
         seconds: this step took in all.
@@ -44,7 +44,7 @@ class Observation(NamedTuple):
     embedding: Tensor | None
     views: list[Tensor]
     encoder: nn.Module
-    images: int
+    inputs: int
     wait_seconds: float
     seconds: float
     remaining_seconds: float
@@ -67,10 +67,10 @@ class Throughput:
 
     def update(self, observation: Observation) -> tuple[float, float]:
         """(units per second, share waited in [0, 1]) including this step."""
-        self._steps.append((observation.images, observation.seconds, observation.wait_seconds))
+        self._steps.append((observation.inputs, observation.seconds, observation.wait_seconds))
         del self._steps[: -self._window]
-        images, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
-        return images * self._unit.per_input / max(seconds, 1e-9), waited / max(seconds, 1e-9)
+        inputs, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
+        return inputs * self._unit.per_input / max(seconds, 1e-9), waited / max(seconds, 1e-9)
 
 
 class MetricsLog:
