@@ -39,6 +39,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 SKIPPED_ROOMS = ["methods", "nn", "ops", "views"]  # equations, held to slow loops and planted faults elsewhere
 PRELOADED = ["numpy", "pyarrow.parquet", "pydantic", "pytest", "torch", "torchvision", "timm", "transformers", "typer"]
+COPIED = {"src", "tests", "docs", "recipes", "scripts", "benchmarks", ".ci"}
 IGNORED_KEYWORDS = {"strict", "highlight", "soft_wrap"}
 SWAPPED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -267,12 +268,22 @@ def judged(tests: Tests, tree: Path, package: str, mutant: Mutant) -> str:
         file.write_text(source, encoding="utf-8")
 
 
+def copy(root: Path, tree: Path) -> None:
+    """Copy the files and folders that tests need; runs, environments and histories stay where they are."""
+    tree.mkdir()
+    for path in root.iterdir():
+        if path.name in COPIED:
+            shutil.copytree(path, tree / path.name, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
+        elif path.is_file():
+            shutil.copy(path, tree)
+
+
 def run(root: Path, drawn: list[Mutant], out: Path | None, *, package: str) -> dict[str, str]:
     """The outcome of every mutant by key; those that ``out`` holds for the same source and test are not run again."""
     known = json.loads(out.read_text(encoding="utf-8")) if out and out.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(root, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs", "results"))
+        copy(root, tree)
         tests = Tests(tree, Path(folder) / "log")
         for number, mutant in enumerate(drawn, 1):
             texts = [root / "src" / package / mutant.file, root / mirrored_test(mutant.file)]

@@ -35,7 +35,7 @@ def answer():
     return 42
 """
 TEST = """
-from tiny.ages import is_adult
+from tiny.runs.ages import is_adult
 
 def test_adults():
     assert is_adult(ADULT) and not is_adult(17)
@@ -52,9 +52,10 @@ def tree(tmp_path):
     """A package of two files: one with a test that misses the boundary, one without a test."""
     for path, text in {
         "src/tiny/__init__.py": "",
-        "src/tiny/ages.py": GUARDED,
+        "src/tiny/runs/__init__.py": "",
+        "src/tiny/runs/ages.py": GUARDED,
         "src/tiny/lonely.py": LONELY,
-        "tests/test_ages.py": TEST.replace("ADULT", "19"),
+        "tests/runs/test_ages.py": TEST.replace("ADULT", "19"),
     }.items():
         (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / path).write_text(text, encoding="utf-8")
@@ -114,20 +115,20 @@ def test_a_run_prints_the_survivors_and_keeps_what_it_knows(tree, tmp_path):
     out = tmp_path / "out.json"
     first = run(tree, "--out", str(out), "--at-least", "0.5")
     assert first.stdout.splitlines()[-4:] == [
-        "survived src/tiny/ages.py:3  ages.py:is_adult: years < 18 -> years <= 18",
-        "survived src/tiny/ages.py:3  ages.py:is_adult: 18 -> 19",
         "no test  src/tiny/lonely.py:3  lonely.py:answer: 42 -> 43",
+        "survived src/tiny/runs/ages.py:3  runs/ages.py:is_adult: years < 18 -> years <= 18",
+        "survived src/tiny/runs/ages.py:3  runs/ages.py:is_adult: 18 -> 19",
         "25% of 4 mutants caught; 0 more are listed as equivalent",
     ], first.stderr
     assert first.returncode == 1
-    assert (tree / "src/tiny/ages.py").read_text(encoding="utf-8") == GUARDED
+    assert (tree / "src/tiny/runs/ages.py").read_text(encoding="utf-8") == GUARDED
     outcomes = {key: entry["outcome"] for key, entry in json.loads(out.read_text(encoding="utf-8")).items()}
-    assert outcomes["ages.py:is_adult: not years < 18 -> years < 18"] == "caught"
-    (tree / "tests/test_ages.py").write_text(TEST.replace("ADULT", "18"), encoding="utf-8")
+    assert outcomes["runs/ages.py:is_adult: not years < 18 -> years < 18"] == "caught"
+    (tree / "tests/runs/test_ages.py").write_text(TEST.replace("ADULT", "18"), encoding="utf-8")
     (tree / "same.txt").write_text("lonely.py:answer: 42 -> 43  # any number will do\n", encoding="utf-8")
     second = run(tree, "--out", str(out), "--equivalent", str(tree / "same.txt"), "--at-least", "0.5")
     assert second.stdout.splitlines() == [
-        *(f"   {number}/3 caught   ages.py:3" for number in (1, 2, 3)),
+        *(f"   {number}/3 caught   runs/ages.py:3" for number in (1, 2, 3)),
         "100% of 3 mutants caught; 1 more are listed as equivalent",
     ], second.stderr
     assert second.returncode == 0
@@ -136,9 +137,11 @@ def test_a_run_prints_the_survivors_and_keeps_what_it_knows(tree, tmp_path):
 
 
 def test_a_test_that_fails_without_a_mutant_ends_the_run(tree):
-    (tree / "tests/test_ages.py").write_text(TEST.replace("ADULT", "1"), encoding="utf-8")
-    failed = run(tree, "--only", "ages.py")
-    assert failed.returncode == 1 and failed.stderr.startswith("tests/test_ages.py fails on the unchanged source:\n")
+    (tree / "tests/runs/test_ages.py").write_text(TEST.replace("ADULT", "1"), encoding="utf-8")
+    failed = run(tree, "--only", "runs")
+    assert failed.returncode == 1 and failed.stderr.startswith(
+        "tests/runs/test_ages.py fails on the unchanged source:\n"
+    )
     assert "1 failed" in failed.stderr
 
 
@@ -152,5 +155,5 @@ def test_an_equivalent_mutant_without_a_reason_is_refused(program, tmp_path):
 
 
 def test_a_mutant_that_never_ends_runs_out_of_time(program, tree, tmp_path):
-    (tree / "tests/test_ages.py").write_text("while True:\n    pass\n", encoding="utf-8")
-    assert program.Tests(tree, tmp_path / "log").run("tests/test_ages.py", limit=0.3) == "timeout"
+    (tree / "tests/runs/test_ages.py").write_text("while True:\n    pass\n", encoding="utf-8")
+    assert program.Tests(tree, tmp_path / "log").run("tests/runs/test_ages.py", limit=0.3) == "timeout"
