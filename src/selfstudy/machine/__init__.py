@@ -1,1 +1,1 @@
-"""What this machine has: processors, memory, devices, fast precisions, a compiler."""
+"""What the machine offers: CPUs, memory, devices, fast precisions, a compiler."""
