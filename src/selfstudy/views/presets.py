@@ -45,8 +45,8 @@ PRESETS: dict[str, Callable[[View], View]] = {
     "satellite": _satellite,
 }
 
-# Rules for a field's numbers, which must also be finite and not negative. A crop without pixels, the logarithm of a ratio
-# of 0 and a Gaussian without width would cause errors or NaN, and only after a run has begun.
+# Rules for a field's numbers, which must also be finite and not negative. A crop without pixels, the logarithm of a
+# ratio of 0 and a Gaussian without width would cause errors or NaN, and only after a run has begun.
 _BOUNDS: dict[str, tuple[Callable[[Sequence[float]], bool], str]] = {
     "scale": (lambda n: 0 < n[0] <= n[1] <= 1, "two shares of the image above 0 and at most 1, the smaller first"),
     **dict.fromkeys(("ratio", "blur_sigma"), (lambda n: 0 < n[0] <= n[1], "two numbers above 0, the smaller first")),
