@@ -25,7 +25,7 @@ def test_every_room_has_a_row_with_its_floor_and_what_it_holds(program):
     assert all(len(row) == 4 and row[2] and row[3] for row in rows)
 
 
-def test_a_room_is_said_to_import_what_its_files_import_at_any_depth(program, tmp_path, monkeypatch):
+def test_the_table_lists_imports_at_any_depth_of_a_file(program, tmp_path, monkeypatch):
     (tmp_path / "attic").mkdir()
     (tmp_path / "attic" / "__init__.py").write_text('"""Old things, see :mod:`here`.\n\nAnd more."""\n')
     (tmp_path / "attic" / "box.py").write_text(

@@ -31,7 +31,7 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises|Source|Note):", r
 
 
 def faults(tree):
-    """What public docstrings of a syntax tree leave out, as (line, sentence)."""
+    """The facts that public docstrings of a syntax tree leave out, as (line, sentence)."""
     return [
         (node.lineno, f"{node.name}: {fault}")
         for node, described in _public(tree)
@@ -85,7 +85,7 @@ def _section(docstring, title):
 
 
 def _returned(docstring):
-    """The text that may describe a result: all but the other sections."""
+    """The text that may describe a result: all text except the other sections."""
     parts = SECTION.split(docstring)
     return parts[0] + "".join(
         text for title, text in zip(parts[1::2], parts[2::2], strict=True) if title in ("Returns", "Yields")
@@ -108,7 +108,7 @@ def _raised(function):
     return found & ERRORS
 
 
-# Files and functions that are still to be mended; take a line out when it is.
+# Files and functions that do not pass yet; remove a line once it passes.
 OPEN_FILES = {
     "config.py",
     "disk/tensor_file.py",
@@ -227,5 +227,5 @@ def test_the_rules_notice_what_is_left_out(signature, docstring, body, fault):
         ("(x: Tensor)", "See :func:`other`.", "pass"),
     ],
 )
-def test_the_rules_accept_what_is_said(signature, docstring, body):
+def test_the_rules_accept_a_complete_docstring(signature, docstring, body):
     assert not _faults_of(signature, docstring, body)

@@ -1,4 +1,4 @@
-"""The mutation run: which mutants it makes, and what it says of a small tree made up for it."""
+"""The mutation run: its mutants, and its verdict on a small made-up tree."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Whether torch can compile here: tried, never assumed."""
+"""The check that torch can compile tries it."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_what_keeps_torch_from_compiling_is_one_short_line(monkeypatch, error, s
     assert compiler_problem(CPU) == said
 
 
-def test_nothing_is_said_where_it_works(monkeypatch):
+def test_the_answer_is_empty_if_torch_compiles(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)
     assert compiler_problem(CPU) == ""
 

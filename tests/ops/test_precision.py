@@ -1,4 +1,4 @@
-"""Losses in float32 whatever the forward pass ran in."""
+"""Losses run in float32, independent of the precision of the forward pass."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a run writes down at its beginning."""
+"""The records that a run writes at its beginning."""
 
 import json
 import os

@@ -38,7 +38,7 @@ def step(embedding, *, number=500, total=1000, loss=1.0, metrics=None, views=(),
 
 
 def readings(*steps, **settings):
-    """What a monitor reads of these steps."""
+    """The readings that a monitor takes of these steps."""
     found = []
     monitor = HealthMonitor(found.append, **({"every": 1} | settings))
     for one in steps:
@@ -87,7 +87,7 @@ def test_embeddings_on_one_line_are_collapsed_though_they_spread():
     assert "all embeddings lie on about one line (effective rank 1." in reading.message
 
 
-@pytest.mark.parametrize("embedding", [torch.ones(64, 8), normal(64, 1) @ normal(1, 8)], ids=["alike", "on a line"])
+@pytest.mark.parametrize("embedding", [torch.ones(64, 8), normal(64, 1) @ normal(1, 8)], ids=["equal", "on a line"])
 @pytest.mark.parametrize(("fraction", "expected"), [(0.0, "watch"), (0.099, "watch"), (0.1, "collapsed")])
 def test_a_collapse_is_only_watched_in_the_first_tenth_of_training(embedding, fraction, expected):
     reading = read(embedding, fraction=fraction)
@@ -136,20 +136,20 @@ def test_a_teacher_at_either_end_of_its_entropy_is_watched_with_a_chance_loss_or
 
 
 @pytest.mark.parametrize(("image_loss", "expected"), [(3.05, "loss 3.05 = teacher entropy"), (4.0, "healthy")])
-def test_the_entropy_is_held_against_the_loss_for_the_same_targets_whatever_else_is_in_the_loss(image_loss, expected):
+def test_the_entropy_is_compared_with_the_loss_for_the_same_targets_and_no_other_term(image_loss, expected):
     metrics = {"teacher_entropy": 3.0, "image_loss": image_loss}
-    for loss in (7.5, 2.0):  # beside other terms, one of them negative as KoLeo may be
+    for loss in (7.5, 2.0):  # with other terms, one of them negative as KoLeo may be
         reading = read(normal(512, 64), loss=loss, metrics=metrics, uniform=6.9315)
         assert expected in reading.message and reading.teacher_loss == image_loss
 
 
-def test_a_teachers_entropy_is_not_judged_in_the_first_tenth_of_training_nor_without_its_bound():
+def test_a_teachers_entropy_needs_its_bound_and_is_not_judged_in_the_first_tenth_of_training():
     metrics = {"teacher_entropy": 6.93}
     assert read(normal(512, 64), loss=9.0, metrics=metrics, uniform=6.9315, fraction=0.05).verdict == "healthy"
     assert read(normal(512, 64), loss=9.0, metrics=metrics).verdict == "healthy"
 
 
-def test_readings_come_every_so_many_steps_and_at_the_end():
+def test_readings_come_every_few_steps_and_at_the_end():
     steps = [step(normal(8, 4, seed=s), number=s, total=12) for s in range(1, 13)]
     assert [reading.step for reading in readings(*steps, every=5)] == [5, 10, 12]
 
@@ -216,7 +216,7 @@ def test_a_frozen_batchnorm_stays_in_evaluation_mode_and_keeps_its_statistics():
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
 
 
-def test_a_collapse_stops_training_where_that_is_asked_for():
+def test_a_collapse_stops_training_if_the_run_asks_for_it():
     constant, mild = torch.ones(64, 8), normal(64, 8)
     with pytest.raises(TrainingError) as caught:
         readings(step(mild, number=499), step(constant), stop=True, ring=64)
@@ -263,7 +263,7 @@ def test_observing_draws_no_random_number_and_leaves_the_embedding_alone():
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(embedding.detach(), kept)
 
 
-def test_a_language_model_that_predicts_frequencies_is_told_so():
+def test_a_language_model_that_predicts_frequencies_is_recognised():
     references = References(chance=(6.2, "ln V"), plateau=(5.0, "the entropy of single tokens"))
     cases = [(5.05, 50), (5.05, 500), (4.8, 500), (5.11, 500)]
     found = readings(*(step(normal(64, 16), number=n, loss=loss) for loss, n in cases), references=references)

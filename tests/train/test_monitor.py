@@ -1,4 +1,4 @@
-"""What is written and shown of training: speed, the metrics file, the progress line."""
+"""The outputs of training: speed, the metrics file, the progress line."""
 
 import io
 import json
@@ -37,12 +37,12 @@ def test_a_step_without_any_time_has_a_finite_speed():
     assert Throughput().update(step(inputs=1, seconds=0.0)) == (pytest.approx(1e9), 0.0)
 
 
-def test_the_unit_is_one_image_when_nothing_else_is_said():
+def test_the_default_unit_is_one_image():
     assert Throughput().update(step(inputs=6, seconds=2.0)) == (3.0, 0.0)
     assert Unit() == ("images", 1)
 
 
-def test_metrics_are_written_every_so_many_steps_and_at_the_last(tmp_path):
+def test_metrics_are_written_every_few_steps_and_at_the_last(tmp_path):
     log = MetricsLog(tmp_path / "metrics.jsonl", every=3, unit=Unit("tokens", per_input=2))
     for number in range(1, 8):
         log(step(number, total=7, wait=0.12345678, loss=1 / number))
@@ -71,7 +71,7 @@ def test_without_a_terminal_a_plain_line_comes_every_twentieth_of_training():
     assert lines[-1] == ("step 200/200 · loss 2.3457 · 64 tokens/s · data wait 25% · 2:05 left · rank 5 healthy")
 
 
-def test_on_a_terminal_one_live_line_is_drawn_and_taken_away():
+def test_on_a_terminal_one_live_line_is_drawn_and_removed():
     out = io.StringIO()
     bar = ProgressBar(Console(file=out, width=200, force_terminal=True))
     bar.show(step(1, total=2), [])

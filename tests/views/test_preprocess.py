@@ -1,4 +1,4 @@
-"""How an image is prepared for a trained encoder."""
+"""The preparation of images for a trained encoder."""
 
 import pytest
 import torch

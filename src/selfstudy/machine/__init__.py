@@ -1,1 +1,1 @@
-"""What the machine offers: CPUs, memory, devices, fast precisions, a compiler."""
+"""The machine: CPUs, memory, devices, fast precisions, a compiler."""

@@ -1,4 +1,4 @@
-"""What the C allocator does with freed memory: keeping it speeds up training on CPUs, returning it saves memory."""
+"""Options of the C allocator: keeping freed memory speeds up training on CPUs, returning it saves memory."""
 
 import ctypes
 import platform

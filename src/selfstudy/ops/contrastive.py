@@ -1,6 +1,6 @@
 """Contrastive losses as plain functions.
 
-All but :func:`info_nce` use the batch itself as negatives: with several processes, pass gathered tensors.
+All except :func:`info_nce` use the batch itself as negatives: with several processes, pass gathered tensors.
 """
 
 import math

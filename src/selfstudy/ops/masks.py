@@ -36,7 +36,7 @@ def random_order(draws: Tensor) -> Tensor:
 
 
 def visible_count(total: int, share: float) -> int:
-    """The number of patches that stay visible, rounded down; at least one, and at most all but one.
+    """The number of patches that stay visible, rounded down; at least one, and fewer than all.
 
     Args:
         total: number of patches, at least 2.

@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever the precision of the forward pass."""
+"""Losses in full precision, independent of the precision of the forward pass."""
 
 import functools
 from collections.abc import Callable

@@ -11,8 +11,8 @@ _TOTAL_BEFORE_MEASURING = 1000  # assumed at the first step; large, so that the 
 class Clock:
     """Turns a step number into :class:`Progress`, and says when training is over.
 
-    Under a budget in minutes the total is estimated anew at each step so that ``step / total`` is the share of the
-    time used. Schedules then end when the time is up, whatever the speed. Such a run is not bit-reproducible, because
+    Under a budget in minutes the total is estimated again at each step so that ``step / total`` is the share of the
+    time used. Schedules then end when the time is up, at any speed. Such a run is not bit-reproducible, because
     its schedules follow the clock.
 
     Args:

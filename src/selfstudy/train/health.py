@@ -228,7 +228,7 @@ class HealthMonitor:
         write: called with each reading.
         every: steps between readings; the last step has one as well.
         references: values to compare the loss with.
-        stop: whether a collapse stops training.
+        stop: True if a collapse stops training.
         ring: number of embeddings kept. It bounds the effective rank, and a reading's time grows with its square.
 
     Attributes:

@@ -116,7 +116,7 @@ class ProgressBar:
     Without a terminal it prints a plain line about twenty times per run.
 
     Args:
-        console: where to draw.
+        console: the console to draw on.
         unit: unit of speed.
     """
 

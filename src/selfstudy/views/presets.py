@@ -67,7 +67,7 @@ def changed(
         specs: the method's own specs.
         choice: ``"auto"`` for no change, the name of a preset, fields of :class:`View` to set in all views, or one such
             mapping per view.
-        any_count: whether the method accepts any number of views >= 2. The number of small views, smaller than the
+        any_count: True if the method accepts any number of views >= 2. The number of small views, smaller than the
             first, is always free: all methods that have them accept more or fewer.
 
     Raises:

@@ -68,9 +68,9 @@ class Tokens(NamedTuple):
 
     Attributes:
         length: T, the length of the longest row.
-        pieces: whether a row is one document, or a piece of a long one, padded to the longest row of its batch. If
+        pieces: True if a row is one document, or a piece of a long one, padded to the longest row of its batch. If
             False, all documents form one stream, a row is ``length`` consecutive tokens, and nothing is padded.
-        wrapped: whether a row begins with the tokenizer's class token and ends with its separator.
+        wrapped: True if a row begins with the tokenizer's class token and ends with its separator.
     """
 
     length: int
