@@ -171,3 +171,68 @@ def test_files_and_functions_keep_to_the_house_sizes():
             lengths.append(_length(function))
             assert lengths[-1] <= 60, f"{path}: {function.name} has {lengths[-1]} lines"
     assert sorted(lengths)[len(lengths) // 2] <= 10
+
+
+# Files without a test file of their own, and why. Every other one has it: src/selfstudy/a/b.py in tests/a/test_b.py.
+WITHOUT_A_MIRRORED_TEST = {
+    "runs/modality.py": "a protocol: nothing in it runs",
+    "version.py": "one constant",
+    # The work of another file, whose test goes through it.
+    "data/batches.py": "tests/images/test_batches.py, tests/text/test_batches.py",
+    "data/order.py": "tests/images/test_batches.py",
+    "data/workers.py": "tests/images/test_batches.py",
+    "demo.py": "tests/test_cli.py",
+    "disk/file_system.py": "tests/train/test_checkpoint_faults.py",
+    "encoders/base.py": "tests/encoders/test_timm.py",
+    "encoders/catalogue.py": "tests/encoders/test_timm.py",
+    "encoders/text_catalogue.py": "tests/encoders/test_text.py",
+    "encoders/text_store.py": "tests/export/test_text_targets.py",
+    "errors.py": "tests/test_cli.py",
+    "export/framing.py": "tests/export/test_targets.py",
+    "export/onnx.py": "tests/export/test_targets.py",
+    "export/result.py": "tests/export/test_targets.py",
+    "export/sentence_transformers.py": "tests/export/test_text_targets.py",
+    "export/text_onnx.py": "tests/export/test_text_targets.py",
+    "export/timm.py": "tests/export/test_targets.py",
+    "export/timm_wrapper.py": "tests/export/test_targets.py",
+    "export/torchvision.py": "tests/export/test_targets.py",
+    "export/transformers.py": "tests/export/test_text_targets.py",
+    "images/archive.py": "tests/images/test_opening.py",
+    "images/arrays.py": "tests/images/test_opening.py",
+    "images/cache.py": "tests/images/test_scan.py",
+    "images/evaluate.py": "tests/test_api.py",
+    "images/folder.py": "tests/images/test_opening.py",
+    "images/members.py": "tests/images/test_opening.py",
+    "images/named.py": "tests/images/test_opening.py",
+    "images/sources.py": "tests/images/test_opening.py",
+    "images/tables.py": "tests/images/test_opening.py",
+    "methods/base.py": "tests/methods/test_contract.py",
+    "modalities.py": "tests/test_api.py",
+    "nn/ema.py": "tests/nn/test_ema_and_queue.py",
+    "nn/queue.py": "tests/nn/test_ema_and_queue.py",
+    "probes/split.py": "tests/probes/test_linear.py",
+    "runs/settings.py": "tests/test_config.py",
+    "text/evaluate.py": "tests/test_text.py",
+    "text/files.py": "tests/text/test_documents.py",
+    "text/generate.py": "tests/text/test_language.py",
+    "text/held_out.py": "tests/text/test_held_out_figures.py",
+    "text/token_build.py": "tests/text/test_token_store.py",
+    "text/work.py": "tests/test_text.py",
+    "train/compiling.py": "tests/test_compile.py",
+}
+
+
+def _mirrored_test(path: Path) -> Path:
+    relative = path.relative_to(SOURCE)
+    return Path(__file__).parent / relative.parent / f"test_{relative.name}"
+
+
+def test_every_file_has_a_test_file_of_its_own_or_a_reason():
+    files = {path.relative_to(SOURCE).as_posix(): path for path in _files() if path.name != "__init__.py"}
+    missing = {name for name, path in files.items() if not _mirrored_test(path).is_file()}
+    assert missing == set(WITHOUT_A_MIRRORED_TEST), missing ^ set(WITHOUT_A_MIRRORED_TEST)
+
+
+@pytest.mark.parametrize("named", sorted({reason for reason in WITHOUT_A_MIRRORED_TEST.values() if "/" in reason}))
+def test_the_tests_that_stand_in_exist(named):
+    assert all((Path(__file__).parents[1] / name).is_file() for name in named.split(", "))

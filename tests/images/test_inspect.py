@@ -12,7 +12,8 @@ from PIL import Image
 import selfstudy
 from selfstudy.cli import main
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
-from selfstudy.methods.base import Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.views.spec import Draws, Labels, View
 
 QUICK = {"steps": 2, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}

@@ -1,4 +1,4 @@
-"""What glibc's allocator does after each call, asked of itself in a fresh process."""
+"""The behaviour of glibc's allocator after each call, read in a fresh process."""
 
 import platform
 import subprocess

@@ -10,7 +10,7 @@ from selfstudy.machine import processors as machine
 
 @pytest.fixture
 def limits(tmp_path, monkeypatch):
-    """Writes what Linux would say of a container on eight processors."""
+    """Writes the cgroup files of a container on a machine with eight CPUs."""
     monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
 

@@ -114,7 +114,7 @@ def test_info_nce_by_hand():
 
 
 def test_a_positive_among_the_negatives_would_change_the_loss():
-    """What MoCo must not do: push its keys before the loss."""
+    """MoCo must not push its keys before the loss."""
     q, p, n = _random(4, 5), _random(4, 5, seed=1), _random(9, 5, seed=2)
     assert float(info_nce(q, p, torch.cat([n, p]), 0.2)) > float(info_nce(q, p, n, 0.2)) + 0.01
 
@@ -237,7 +237,7 @@ def test_supervised_contrastive_is_nt_xent_when_no_class_comes_twice():
     assert float(loss) == pytest.approx(float(nt_xent(z, 0.2)), rel=1e-9)
 
 
-def test_supervised_contrastive_sees_classes_but_not_their_names_nor_the_order_of_images():
+def test_supervised_contrastive_depends_on_classes_but_not_on_their_names_or_the_order_of_images():
     z, labels = _random(12, 5), torch.tensor([0, 1, 0, 2, 1, 0])
     value = float(supervised_contrastive(z, labels, 0.2))
     order = torch.tensor([2, 0, 1, 5, 3, 4])

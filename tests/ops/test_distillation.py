@@ -77,7 +77,7 @@ def test_ibot_is_the_papers_equation_averaged_per_image_and_then_over_all_images
 
 
 def test_ibot_by_hand():
-    """Two of three images have a mask, and each patch costs ln K whatever their numbers."""
+    """Two of three images have a mask, and each patch costs ln K, independent of their numbers."""
     uniform, targets = torch.zeros(4, 5, dtype=torch.float64), _probabilities(4, 5)
     assert float(ibot_loss(uniform, targets, MASK, 0.1)) == pytest.approx(math.log(5) * 2 / 3, rel=1e-9)
 

@@ -1,4 +1,4 @@
-"""Which tokens are hidden, and what stands in their place."""
+"""The tokens to hide, and their replacements."""
 
 import torch
 
@@ -9,7 +9,7 @@ def _draws(rows, length, seed=0):
     return torch.rand(rows, length, generator=torch.Generator().manual_seed(seed))
 
 
-def test_special_tokens_are_those_that_there_are():
+def test_the_table_of_special_tokens_ignores_missing_ones():
     assert special_tokens(6, [0, None, 3]).tolist() == [True, False, False, True, False, False]
     assert not special_tokens(6, [None]).any()
 

@@ -46,7 +46,7 @@ def test_sigreg_by_hand():
 
 
 @pytest.mark.parametrize("count", [64, 512])
-def test_gaussian_samples_have_the_expected_value_whatever_their_size(count):
+def test_gaussian_samples_have_the_expected_value_at_any_size(count):
     """The integral of (1 - exp(-t^2)) exp(-t^2 / 2), which is 1.05 on [-3, 3]."""
     assert float(sigreg(_random(10, count, 8), _slices(8, 32))) == pytest.approx(1.05, abs=0.15)
 

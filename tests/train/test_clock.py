@@ -41,3 +41,36 @@ def test_a_clock_that_begins_again_has_used_what_earlier_runs_used_and_no_more()
     clock.begin_again()
     assert 15 <= clock.elapsed_seconds < 15.2
     assert clock.progress(100).fraction == pytest.approx(0.25, abs=1e-2)
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """The time, in seconds, that clocks read; set it by ``now[0]``."""
+    time_of_day = [1000.0]
+    monkeypatch.setattr("selfstudy.train.clock.time.monotonic", lambda: time_of_day[0])
+    return time_of_day
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "total"), [(59.999, 8), (60.0, 7), (60.001, 7), (50.0, 8), (30.0, 14), (0.0, 7_000_000)]
+)
+def test_training_ends_when_the_time_is_up_and_not_before(now, elapsed, total):
+    clock = Clock(None, minutes=1)
+    now[0] += elapsed
+    progress = clock.progress(7)
+    assert progress == (7, total)
+    assert clock.is_over(progress) == (elapsed >= 60)
+    assert clock.remaining_seconds(progress) == pytest.approx(max(0.0, 60 - elapsed))
+
+
+def test_one_step_is_taken_even_without_any_time(now):
+    clock = Clock(None, minutes=1, elapsed_seconds=100)
+    assert not clock.is_over(clock.progress(0)) and clock.is_over(clock.progress(1))
+
+
+def test_under_a_budget_in_steps_the_time_left_follows_from_the_steps_so_far(now):
+    clock = Clock(10, None, elapsed_seconds=20)
+    now[0] += 10
+    assert clock.elapsed_seconds == 30
+    assert clock.remaining_seconds(clock.progress(6)) == pytest.approx(20)
+    assert clock.remaining_seconds(clock.progress(0)) == pytest.approx(300)

@@ -1,88 +1,57 @@
-import itertools
+"""The rules about a run's health, and the monitor that reads it."""
+
 import json
 import math
 
 import pytest
 import torch
-from torch.nn import functional
+from torch import nn
 
-from selfstudy.train.health import HealthMonitor, alignment, dimension_std, effective_rank, uniformity
+from selfstudy.errors import TrainingError
+from selfstudy.ops.schedules import Progress
+from selfstudy.ops.spread import effective_rank
+from selfstudy.train.health import HealthMonitor, References
+from selfstudy.train.monitor import Observation
+from tests.methods.small_encoders import ConvNet
+
+NOISE = torch.rand(4, 3, 8, 8)
 
 
 def normal(rows, dim, *, seed=0):
     return torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
 
 
-def read(embedding, *, loss=1.0, metrics=None, chance=None, uniform=None, fraction=0.5):
-    monitor = HealthMonitor(every=1, chance=chance, uniform_entropy=uniform)
-    return monitor.observe(1, loss, metrics or {}, embedding, fraction=fraction)
+def step(embedding, *, number=500, total=1000, loss=1.0, metrics=None, views=(), encoder=None):
+    """An optimizer step as the loop shows it to monitors."""
+    return Observation(
+        progress=Progress(number, total),
+        loss=loss,
+        metrics=metrics or {},
+        embedding=embedding,
+        views=list(views),
+        encoder=encoder or nn.Identity(),
+        inputs=0 if embedding is None else len(embedding),
+        wait_seconds=0.0,
+        seconds=1.0,
+        remaining_seconds=1.0,
+    )
 
 
-def test_the_effective_rank_of_orthogonal_directions_is_their_number():
-    orthogonal = torch.linalg.qr(normal(64, 64))[0]
-    assert effective_rank(orthogonal) == pytest.approx(64, rel=1e-5)
-    assert effective_rank(torch.cat([orthogonal[:8]] * 5)) == pytest.approx(8, rel=1e-3)
+def readings(*steps, **settings):
+    """The readings that a monitor takes of these steps."""
+    found = []
+    monitor = HealthMonitor(found.append, **({"every": 1} | settings))
+    for one in steps:
+        monitor(one)
+    return found
 
 
-def test_the_effective_rank_of_one_line_is_one_and_of_nothing_is_zero():
-    assert effective_rank(normal(50, 1) @ normal(1, 512)) == pytest.approx(1, abs=1e-2)
-    assert effective_rank(torch.ones(50, 20)) == pytest.approx(1, abs=1e-5)
-    assert effective_rank(torch.zeros(50, 20)) == 0.0
-
-
-def test_the_effective_rank_of_two_unequal_directions_is_their_perplexity():
-    x = torch.diag(torch.tensor([3.0, 1.0]))  # shares 3/4 and 1/4
-    assert effective_rank(x) == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))), rel=1e-5)
-
-
-def test_the_effective_rank_is_that_of_the_singular_values_tall_or_wide():
-    for x in (normal(100, 30), normal(30, 100)):
-        shares = torch.linalg.svdvals(x.double())
-        shares = shares / shares.sum()
-        assert effective_rank(x) == pytest.approx(float((-shares * shares.log()).sum().exp()), rel=1e-6)
-
-
-def test_the_effective_rank_ignores_scale_and_rotation():
-    x, rotation = normal(100, 30), torch.linalg.qr(normal(30, 30, seed=1))[0]
-    assert effective_rank(100 * x @ rotation) == pytest.approx(effective_rank(x), rel=1e-4)
-
-
-def test_dimension_std_is_one_when_spread_and_zero_when_constant():
-    assert dimension_std(normal(4096, 128)) == pytest.approx(1, abs=0.02)
-    assert dimension_std(torch.ones(64, 128)) == pytest.approx(0, abs=1e-5)
-
-
-def test_dimension_std_of_a_hand_case():
-    x = torch.tensor([[5.0, 0.0], [0.0, 2.0]])  # normalised: each dimension is 1 and 0, std 1/2
-    assert dimension_std(x) == pytest.approx(0.5 * math.sqrt(2), rel=1e-6)
-
-
-def test_alignment_of_hand_cases():
-    x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    assert alignment(x, 7 * x) == pytest.approx(0, abs=1e-6)
-    assert alignment(x, -x) == pytest.approx(4, rel=1e-6)
-    assert alignment(x, x.flip(1)) == pytest.approx(2, rel=1e-6)
-
-
-def test_uniformity_of_hand_cases():
-    assert uniformity(torch.tensor([[1.0, 0.0], [-3.0, 0.0]])) == pytest.approx(-8, rel=1e-5)  # distance 2
-    assert uniformity(torch.ones(5, 3)) == pytest.approx(0, abs=1e-5)
-    assert uniformity(torch.zeros(5, 3)) == pytest.approx(0, abs=1e-5)
-    corners = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # squared distances 2, 4, 2
-    assert uniformity(corners) == pytest.approx(math.log((2 * math.exp(-4) + math.exp(-8)) / 3), rel=1e-5)
-
-
-def test_uniformity_is_the_slow_loop_over_pairs():
-    x = functional.normalize(normal(20, 5).double(), dim=1)
-    pairs = [math.exp(-2 * float((a - b).square().sum())) for a, b in itertools.combinations(x, 2)]
-    assert uniformity(normal(20, 5)) == pytest.approx(math.log(sum(pairs) / len(pairs)), rel=1e-5)
-
-
-def test_statistics_are_float32_under_autocast():
-    x = normal(64, 32)
-    expected = (effective_rank(x), dimension_std(x), uniformity(x), alignment(x, x.flip(0)))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert (effective_rank(x), dimension_std(x), uniformity(x), alignment(x, x.flip(0))) == expected
+def read(embedding, *, loss=1.0, metrics=None, chance=None, uniform=None, fraction=0.5, **settings):
+    """The reading of one step."""
+    observed = step(
+        embedding, number=1000, total=round(1000 / fraction) if fraction else 10**9, loss=loss, metrics=metrics
+    )
+    return readings(observed, references=References(chance=chance, uniform_entropy=uniform), **settings)[0]
 
 
 def test_isotropic_embeddings_are_healthy():
@@ -99,9 +68,9 @@ def test_nearly_constant_embeddings_are_collapsed():
     reading = read(torch.ones(512, 64) + 0.01 * normal(512, 64))
     assert reading.verdict == "collapsed"
     assert reading.message == (
-        "collapsed since step 1: all inputs get nearly the same embedding (dimension std 0.010; even spread is 1). "
-        "Likely cause: the learning rate is too high, the inputs are all alike, or nothing in the loss keeps them "
-        "apart. Change: lower optimizer.lr, look at what the method sees (of images in views.png), or take another "
+        "collapsed since step 1,000: all inputs get nearly the same embedding (dimension std 0.010; even spread is 1). "
+        "Likely cause: the learning rate is too high, the inputs are too similar, or nothing in the loss keeps "
+        "them apart. Change: lower optimizer.lr, look at what the method sees (for images views.png), or use another "
         "method."
     )
 
@@ -118,11 +87,11 @@ def test_embeddings_on_one_line_are_collapsed_though_they_spread():
     assert "all embeddings lie on about one line (effective rank 1." in reading.message
 
 
-@pytest.mark.parametrize("embedding", [torch.ones(64, 8), normal(64, 1) @ normal(1, 8)], ids=["alike", "on a line"])
+@pytest.mark.parametrize("embedding", [torch.ones(64, 8), normal(64, 1) @ normal(1, 8)], ids=["equal", "on a line"])
 @pytest.mark.parametrize(("fraction", "expected"), [(0.0, "watch"), (0.099, "watch"), (0.1, "collapsed")])
 def test_a_collapse_is_only_watched_in_the_first_tenth_of_training(embedding, fraction, expected):
     reading = read(embedding, fraction=fraction)
-    assert reading.verdict == expected and reading.message.startswith(f"{expected} since step 1: all ")
+    assert reading.verdict == expected and reading.message.startswith(f"{expected} since step 1,000: all ")
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
@@ -132,7 +101,7 @@ def test_embeddings_that_are_not_finite_are_collapsed_at_any_time_and_null_in_js
     embedding[3, 2] = bad
     reading = read(embedding, fraction=fraction)
     assert reading.verdict == "collapsed" and "embeddings hold NaN or infinity" in reading.message
-    assert json.loads(reading.to_json())["effective_rank"] is None
+    assert reading.to_dict()["effective_rank"] is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +116,7 @@ def test_a_loss_at_its_chance_value_is_watched_after_a_tenth_of_training(loss, f
 
 def test_the_message_about_chance_names_the_formula():
     message = read(normal(512, 64), loss=5.54, chance=(5.5373, "ln(2B - 1)")).message
-    assert "watch since step 1: loss 5.54 = ln(2B - 1): the outputs are uniform, nothing is learnt yet." in message
+    assert "watch since step 1,000: loss 5.54 = ln(2B - 1): the outputs are uniform, nothing is learnt yet." in message
 
 
 @pytest.mark.parametrize(
@@ -167,30 +136,28 @@ def test_a_teacher_at_either_end_of_its_entropy_is_watched_with_a_chance_loss_or
 
 
 @pytest.mark.parametrize(("image_loss", "expected"), [(3.05, "loss 3.05 = teacher entropy"), (4.0, "healthy")])
-def test_the_entropy_is_held_against_the_loss_for_the_same_targets_whatever_else_is_in_the_loss(image_loss, expected):
+def test_the_entropy_is_compared_with_the_loss_for_the_same_targets_and_no_other_term(image_loss, expected):
     metrics = {"teacher_entropy": 3.0, "image_loss": image_loss}
-    for loss in (7.5, 2.0):  # beside other terms, one of them negative as KoLeo may be
+    for loss in (7.5, 2.0):  # with other terms, one of them negative as KoLeo may be
         reading = read(normal(512, 64), loss=loss, metrics=metrics, uniform=6.9315)
         assert expected in reading.message and reading.teacher_loss == image_loss
 
 
-def test_a_teachers_entropy_is_not_judged_in_the_first_tenth_of_training_nor_without_its_bound():
+def test_a_teachers_entropy_needs_its_bound_and_is_not_judged_in_the_first_tenth_of_training():
     metrics = {"teacher_entropy": 6.93}
     assert read(normal(512, 64), loss=9.0, metrics=metrics, uniform=6.9315, fraction=0.05).verdict == "healthy"
     assert read(normal(512, 64), loss=9.0, metrics=metrics).verdict == "healthy"
 
 
-def test_readings_come_every_so_many_steps_and_at_the_end():
-    monitor = HealthMonitor(every=5, chance=None)
-    steps = [s for s in range(1, 13) if monitor.observe(s, 1.0, {}, normal(8, 4, seed=s), fraction=s / 12)]
-    assert steps == [5, 10, 12]
+def test_readings_come_every_few_steps_and_at_the_end():
+    steps = [step(normal(8, 4, seed=s), number=s, total=12) for s in range(1, 13)]
+    assert [reading.step for reading in readings(*steps, every=5)] == [5, 10, 12]
 
 
 def test_a_verdict_says_since_when_and_starts_again_after_a_recovery():
-    monitor = HealthMonitor(every=10, chance=None, ring=32)
     kinds = {10: normal(32, 8), 20: torch.ones(32, 8), 30: torch.ones(32, 8), 40: normal(32, 8), 50: torch.ones(32, 8)}
-    messages = [monitor.observe(step, 1.0, {}, x, fraction=0.5).message for step, x in kinds.items()]
-    assert [m.partition(":")[0] for m in messages] == [
+    found = readings(*(step(x, number=n, total=100) for n, x in kinds.items()), every=10, ring=32)
+    assert [reading.message.partition(":")[0] for reading in found] == [
         "healthy",
         "collapsed since step 20",
         "collapsed since step 20",
@@ -200,30 +167,80 @@ def test_a_verdict_says_since_when_and_starts_again_after_a_recovery():
 
 
 def test_a_reading_is_over_exactly_the_last_embeddings_of_the_ring():
-    monitor = HealthMonitor(every=10, chance=None, ring=24)
     batches = [normal(10, 6, seed=seed) for seed in range(10)]
-    readings = [monitor.observe(i + 1, 1.0, {}, x, fraction=0.5) for i, x in enumerate(batches)]
-    assert readings[-1].effective_rank == pytest.approx(effective_rank(torch.cat(batches)[-24:]))
+    found = readings(*(step(x, number=i + 1, total=20) for i, x in enumerate(batches)), every=10, ring=24)
+    assert [reading.effective_rank for reading in found] == [pytest.approx(effective_rank(torch.cat(batches)[-24:]))]
 
 
 def test_the_ring_holds_no_more_than_it_needs():
-    monitor = HealthMonitor(every=1000, chance=None, ring=24)
-    for step in range(1, 50):
-        monitor.observe(step, 1.0, {}, normal(10, 6), fraction=0.1)
+    monitor = HealthMonitor(lambda reading: None, every=1000, ring=24)
+    for number in range(1, 50):
+        monitor(step(normal(10, 6), number=number))
     assert sum(len(batch) for batch in monitor._kept) == 30
 
 
 def test_embeddings_overwritten_after_the_step_do_not_change_the_reading():
-    monitor, buffer = HealthMonitor(every=2, chance=None), normal(64, 8)
-    monitor.observe(1, 1.0, {}, buffer, fraction=0.5)
+    found, buffer = [], normal(64, 8)
+    monitor = HealthMonitor(found.append, every=2)
+    monitor(step(buffer, number=1))
     buffer.zero_()
-    assert monitor.observe(2, 1.0, {}, None, fraction=0.5).effective_rank > 6
+    monitor(step(None, number=2))
+    assert found[0].effective_rank > 6
 
 
-def test_alignment_is_read_when_a_pair_is_given():
-    monitor, x = HealthMonitor(every=1, chance=None), normal(32, 8)
-    assert monitor.observe(1, 1.0, {}, x, fraction=0.5).alignment is None
-    assert monitor.observe(2, 1.0, {}, x, fraction=0.5, pair=(x, -x)).alignment == pytest.approx(4)
+def test_alignment_is_read_of_the_first_two_views():
+    def read_views(*views, number=1):
+        return readings(step(normal(4, 3), number=number, views=views, encoder=nn.Flatten()))[0].alignment
+
+    assert read_views(NOISE, -NOISE) == pytest.approx(4, abs=1e-4)
+    assert read_views(NOISE, NOISE, -NOISE) == pytest.approx(0, abs=1e-4)
+    assert read_views(NOISE) is None
+    assert read_views(NOISE, NOISE[..., :4]) is None  # small crops
+    assert read_views(NOISE.long(), NOISE) is None  # tokens and random numbers of one shape
+
+
+def test_the_alignment_is_of_the_first_256_inputs():
+    seen = []
+    encoder = nn.Flatten()
+    encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    readings(step(normal(4, 3), views=[NOISE.repeat(65, 1, 1, 1)] * 2, encoder=encoder))
+    assert seen == [256, 256]
+
+
+def test_a_frozen_batchnorm_stays_in_evaluation_mode_and_keeps_its_statistics():
+    encoder = ConvNet().train()
+    encoder.body[1].eval()  # frozen by the user
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    readings(step(normal(4, 3), views=[NOISE, NOISE], encoder=encoder))
+    assert [encoder.training, encoder.body[1].training, encoder.body[4].training] == [True, False, True]
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_a_collapse_stops_training_if_the_run_asks_for_it():
+    constant, mild = torch.ones(64, 8), normal(64, 8)
+    with pytest.raises(TrainingError) as caught:
+        readings(step(mild, number=499), step(constant), stop=True, ring=64)
+    assert str(caught.value).startswith("collapsed since step 500: all inputs get nearly the same embedding")
+    assert str(caught.value).endswith("\nhealth.on_collapse is 'stop'; the last checkpoint is whole")
+    assert len(readings(step(mild), step(constant), stop=False, ring=64)) == 2
+    assert readings(step(constant, number=1), stop=True)[0].verdict == "watch"  # the first tenth of training
+
+
+def test_the_reading_that_stops_training_is_written_before():
+    found = []
+    with pytest.raises(TrainingError):
+        HealthMonitor(found.append, every=1, stop=True)(step(torch.ones(64, 8)))
+    assert [reading.verdict for reading in found] == ["collapsed"]
+
+
+def test_the_progress_bar_shows_the_last_reading_in_short():
+    monitor = HealthMonitor(lambda reading: None, every=2)
+    assert monitor.last == "health: no reading yet"
+    notes = [monitor(step(x, number=n)) for n, x in ((499, normal(8, 4)), (500, None), (501, None))]
+    rank = effective_rank(normal(8, 4))
+    assert notes == ["", f"rank {rank:.0f} healthy", f"rank {rank:.0f} healthy"]
+    assert monitor.last.startswith(f"healthy: effective rank {rank:.0f}, ")
+    assert HealthMonitor(lambda reading: None, every=1)(step(None)) == "healthy"
 
 
 def test_without_embeddings_the_loss_is_still_judged():
@@ -236,7 +253,7 @@ def test_without_embeddings_the_loss_is_still_judged():
 
 def test_a_reading_survives_json():
     reading = read(normal(32, 8), chance=(2.0, "ln K"))
-    assert json.loads(reading.to_json()) == reading._asdict()
+    assert json.loads(json.dumps(reading.to_dict(), allow_nan=False)) == reading._asdict()
 
 
 def test_observing_draws_no_random_number_and_leaves_the_embedding_alone():
@@ -246,9 +263,9 @@ def test_observing_draws_no_random_number_and_leaves_the_embedding_alone():
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(embedding.detach(), kept)
 
 
-def test_a_language_model_that_predicts_frequencies_is_told_so():
-    monitor = HealthMonitor(every=1, chance=(6.2, "ln V"), plateau=(5.0, "the entropy of single tokens"))
-    rows = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
-    readings = [monitor.observe(1, loss, {}, rows, fraction=f) for loss, f in ((5.05, 0.05), (5.05, 0.5), (4.8, 0.5))]
-    assert [reading.verdict for reading in readings] == ["healthy", "watch", "healthy"]
-    assert "loss 5.05 = the entropy of single tokens: it predicts how frequent tokens are" in readings[1].message
+def test_a_language_model_that_predicts_frequencies_is_recognised():
+    references = References(chance=(6.2, "ln V"), plateau=(5.0, "the entropy of single tokens"))
+    cases = [(5.05, 50), (5.05, 500), (4.8, 500), (5.11, 500)]
+    found = readings(*(step(normal(64, 16), number=n, loss=loss) for loss, n in cases), references=references)
+    assert [reading.verdict for reading in found] == ["healthy", "watch", "healthy", "healthy"]
+    assert "loss 5.05 = the entropy of single tokens: it predicts how frequent tokens are" in found[1].message

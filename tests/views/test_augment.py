@@ -48,6 +48,11 @@ def test_blur_equals_torchvisions_with_the_same_kernel(size):
     torch.testing.assert_close(ours.gaussian_blur(images, sigma), theirs, atol=1e-5, rtol=0)
 
 
+def test_solarize_inverts_the_threshold_itself():
+    values = torch.tensor([0.0, 0.2499, 0.25, 1.0])
+    torch.testing.assert_close(ours.solarize(values, 0.25), torch.tensor([0.0, 0.2499, 0.75, 0.0]))
+
+
 def test_solarize_equals_torchvisions():
     torch.testing.assert_close(ours.solarize(_images(), 0.5), TF.solarize(_images(), 0.5))
 

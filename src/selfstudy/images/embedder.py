@@ -1,7 +1,6 @@
 """A trained encoder together with the preprocessing it was trained for: images of any kind in, vectors out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from selfstudy.errors import DataError
 from selfstudy.images.arrays import to_image
 from selfstudy.images.decode import BadInput, decode_file, with_channels
 from selfstudy.images.sources import Source
+from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.devices import to_device
 from selfstudy.views.preprocess import Preprocessing
 
@@ -118,18 +118,6 @@ def read_batches(
         yield kept, images, unreadable
 
 
-@contextmanager
-def _evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Every submodule in eval mode, then each back in the mode it had (a frozen part may have been in eval mode)."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
 def embed_batches(
     encoder: nn.Module, batches: Iterable[Tensor], *, device: torch.device | str, precision: str = "fp32"
 ) -> Iterator[Tensor]:
@@ -146,7 +134,7 @@ def embed_batches(
     """
     device = torch.device(device)
     encoder.to(device)
-    with _evaluation_mode(encoder):
+    with evaluation_mode(encoder):
         for batch in batches:
             # the contexts must not span the yield: they would stay switched on in the caller's code
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

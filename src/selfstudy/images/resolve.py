@@ -14,7 +14,8 @@ from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.scan import Scan
 from selfstudy.machine.precision import faster_precision
 from selfstudy.machine.processors import processors, usable_memory
-from selfstudy.methods.base import DataFacts, Images, Method
+from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.reads import Images
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
 from selfstudy.views.presets import changed

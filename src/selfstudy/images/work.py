@@ -23,7 +23,8 @@ from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Images, Method
+from selfstudy.methods.base import Method
+from selfstudy.methods.reads import Images
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved

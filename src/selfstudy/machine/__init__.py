@@ -1,1 +1,1 @@
-"""What this machine has: processors, memory, devices, fast precisions, a compiler."""
+"""The machine: CPUs, memory, devices, fast precisions, a compiler."""

@@ -1,4 +1,4 @@
-"""Whether torch can compile on this machine."""
+"""A check that torch can compile on this machine."""
 
 import torch
 
@@ -6,7 +6,11 @@ from selfstudy.errors import first_line
 
 
 def compiler_problem(device: torch.device) -> str:
-    """What keeps torch from compiling for a device, tried; empty if nothing does."""
+    """The reason why torch cannot compile for a device, found by trying; empty if it can.
+
+    Returns:
+        One line of at most 200 characters.
+    """
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except (RuntimeError, ImportError, OSError) as error:

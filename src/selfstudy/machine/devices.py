@@ -1,4 +1,4 @@
-"""The device to train on, and what it multiplies fastest."""
+"""The device to train on, and its fastest precision."""
 
 import torch
 
@@ -6,7 +6,14 @@ from selfstudy.errors import EnvironmentFault
 
 
 def best_device(asked: str) -> tuple[str, str]:
-    """The device asked for, or for ``auto`` the best one here, and why; one that is not here is refused."""
+    """The device to use, and the reason.
+
+    Args:
+        asked: ``"cuda"``, ``"mps"``, ``"cpu"``, or ``"auto"`` for the best device of this machine.
+
+    Raises:
+        EnvironmentFault: this machine does not have the device.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not present.get(asked, True):
         raise EnvironmentFault(f"device {asked!r} is not available on this machine\nuse --device auto or --device cpu")
@@ -16,7 +23,10 @@ def best_device(asked: str) -> tuple[str, str]:
 
 
 def precision_of(device: str) -> tuple[str, str] | None:
-    """What a device multiplies fastest, with the reason; None for processors, where the network decides."""
+    """The fastest precision of a device, ``"bf16"`` or ``"fp32"``, and the reason.
+
+    None for the CPU, where it depends on the network: see :func:`selfstudy.machine.precision.faster_precision`.
+    """
     if device == "cpu":
         return None
     fast = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

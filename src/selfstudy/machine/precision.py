@@ -1,4 +1,4 @@
-"""Which of float32 and bfloat16 trains a network faster on this processor: measured, since nothing else tells."""
+"""The faster precision for training a network on this CPU, float32 or bfloat16: measured, for no rule predicts it."""
 
 import copy
 import time
@@ -7,22 +7,23 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_WORTH = 1.2  # times faster, so that two runs on a noisy machine choose alike
+_WORTH = 1.2  # required speed-up, large enough for two runs on a noisy machine to choose the same
 _ROUNDS = 3
-_LONG = 0.5  # seconds; of longer passes one round is enough
+_LONG = 0.5  # seconds; one round of longer passes is enough
 
 
 def faster_precision(
     encoder: nn.Module, images: Tensor, *, prepare: Callable[[nn.Module], None] = lambda network: None
 ) -> tuple[str, str]:
-    """``"fp32"`` or ``"bf16"``, and the reason: forward and backward passes of a copy, timed both ways.
+    """``"fp32"`` or ``"bf16"``, and the reason.
 
-    A transformer of small matrices may take twice as long in bfloat16 where a convolutional network takes two thirds.
+    Copies of the network run forward and backward in both precisions. In bfloat16 a transformer of small matrices may
+    take twice as long, while a convolutional network takes two thirds of the time.
 
     Args:
-        encoder: left as it is.
-        images: (B, C, H, W) float32, as many as a pass is to have.
-        prepare: changes a network in place as its bfloat16 passes want it.
+        encoder: the network; it is not changed.
+        images: (B, C, H, W) float32, the batch of one pass.
+        prepare: changes the copy that runs in bfloat16, in place.
     """
     if not _multiplies_bf16():
         return "fp32", "this processor has no bfloat16 arithmetic"
@@ -40,8 +41,8 @@ def _multiplies_bf16() -> bool:
 
 
 def _ratio(*passes: Callable[[], None]) -> float:
-    """Seconds of the first of two passes over those of the second, the best of a few of each, taken in turn."""
-    slow = [_seconds(one) for one in passes][0] > _LONG  # and both are warm
+    """The time of the first of two passes divided by that of the second: the best of a few rounds, taken in turn."""
+    slow = [_seconds(one) for one in passes][0] > _LONG  # this round also warms both up
     rounds = [[_seconds(one) for one in passes] for _ in range(1 if slow else _ROUNDS)]
     return min(first for first, _ in rounds) / min(second for _, second in rounds)
 

@@ -20,7 +20,8 @@ Differences from the authors' code:
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.alignment import normalized_mse

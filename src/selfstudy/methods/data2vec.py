@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import block_masks
 from selfstudy.ops.masks import patch_draws, random_order, visible_count

@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Text
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.masked_tokens import drawn_tokens, hidden_positions, special_tokens
 from selfstudy.ops.precision import full_precision

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from selfstudy.encoders.base import LanguageEncoder
 from selfstudy.encoders.text import segments_of
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Text
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.vocabulary import vocabulary_loss
 from selfstudy.views.spec import Spec, Tokens

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from selfstudy.config import Positives, Shares
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.centre import centring
 from selfstudy.nn.heads import PrototypeHead
 from selfstudy.nn.teacher import Teacher

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from selfstudy.config import Positives, Shares
 from selfstudy.encoders.base import TokenEncoder
 from selfstudy.errors import UsageError
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import block_size, context_and_targets

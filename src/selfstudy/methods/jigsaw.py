@@ -21,7 +21,8 @@ import math
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.precision import full_precision

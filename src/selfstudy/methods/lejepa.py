@@ -21,7 +21,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.random import generator

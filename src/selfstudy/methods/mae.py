@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.decoder import PatchDecoder
 from selfstudy.ops.masks import patch_draws, random_order, visible_count
 from selfstudy.ops.patches import patchify, put, take, unpatchify

@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.distillation import entropy

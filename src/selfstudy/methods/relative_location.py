@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.classification import accuracy, cross_entropy
 from selfstudy.ops.schedules import Progress

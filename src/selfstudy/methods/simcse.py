@@ -23,7 +23,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import LanguageEncoder
-from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput, Text
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Text
 from selfstudy.ops.contrastive import info_nce_in_batch
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.masked_tokens import special_tokens

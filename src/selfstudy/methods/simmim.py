@@ -19,7 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import TokenEncoder
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.ops.masks import square_mask
 from selfstudy.ops.patches import patchify, unpatchify
 from selfstudy.ops.precision import full_precision

@@ -18,7 +18,8 @@ Differences from the authors' code:
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.schedules import Progress

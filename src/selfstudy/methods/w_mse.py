@@ -22,7 +22,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from selfstudy.methods.base import DataFacts, Images, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.base import DataFacts, Method, MethodConfig, Recipe, Setting, StepOutput
+from selfstudy.methods.reads import Images
 from selfstudy.nn.heads import mlp
 from selfstudy.ops.alignment import normalized_mse
 from selfstudy.ops.distributed import gather

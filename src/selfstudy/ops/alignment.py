@@ -1,4 +1,4 @@
-"""Agreement of two sets of vectors by their directions alone, without negatives."""
+"""Losses that align matching vectors by direction, without negatives."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,11 +8,11 @@ from selfstudy.ops.precision import full_precision
 
 @full_precision
 def negative_cosine(first: Tensor, second: Tensor) -> Tensor:
-    """Minus the cosine of matching vectors, averaged.
+    """Minus the mean cosine similarity of matching vectors.
 
     Args:
-        first: (..., D), of any length: normalised here, as is the other.
-        second: the same shape; detach it where it is a target.
+        first: (..., D), of any length; both arguments are normalised here.
+        second: (..., D), the same shape; detach it if it is a target.
 
     Returns:
         () float32 (float64 for float64 input), in [-1, 1].
@@ -24,11 +24,11 @@ def negative_cosine(first: Tensor, second: Tensor) -> Tensor:
 
 @full_precision
 def normalized_mse(first: Tensor, second: Tensor) -> Tensor:
-    """The squared distance of the directions of matching vectors, averaged: 2 - 2 cos.
+    """The mean squared distance of matching vectors after normalisation, which is 2 - 2 cos.
 
     Args:
         first: (..., D), of any length.
-        second: the same shape; detach it where it is a target.
+        second: (..., D), the same shape; detach it if it is a target.
 
     Returns:
         () float32 (float64 for float64 input), in [0, 4]; unrelated directions give 2.

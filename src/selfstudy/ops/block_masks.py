@@ -1,4 +1,4 @@
-"""Rectangles of patches that are hidden or predicted, as functions of every image's own draws."""
+"""Rectangles of patches to hide or to predict, as functions of random numbers that belong to each image."""
 
 import math
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 from selfstudy.ops.masks import patch_draws, random_order
 
-_ATTEMPTS = 32  # at laying a rectangle on an image
-_ASPECT = 0.3  # a rectangle is between 0.3 and 1 / 0.3 times as high as it is wide
-_PLACEMENTS = 8  # of an image's blocks; the first that leaves enough context is taken
+_ATTEMPTS = 32  # rectangles tried per image
+_ASPECT = 0.3  # height / width of a rectangle lies in [0.3, 1 / 0.3]
+_PLACEMENTS = 8  # placements of all blocks tried per image; the first that leaves enough context counts
 
 
 def view_masks(
     draws: Tensor, grid: tuple[int, int], *, views: int, share: tuple[float, float], probability: float
 ) -> Tensor:
-    """Masks of blocks for some of the views of every image.
+    """Block masks for a random part of the views of each image.
 
-    As even a number of views of every image is masked as can be: with probability 0.5 one of two, chosen at random.
+    The number of masked views differs as little as possible between images: with probability 0.5 it is one of two.
 
     Args:
-        draws: (B, 2) uniform numbers of every image.
+        draws: (B, 2) uniform numbers in [0, 1), two per image.
         grid: (rows, columns) of patches.
-        views: G, of every image.
-        share: range of the share of its patches that a masked view hides, drawn for each; one patch if it is less.
-        probability: that a view is masked.
+        views: G, number of views per image.
+        share: range of the share of patches that a masked view hides, drawn per view; at least one patch is hidden.
+        probability: probability that a view is masked.
 
     Returns:
-        (G B, N) bool, the first view of all images first; True where a patch is hidden.
+        (G B, N) bool, the first view of all images first; True hides the patch.
 
     Source: Zhou et al. 2022, arXiv:2111.07832, section 3.1 and appendix; Oquab et al. 2023, arXiv:2304.07193.
     """
@@ -41,16 +41,16 @@ def view_masks(
 
 
 def block_masks(draws: Tensor, grid: tuple[int, int], wanted: Tensor) -> Tensor:
-    """Patches hidden by rectangles laid one over the other, up to a number that every image has for itself.
+    """Masks made of overlapping rectangles, with a limit on the hidden patches of each image.
 
     Args:
-        draws: (B, 4 A) uniform numbers: area, aspect ratio, top and left of A rectangles. One that would hide too
-            much, nothing new or a whole side is left out.
+        draws: (B, 4 A) uniform numbers in [0, 1): area, aspect ratio, top and left of A rectangles. A rectangle is
+            skipped if it hides too much, nothing new, or a whole row or column.
         grid: (rows, columns) of patches.
-        wanted: (B,) how many patches to hide.
+        wanted: (B,) number of patches to hide.
 
     Returns:
-        (B, N) bool, at most ``wanted`` True in each row.
+        (B, N) bool, True hides the patch; at most ``wanted`` are True in each row.
 
     Source: Bao et al. 2022, arXiv:2106.08254, algorithm 1, with the areas of Zhou et al. 2022, arXiv:2111.07832.
     """
@@ -68,16 +68,16 @@ def block_masks(draws: Tensor, grid: tuple[int, int], wanted: Tensor) -> Tensor:
 
 
 def rectangles(places: Tensor, grid: tuple[int, int], height: Tensor | int, width: Tensor | int) -> Tensor:
-    """Rectangles of patches anywhere on the grid.
+    """Masks of rectangles at random places on the grid.
 
     Args:
-        places: (..., 2) uniform numbers, of the top and of the left side.
+        places: (..., 2) uniform numbers in [0, 1) that place the top and the left side.
         grid: (rows, columns) of patches.
-        height: in patches; one for all or (...).
-        width: as ``height``.
+        height: height in patches, one for all or (...).
+        width: width in patches, one for all or (...).
 
     Returns:
-        (..., N) bool, True inside.
+        (..., N) bool, True inside the rectangle.
     """
     inside = []
     for axis, (side, length) in enumerate(zip(grid, (height, width), strict=True)):
@@ -91,13 +91,13 @@ def rectangles(places: Tensor, grid: tuple[int, int], height: Tensor | int, widt
 def block_size(
     numbers: tuple[float, float], grid: tuple[int, int], *, share: tuple[float, float], aspect: tuple[float, float]
 ) -> tuple[int, int]:
-    """Height and width in patches of a rectangle, at least one patch and no larger than the grid.
+    """The (height, width) of a random rectangle in patches, at least one patch and at most the grid.
 
     Args:
-        numbers: two in [0, 1), of the area and of the aspect ratio.
+        numbers: two uniform numbers in [0, 1) that choose the area and the aspect ratio.
         grid: (rows, columns) of patches.
-        share: range of its area, as a share of all patches.
-        aspect: range of height by width.
+        share: range of the area as a share of all patches.
+        aspect: range of height / width.
 
     Source: Assran et al. 2023, arXiv:2301.08243, section 3.
     """
@@ -110,21 +110,21 @@ def block_size(
 def context_and_targets(
     draws: Tensor, grid: tuple[int, int], *, context: tuple[int, int], target: tuple[int, int], count: int, keep: int
 ) -> tuple[Tensor, Tensor]:
-    """Patches of one context block, less those of the target blocks, and the patches of each target block.
+    """The patches of a context block without those of the target blocks, and the patches of each target block.
 
-    The blocks are laid anew, up to eight times, until ``keep`` patches of the context are in no target; of more, some
-    are chosen at random. Should all eight fail, the lacking ones come from anywhere.
+    All blocks of an image are placed up to eight times, until at least ``keep`` patches of the context lie in no
+    target; ``keep`` of them are chosen at random. If all eight placements fail, the missing patches come from anywhere.
 
     Args:
-        draws: (B, 2) uniform numbers of every image.
+        draws: (B, 2) uniform numbers in [0, 1), two per image.
         grid: (rows, columns) of patches.
-        context: height and width of the context block.
-        target: height and width of every target block.
-        count: T, target blocks of an image.
-        keep: K, context patches of an image.
+        context: (height, width) of the context block in patches.
+        target: (height, width) of each target block in patches.
+        count: T, number of target blocks per image.
+        keep: K, number of context patches per image.
 
     Returns:
-        (B, K) and (B, T, P) int64, patch numbers; P is the number of patches in a target block.
+        (B, K) and (B, T, P) int64 patch numbers; P is the number of patches in a target block.
 
     Source: Assran et al. 2023, arXiv:2301.08243, section 3.
     """

@@ -1,4 +1,4 @@
-"""Losses of a student that learns from its own slowly moving teacher: of images, of hidden patches, of crowding."""
+"""Losses of self-distillation, for images and for hidden patches, and one that spreads the embeddings."""
 
 import math
 
@@ -9,20 +9,20 @@ from torch import Tensor
 from selfstudy.ops.distributed import gather
 from selfstudy.ops.precision import full_precision
 
-_EPS = 1e-8  # the authors' in KoLeo, for two images in one place
+_EPS = 1e-8  # from the authors' KoLeo, for two equal embeddings
 
 
 @full_precision
 def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of every student view against every teacher view but its own, averaged over pairs and images.
+    """Cross entropy of each student view against each other teacher view, averaged over pairs and images.
 
     Args:
-        student: (V, B, K) logits, the teacher's G views first.
+        student: (V, B, K) logits; the first G views are the teacher's.
         targets: (G, B, K) probabilities.
-        temperature: of the student.
+        temperature: temperature of the student, above 0.
 
     Returns:
-        () float32 (float64 for float64 input). With uniform outputs it is ln K.
+        () float32 (float64 for float64 input); ln K for uniform outputs.
 
     Source: Caron et al. 2021, arXiv:2104.14294, eq. 3. With codes as targets it is SwAV's loss, Caron et al. 2020,
     arXiv:2006.09882, eq. 1 and 2, and eq. 6 for more than two views.
@@ -35,18 +35,19 @@ def dino_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
 
 @full_precision
 def ibot_loss(student: Tensor, targets: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of every hidden patch against the same patch as the teacher sees it.
+    """Cross entropy of each hidden patch against the teacher's output for the same patch.
 
-    It is averaged over the hidden patches of an image and then over all images; one with none hidden counts as 0.
+    The loss is averaged over the hidden patches of an image and then over all images; an image without hidden patches
+    counts as 0.
 
     Args:
-        student: (M, K) logits of the hidden patches, image by image, as ``tokens[mask]`` gives them.
+        student: (M, K) logits of the hidden patches, image by image, in the order of ``tokens[mask]``.
         targets: (M, K) probabilities.
         mask: (B, N) bool, M of them True.
-        temperature: of the student.
+        temperature: temperature of the student, above 0.
 
     Returns:
-        () float32 (float64 for float64 input). With uniform outputs it is ln K times the share of images with a mask.
+        () float32 (float64 for float64 input); for uniform outputs ln K times the share of images with a mask.
 
     Source: Zhou et al. 2022, arXiv:2111.07832, L_MIM of section 3.1, averaged as in the authors' code.
     """
@@ -57,10 +58,10 @@ def ibot_loss(student: Tensor, targets: Tensor, mask: Tensor, temperature: float
 
 @full_precision
 def koleo(embeddings: Tensor) -> Tensor:
-    """Minus the mean logarithm of the distance of every embedding to its nearest neighbour: the less they crowd.
+    """Minus the mean logarithm of the distance of each embedding to its nearest neighbour; it spreads the embeddings.
 
     Args:
-        embeddings: (B, D) of this process, normalised here; neighbours are sought in the global batch.
+        embeddings: (B, D) of this process, normalised here; neighbours come from the global batch.
 
     Returns:
         () float32 (float64 for float64 input).
@@ -74,13 +75,24 @@ def koleo(embeddings: Tensor) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Mean entropy () in nats of the rows (B, K): ln K when they say nothing, 0 when they are sure."""
+    """The mean entropy of probability distributions.
+
+    Args:
+        probabilities: (B, K), rows that sum to 1.
+
+    Returns:
+        () in nats, in [0, ln K]; ln K for uniform rows.
+    """
     return -(probabilities * probabilities.clamp(min=1e-12).log()).sum(dim=1).mean()
 
 
 def output_count(num_images: int, views_seen: int) -> int:
-    """How many outputs a teacher's distribution is to have: a power of 2 from 512 to 65,536.
+    """A number of prototypes that suits the data: a power of 2 from 512 to 65,536.
 
-    About 16 images each, and each the target of about 128 views during the run.
+    Each prototype then stands for about 16 images, and is the target of about 128 views during the run.
+
+    Args:
+        num_images: images in the data.
+        views_seen: views that the run processes, over all epochs.
     """
     return 1 << min(16, max(9, round(math.log2(min(num_images / 16, views_seen / 128)))))

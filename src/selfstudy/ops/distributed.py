@@ -1,4 +1,4 @@
-"""The global batch: gathering over processes with the right gradient, and a no-op without a process group."""
+"""The global batch: a gather over processes with the right gradient. Without a process group it does nothing."""
 
 import torch
 import torch.distributed as dist
@@ -6,17 +6,17 @@ from torch import Tensor
 
 
 def world_size() -> int:
-    """Number of processes, 1 without a process group."""
+    """The number of processes; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, 0 without a process group."""
+    """The number of this process, from 0; 0 without a process group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather whose backward sums every process's gradient and keeps this process's rows."""
+    """All-gather whose backward pass sums the gradients of all processes and keeps this process's rows."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
@@ -28,16 +28,22 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> Tensor:
         """The sum over processes of the gradient of this process's rows."""
-        # a copy even where it is contiguous: autograd may hand the same tensor to another node
+        # a copy even if it is contiguous: autograd may hand the same tensor to another node
         total = grads[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(world_size())[rank()]
 
 
 def gather(x: Tensor) -> Tensor:
-    """``x`` (B, ...) of every process joined to (world size x B, ...), differentiable; ``x`` itself with one process.
+    """The rows of all processes in rank order, differentiable; ``x`` itself with one process.
 
     Every process computes the same global loss from the result; DDP then averages parameter gradients over processes.
     The summed backward of W identical losses times DDP's 1/W is exactly the gradient of the loss on one process.
+
+    Args:
+        x: (B, ...), the rows of this process; B is the same in all.
+
+    Returns:
+        (W B, ...) for W processes.
     """
     return _Gather.apply(x) if world_size() > 1 else x

@@ -1,4 +1,4 @@
-"""Which tokens of a row are hidden, and what stands in their place."""
+"""Masked language modelling: the positions to hide, and the tokens that replace them."""
 
 from collections.abc import Iterable
 
@@ -7,20 +7,25 @@ from torch import Tensor
 
 
 def special_tokens(size: int, special: Iterable[int | None]) -> Tensor:
-    """Which ids of a vocabulary of ``size`` are ``special``: (V,) bool."""
+    """A table of the special ids of a vocabulary: (V,) bool.
+
+    Args:
+        size: V, entries of the vocabulary.
+        special: ids of the special tokens; None is ignored.
+    """
     found = torch.zeros(size, dtype=torch.bool)
     found[[number for number in special if number is not None]] = True
     return found
 
 
 def hidden_positions(draws: Tensor, never: Tensor, count: int, begins: Tensor | None = None) -> Tensor:
-    """The ``count`` positions of every row that are hidden: (B, count) int64.
+    """The positions to hide in each row: (B, count) int64.
 
     Args:
-        draws: (B, T) uniform numbers, the smallest of which choose.
-        never: (B, T) bool, tokens that are not to be hidden; only a row with too few others has them hidden too.
-        count: the same for every row, so that all hidden tokens make one dense batch.
-        begins: (B, T) bool, where words begin: then whole words are chosen, the last of them perhaps in part.
+        draws: (B, T) uniform numbers in [0, 1); the positions with the smallest are chosen.
+        never: (B, T) bool, tokens to keep visible; they are hidden only in a row with too few others.
+        count: positions per row, the same for all, so that all hidden tokens make one dense batch.
+        begins: (B, T) bool, True where a word begins: whole words are hidden then, the last one perhaps in part.
     """
     if begins is not None:
         index = torch.arange(draws.shape[1], device=draws.device).expand_as(begins)
@@ -32,16 +37,16 @@ def hidden_positions(draws: Tensor, never: Tensor, count: int, begins: Tensor | 
 def noised(
     ids: Tensor, fate: Tensor, other: Tensor, *, mask: int, ordinary: Tensor, keep: float, random: float
 ) -> Tensor:
-    """What stands in place of hidden ``ids`` (B, M): the mask, for some another token, for some the token itself.
+    """The replacements of hidden tokens, (B, M) int64: the mask, for some a random token, for some the token itself.
 
     Args:
-        ids: (B, M) int64.
-        fate: (B, M) uniform numbers that decide which.
-        other: (B, M) uniform numbers that choose the other token.
+        ids: (B, M) int64, the hidden tokens.
+        fate: (B, M) uniform numbers in [0, 1) that choose the kind of replacement.
+        other: (B, M) uniform numbers in [0, 1) that choose the random token.
         mask: id of the mask token.
-        ordinary: (N,) int64 ids that another token is drawn from.
-        keep: share that stays.
-        random: share that becomes another token.
+        ordinary: (N,) int64, ids to draw random tokens from.
+        keep: share of tokens that stay.
+        random: share of tokens that are replaced by a random one.
     """
     drawn = ordinary[(other * len(ordinary)).long().clamp(max=len(ordinary) - 1)]
     return torch.where(fate < keep, ids, torch.where(fate < keep + random, drawn, mask))
@@ -49,7 +54,12 @@ def noised(
 
 @torch.no_grad()
 def drawn_tokens(logits: Tensor, draws: Tensor) -> Tensor:
-    """Tokens (B, M) drawn from the probabilities of ``logits`` (B, M, V) by uniform numbers ``draws`` (B, M)."""
+    """Tokens sampled from the softmax of logits: (B, M) int64.
+
+    Args:
+        logits: (B, M, V).
+        draws: (B, M) uniform numbers in [0, 1).
+    """
     sums = logits.float().softmax(dim=2).cumsum(dim=2)
     drawn = torch.searchsorted(sums, draws[..., None].float(), right=True)[..., 0]
     return drawn.clamp(max=logits.shape[2] - 1)

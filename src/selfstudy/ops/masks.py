@@ -1,4 +1,4 @@
-"""Which patches of an image are hidden: functions of the image's own draws, so that they belong to the image."""
+"""Masks of patches, as functions of random numbers that belong to each image."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from selfstudy.ops.random import fold, uniform
 
 
 def patch_draws(draws: Tensor, patches: int) -> Tensor:
-    """One uniform number for every patch, from the few that every image brings.
+    """One uniform number per patch, made from the few of each image.
 
-    A method does not know the grid of patches when it says what it wants of every image, so it asks for two draws, 48
-    bits, and each patch's number is a hash of them and of the patch's place.
+    A method does not know the grid of patches when it declares what it needs of each image. So it asks for two numbers,
+    48 bits, and the number of a patch is a hash of them and of the patch's position.
 
     Args:
-        draws: (B, K) uniform numbers of every image, 24 bits each; two of them tell any number of images apart.
-        patches: N.
+        draws: (B, K) uniform numbers in [0, 1), 24 bits each; two are enough to tell images apart.
+        patches: N, number of patches.
 
     Returns:
         (B, N) float32 in [0, 1).
@@ -24,36 +24,40 @@ def patch_draws(draws: Tensor, patches: int) -> Tensor:
 
 
 def random_order(draws: Tensor) -> Tensor:
-    """A random order of the patches of every image.
+    """A random order of the patches of each image.
 
     Args:
         draws: (B, N) uniform numbers, one per patch.
 
     Returns:
-        (B, N) int64, patch numbers; the first K of a row are K patches chosen without replacement.
+        (B, N) int64 patch numbers; the first K of a row are K patches drawn without replacement.
     """
-    return draws.argsort(dim=1, stable=True)  # stable, so that equal numbers fall alike on every device
+    return draws.argsort(dim=1, stable=True)  # stable, so that equal numbers have one order on all devices
 
 
 def visible_count(total: int, share: float) -> int:
-    """How many of ``total`` patches stay visible when ``share`` is hidden, rounded down; never none, never all."""
+    """The number of patches that stay visible, rounded down; at least one, and fewer than all.
+
+    Args:
+        total: number of patches, at least 2.
+        share: share to hide, in [0, 1].
+    """
     return min(max(int(total * (1 - share)), 1), total - 1)
 
 
 def square_mask(draws: Tensor, grid: tuple[int, int], *, side: int, share: float) -> Tensor:
-    """Which patches are hidden: ``share`` of every image, in squares of ``side`` x ``side`` patches.
+    """A mask of each image that hides random squares of patches, the same number in all images.
 
-    Every image has the same number of hidden patches. Where such squares do not tile the grid, the next smaller ones
-    that do are taken.
+    If squares of this side do not tile the grid, the next smaller ones that do are used.
 
     Args:
-        draws: (B, K) uniform numbers of every image.
+        draws: (B, K) uniform numbers in [0, 1), K per image.
         grid: (rows, columns) of patches.
-        side: of a square, in patches.
-        share: of the squares that is hidden, in (0, 1), rounded up.
+        side: side of a square in patches.
+        share: share of squares to hide, in (0, 1), rounded up.
 
     Returns:
-        (B, N) bool, True where a patch is hidden.
+        (B, N) bool, True hides the patch.
 
     Source: the mask of SimMIM, Xie et al. 2022, arXiv:2111.09886, section 3.2.
     """

@@ -1,13 +1,17 @@
-"""Images as rows of patches and back, and where the patches are."""
+"""Images as rows of patches and back, and position embeddings of patches."""
 
 import torch
 from torch import Tensor
 
 
 def patchify(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """The pixels of every patch: (B, N, P) of images (B, C, H, W), with P = patch height x patch width x C.
+    """The pixels of each patch: (B, N, P), with P = patch height x patch width x C.
 
-    Patches are numbered row by row; within one, pixels run row by row and the channels of a pixel stand together.
+    Patches are numbered row by row. Within a patch, pixels run row by row, and the channels of a pixel are adjacent.
+
+    Args:
+        images: (B, C, H, W); H and W are multiples of the patch size.
+        patch_size: (height, width) of a patch in pixels.
     """
     (b, c, height, width), (p, q) = images.shape, patch_size
     cells = images.reshape(b, c, height // p, p, width // q, q).permute(0, 2, 4, 3, 5, 1)  # (B, rows, columns, p, q, C)
@@ -15,19 +19,25 @@ def patchify(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
 
 
 def unpatchify(patches: Tensor, grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """Images (B, C, H, W) of patches (B, N, P) on a grid of (rows, columns): the inverse of :func:`patchify`."""
+    """The images (B, C, H, W) of patches, the inverse of :func:`patchify`.
+
+    Args:
+        patches: (B, N, P), with P = patch height x patch width x C.
+        grid: (rows, columns) of patches.
+        patch_size: (height, width) of a patch in pixels.
+    """
     (rows, columns), (p, q) = grid, patch_size
     cells = patches.reshape(len(patches), rows, columns, p, q, -1).permute(0, 5, 1, 3, 2, 4)
     return cells.reshape(len(patches), -1, rows * p, columns * q)  # of (B, C, rows, p, columns, q)
 
 
 def take(rows: Tensor, which: Tensor) -> Tensor:
-    """The rows (B, K, P) of ``rows`` (B, N, P) with the numbers ``which`` (B, K)."""
+    """The rows (B, K, P) of ``rows`` (B, N, P) at the positions ``which`` (B, K) int64."""
     return rows.gather(1, which[:, :, None].expand(-1, -1, rows.shape[2]))
 
 
 def put(rows: Tensor, which: Tensor, values: Tensor) -> Tensor:
-    """``rows`` (B, N, P) with those numbered ``which`` (B, K) replaced by ``values`` (B, K, P)."""
+    """``rows`` (B, N, P) with ``values`` (B, K, P) at the positions ``which`` (B, K) int64."""
     return rows.scatter(1, which[:, :, None].expand(-1, -1, rows.shape[2]), values.to(rows.dtype))
 
 
@@ -35,9 +45,9 @@ def sincos_positions(grid: tuple[int, int], dim: int, device: torch.device | str
     """Fixed position embeddings of a grid: sines and cosines of the row in one half, of the column in the other.
 
     Args:
-        grid: (rows, columns).
+        grid: (rows, columns) of patches.
         dim: D, a multiple of 4.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         (N, D) float32, row by row.

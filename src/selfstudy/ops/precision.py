@@ -1,4 +1,4 @@
-"""Losses in full precision, whatever the forward pass ran in."""
+"""Losses in full precision, independent of the precision of the forward pass."""
 
 import functools
 from collections.abc import Callable
@@ -11,10 +11,10 @@ P = ParamSpec("P")
 
 
 def full_precision(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """A loss whose tensor arguments arrive in float32 (float64 stays) and whose body no autocast touches.
+    """Decorate a loss: its tensors become float32 (float64 stays), and its body runs without autocast.
 
     Softmax, logarithms, covariances and normalisation lose too much in bfloat16, and under autocast a matrix product
-    would return to it even from float32 inputs.
+    returns to bfloat16 even from float32 inputs.
     """
 
     @functools.wraps(loss)

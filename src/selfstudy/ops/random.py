@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of integers: counter-based, no state, the same on every device and worker.
+"""Random numbers as a pure function of integers: counter-based, without state, the same on all devices and workers.
 
 A number is the SplitMix64 finaliser (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) applied to a chain of
 counters, e.g. ``(seed, epoch, sample, view)``. Signed 64-bit tensor arithmetic wraps exactly as the unsigned original.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _MASK = (1 << 64) - 1
-_ENCODER_STREAM = 0x656E63  # keeps the initial weights apart from every other use of the seed
+_ENCODER_STREAM = 0x656E63  # separates the initial weights from all other uses of the seed
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -34,7 +34,7 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def _mix_number(x: int) -> int:
-    """SplitMix64 of one unsigned number, which takes a hundredth of the time of a tensor that holds one."""
+    """SplitMix64 of one unsigned number, a hundred times faster than with a tensor."""
     x = (x + _GAMMA) & _MASK
     x = ((x ^ (x >> 30)) * _MIX1) & _MASK
     x = ((x ^ (x >> 27)) * _MIX2) & _MASK
@@ -45,10 +45,10 @@ def fold(*counters: int | Tensor) -> Tensor:
     """One int64 key per element from a chain of counters; tensors broadcast against each other.
 
     Args:
-        counters: integers or int64 tensors, for example ``seed, epoch, samples, view`` with samples ``(B,)``.
+        *counters: integers or int64 tensors, for example ``seed, epoch, samples, view`` with samples (B,).
 
     Returns:
-        int64, the broadcast shape of the counters (``()`` when all are integers).
+        int64 in the broadcast shape of the counters, (B,) in the example; () if all are integers.
     """
     key: int | Tensor = 0
     for counter in counters:
@@ -66,11 +66,11 @@ def _as_tensor(key: int | Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
-    """``count`` independent uniform numbers for every key.
+    """``count`` independent uniform numbers for each key.
 
     Args:
-        keys: int64, (B,).
-        count: how many numbers each key gives.
+        keys: (B,) int64.
+        count: numbers per key.
 
     Returns:
         (B, count) float32 in [0, 1), 24 random bits each.
@@ -81,29 +81,29 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 @functools.cache
 def _mixed_numbers(count: int, device: torch.device) -> Tensor:
-    """SplitMix64 of 0 to ``count`` - 1, which every draw of so many numbers needs."""
+    """SplitMix64 of 0 to ``count`` - 1, which each draw of as many numbers needs."""
     return _mix(torch.arange(count, device=device))
 
 
 def permutation(n: int, *counters: int) -> Tensor:
-    """A permutation of ``range(n)`` that depends on the counters alone: (n,) int64."""
+    """A permutation of ``range(n)`` that depends on the counters only: (n,) int64."""
     return torch.argsort(fold(*counters, torch.arange(n)), stable=True)
 
 
 def generator(*counters: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator seeded from the counters, for draws made inside a method (masks, dropout)."""
+    """A torch generator seeded from the counters, for random numbers drawn inside a method, such as masks."""
     return torch.Generator(device=device).manual_seed(seed_of(*counters))
 
 
 def seed_of(*counters: int) -> int:
-    """What the counters give as a seed that every generator of torch takes, in [0, 2^63)."""
+    """A seed from the counters that all torch generators accept, in [0, 2^63)."""
     return int(fold(*counters)) & (2**63 - 1)
 
 
 def seed_torch(*counters: int, device: torch.device) -> None:
-    """Seed what torch draws on the CPU and on one device, from the counters.
+    """Seed torch's generators of the CPU and of one device from the counters.
 
-    ``torch.manual_seed`` looks for every kind of accelerator, which takes a hundredth of a small network's step.
+    ``torch.manual_seed`` also looks for all other accelerators, which takes a hundredth of a small network's step.
     """
     torch.default_generator.manual_seed(seed_of(*counters))
     if device.type != "cpu":
@@ -111,5 +111,5 @@ def seed_torch(*counters: int, device: torch.device) -> None:
 
 
 def initial_seed(seed: int) -> int:
-    """What torch is seeded with before the encoder is built, so that its untrained twin can be rebuilt."""
+    """The torch seed of the encoder's initial weights; the untrained twin is rebuilt from it."""
     return seed_of(seed, _ENCODER_STREAM)

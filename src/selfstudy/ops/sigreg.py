@@ -1,4 +1,4 @@
-"""How far a cloud of points is from a standard Gaussian, seen from many directions."""
+"""The distance of a cloud of points from a standard Gaussian, along random directions."""
 
 import torch
 import torch.nn.functional as F
@@ -9,24 +9,30 @@ from selfstudy.ops.precision import full_precision
 
 
 def unit_slices(dim: int, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` random directions (D, S), of length 1, uniform on the sphere, on the generator's device."""
+    """Random directions of length 1, uniform on the sphere: (D, S), on the generator's device.
+
+    Args:
+        dim: D, dimension of the space.
+        count: S, number of directions.
+        generator: source of the random numbers.
+    """
     return F.normalize(torch.randn(dim, count, generator=generator, device=generator.device), dim=0)
 
 
 @full_precision
 def sigreg(projections: Tensor, slices: Tensor, *, knots: int = 17, limit: float = 3.0) -> Tensor:
-    """The statistic of Epps and Pulley against N(0, 1), averaged over directions.
+    """The Epps-Pulley statistic against N(0, 1), averaged over directions.
 
     For one direction ``a`` it is ``N integral |phi_N(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt`` over [-limit, limit],
     with ``phi_N(t)`` the mean of ``exp(i t <a, z>)`` over all N points of the global batch. The integrand is even, so
-    it is twice the trapezoidal rule on ``knots`` equally spaced points of [0, limit]. For a Gaussian sample the
-    expected value is 1.05 whatever N; for N points in one place it grows as 0.41 N or faster.
+    the code takes twice the trapezoidal rule on ``knots`` equally spaced points of [0, limit]. For a Gaussian sample
+    the expected value is 1.05 for any N; for N equal points it grows as 0.41 N or faster.
 
     Args:
-        projections: (..., B, D) points; several clouds, as of several views, are tested apart and averaged.
-        slices: (D, S) directions of length 1, the same in every process.
-        knots: points of the integration.
-        limit: largest frequency.
+        projections: (..., B, D) points; several clouds, such as several views, are tested separately and averaged.
+        slices: (D, S) directions of length 1, the same in all processes.
+        knots: number of points of the integration.
+        limit: largest frequency t.
 
     Returns:
         () float32 (float64 for float64 input).

@@ -1,4 +1,4 @@
-"""Tiles of an image, where they lie and in which order: functions of the image's own draws."""
+"""Tiles of an image, their places and their order, as functions of random numbers that belong to the image."""
 
 from functools import cache
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 
 def choose(draws: Tensor, count: int | Tensor) -> Tensor:
-    """Uniform numbers in [0, 1) as uniform whole ones in 0 .. count - 1, int64 of the same shape."""
+    """Uniform numbers in [0, 1) as uniform integers in 0 .. count - 1: int64 in the same shape."""
     return (draws * count).long().clamp(max=count - 1)  # a float32 product may round up to count
 
 
 def cut_tiles(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
-    """Tiles of one size out of every image, each at its own place.
+    """T tiles of one size from each image, each at its own place.
 
     Args:
         images: (B, C, H, W).
-        top: (B, T) int64, first rows.
-        left: (B, T) int64, first columns.
-        size: (h, w) of a tile.
+        top: (B, T) int64, first row of each tile.
+        left: (B, T) int64, first column of each tile.
+        size: (h, w) of a tile in pixels.
 
     Returns:
         (B, T, C, h, w).
@@ -30,10 +30,10 @@ def cut_tiles(images: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) 
 
 
 def all_permutations(n: int) -> Tensor:
-    """Every order of ``range(n)``, lexicographically: (n!, n) uint8."""
+    """All permutations of ``range(n)`` in lexicographic order: (n!, n) uint8."""
     if n == 1:
         return torch.zeros(1, 1, dtype=torch.uint8)
-    rest = all_permutations(n - 1)  # what follows the first, numbered without it
+    rest = all_permutations(n - 1)  # the numbers after the first, counted without it
     first = torch.arange(n, dtype=torch.uint8).repeat_interleave(len(rest))[:, None]  # (n!, 1)
     rest = rest.repeat(n, 1)
     return torch.cat([first, rest + (rest >= first)], dim=1)
@@ -41,14 +41,14 @@ def all_permutations(n: int) -> Tensor:
 
 @cache
 def distant_permutations(n: int, count: int) -> Tensor:
-    """Permutations that differ from each other in as many places as can be: (count, n) int64, always the same ones.
+    """Permutations that differ from one another in many places: (count, n) int64, always the same ones.
 
-    Greedy: after the identity, always the one whose Hamming distances to those chosen have the largest sum; of several
-    the one with the largest smallest distance, and of those the lexicographically first.
+    The choice is greedy. It starts from the identity and adds the permutation with the largest sum of Hamming distances
+    to those chosen; among equals the one with the largest minimum distance, then the lexicographically first.
 
     Args:
-        n: how many things are ordered, at most 9.
-        count: at most n!.
+        n: number of things to order, at most 9.
+        count: number of permutations, at most n!.
 
     Source: Noroozi & Favaro 2016, arXiv:1603.09246, algorithm 1 (which begins at random and leaves ties open).
     """

@@ -1,4 +1,4 @@
-"""The loss of guesses among a whole vocabulary, without holding all of their scores."""
+"""The cross entropy over a large vocabulary, without holding all scores in memory."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -7,28 +7,29 @@ from torch import Tensor
 
 from selfstudy.ops.classification import accuracy
 
-_SCORES = 2**22  # held at once, 16 MiB in float32
-_COUNTED = 256  # guesses that are looked at for the accuracy; all of them would cost a tenth of a step
+_SCORES = 2**22  # scores in memory at once, 16 MiB in float32
+_COUNTED = 256  # rows used for the accuracy; all rows would take a tenth of a step
 
 
 def vocabulary_loss(
     score: Callable[[Tensor], Tensor], states: Tensor, answers: Tensor, size: int, parameters: Iterable[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The mean cross entropy of guesses among a vocabulary, and the accuracy of the first of them.
+    """The mean cross entropy over a vocabulary, and the accuracy of the first rows.
 
-    Scores of a large vocabulary can take more memory and time than everything else of a step. So they are made in
-    parts, and each part gives its gradient, softmax less answer, at once and in place: nothing of a part waits for the
-    backward pass, and nothing is computed twice.
+    The scores of a large vocabulary can take more memory and time than the rest of a step. So they are computed in
+    parts, and each part computes its gradient, softmax minus one-hot answer, at once and in place. Nothing is kept for
+    the backward pass, and nothing is computed twice.
 
     Args:
-        score: from states (n, D) to scores (n, K).
+        score: function from states (n, D) to scores (n, K).
         states: (N, D).
         answers: (N,) int64 in 0 .. K - 1.
-        size: K.
-        parameters: all that ``score`` depends on and that learn; others among them cost time and do no harm.
+        size: K, entries of the vocabulary.
+        parameters: all trainable tensors that ``score`` depends on; further ones only cost time.
 
     Returns:
-        () float32 (float64 for float64 scores), which can be differentiated once, and () float32.
+        The loss, () float32 (float64 for float64 scores), which can be differentiated once, and the accuracy,
+        () float32 in [0, 1].
     """
     learns = torch.is_grad_enabled()
     learning = [value for value in parameters if learns and value.requires_grad]
@@ -54,7 +55,7 @@ def vocabulary_loss(
 
 
 def _loss_and_error(scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-    """The summed cross entropy of scores (n, K), and its gradient (n, K), in float32 or better."""
+    """The summed cross entropy of scores (n, K), and its gradient (n, K), in float32 or float64."""
     work = scores.to(torch.promote_types(scores.dtype, torch.float32), copy=True)
     work -= work.amax(dim=1, keepdim=True)
     asked = answers[:, None]
@@ -66,21 +67,21 @@ def _loss_and_error(scores: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _added(total: Tensor | None, more: Tensor | None) -> Tensor | None:
-    """The sum, in memory of its own from the first on: autograd may give one tensor out twice."""
+    """The sum, in a tensor of its own from the start: autograd may return one tensor twice."""
     if more is None:
         return total
     return more.clone() if total is None else total.add_(more)
 
 
 class _WithGradient(torch.autograd.Function):
-    """A value whose gradients are known already."""
+    """A value with gradients that are computed already."""
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx, value: Tensor, known: Sequence[Tensor | None], *inputs: Tensor
     ) -> Tensor:
-        """The value, a function of the inputs from now on."""
-        ctx.save_for_backward(*known)  # type: ignore[arg-type]  # None is welcome
+        """The value, which autograd now regards as a function of the inputs."""
+        ctx.save_for_backward(*known)  # type: ignore[arg-type]  # None is allowed
         return value.clone()
 
     @staticmethod

@@ -24,13 +24,13 @@ from selfstudy.methods.base import Method
 from selfstudy.ops.schedules import Cosine
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
+from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 
@@ -99,7 +99,7 @@ def pretrain(
             else:
                 write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
-        health = Health(folder, resolved, method, plateau=work.plateau)
+        health = make_health(folder, method, resolved, work)
         outcome = _trained(trainer, store, folder, resolved, work, health, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
@@ -127,7 +127,7 @@ def _trained(
     folder: RunFolder,
     resolved: Resolved[Any],
     work: Work,
-    health: Health,
+    health: HealthMonitor,
     console: Console,
 ) -> Outcome:
     """Train to the end under the monitors."""
@@ -224,6 +224,18 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: 
             elapsed_seconds=elapsed,
         ),
         plan=plan,
+    )
+
+
+def make_health(folder: RunFolder, method: Method, resolved: Resolved[Any], work: Work) -> HealthMonitor:
+    """The monitor that writes ``health.jsonl``."""
+    config = resolved.config.health
+    chance = method.chance_loss(resolved.train.batch_size // resolved.train.accumulate)
+    return HealthMonitor(
+        lambda reading: folder.append(folder.health, [reading.to_dict()]),
+        every=config.every,
+        references=References(chance, work.plateau, method.uniform_entropy()),
+        stop=config.on_collapse == "stop",
     )
 
 

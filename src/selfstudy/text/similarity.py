@@ -2,7 +2,7 @@
 
 The figure is the rank correlation of Spearman with human scores (semantic textual similarity, Cer et al. 2017,
 arXiv:1708.00055); nothing is trained on the pairs. What the embeddings look like beside it, without scores, say
-:func:`selfstudy.train.health.alignment` of paraphrases and :func:`selfstudy.train.health.uniformity` of all
+:func:`selfstudy.ops.spread.alignment` of paraphrases and :func:`selfstudy.ops.spread.uniformity` of all
 sentences (Gao et al. 2021, arXiv:2104.08821, section 7).
 """
 

@@ -17,7 +17,8 @@ from selfstudy.errors import EnvironmentFault, UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
-from selfstudy.methods.base import Method, Text
+from selfstudy.methods.base import Method
+from selfstudy.methods.reads import Text
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved

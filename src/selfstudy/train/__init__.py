@@ -1,1 +1,1 @@
-"""The optimizer-step loop and what it needs: optimizers, monitors, the checkpoint store."""
+"""The training loop and what it needs: clock, signals, monitors, health, checkpoints, compilation."""

@@ -242,7 +242,7 @@ class Trainer:
             embedding=None if embedding is None else embedding.float(),
             views=passes.views,
             encoder=self.method.encoder,
-            images=self.data.order.batch_size,
+            inputs=self.data.order.batch_size,
             wait_seconds=self._waited,
             seconds=seconds,
             remaining_seconds=self.clock.remaining_seconds(progress),

@@ -1,6 +1,6 @@
-"""What watches training: values handed to monitors after every step, the metrics file and the progress bar.
+"""Monitors of training: the values they get after every step, the metrics file, the progress bar.
 
-A monitor only looks. Nothing it does changes a weight or draws a random number.
+A monitor only reads. It changes no weight and draws no random number.
 """
 
 import json
@@ -16,7 +16,7 @@ from selfstudy.ops import schedules
 
 
 class Unit(NamedTuple):
-    """What speed is counted in: its name, and how many of it one input is."""
+    """The unit of speed: its name, and how many of it one input counts for."""
 
     name: str = "images"
     per_input: int = 1
@@ -26,16 +26,16 @@ class Observation(NamedTuple):
     """One optimizer step as monitors see it.
 
     Attributes:
-        progress: the steps done, this one included, and the total.
-        loss: mean over the micro-batches.
+        progress: steps done, including this one, and the total.
+        loss: mean loss over the micro-batches.
         metrics: the method's own scalars, ``learning_rate`` and ``gradient_norm``.
-        embedding: (B, D) float32 of the first view, or None.
-        views: what the method received of the last micro-batch.
+        embedding: (B, D) float32, of the first view; None if the method returns none.
+        views: tensors that the method received for the last micro-batch.
         encoder: the network in training.
-        images: or rows of text, in this step, over all processes.
-        wait_seconds: spent in this step on making views; beside a GPU, which makes them itself and may have been
-            computing meanwhile, on reading alone.
-        seconds: this step took in all.
+        inputs: number of images or rows of text in this step, over all processes.
+        wait_seconds: seconds spent on preparing views; on a GPU only the wait for the loader.
+        seconds: duration of the step.
+        remaining_seconds: estimated time left.
     """
 
     progress: schedules.Progress
@@ -44,44 +44,55 @@ class Observation(NamedTuple):
     embedding: Tensor | None
     views: list[Tensor]
     encoder: nn.Module
-    images: int
+    inputs: int
     wait_seconds: float
     seconds: float
     remaining_seconds: float
 
 
 class Monitor(Protocol):
-    """Called after every optimizer step; the text it returns, if any, is shown in the progress bar."""
+    """Called after every optimizer step; the progress bar shows the text that it returns, if any."""
 
     def __call__(self, observation: Observation) -> str | None:
-        """Look at one step."""
+        """Read one step."""
         ...
 
 
 class Throughput:
-    """Images or tokens per second and the share of time spent waiting for data, over a sliding number of steps."""
+    """Inputs or tokens per second, and the share of time spent waiting for data, over the last steps.
+
+    Args:
+        unit: unit of speed.
+        window: number of steps to average over.
+    """
 
     def __init__(self, unit: Unit = Unit(), window: int = 50) -> None:  # noqa: B008 - a frozen value
         self._unit, self._window = unit, window
         self._steps: list[tuple[int, float, float]] = []
 
     def update(self, observation: Observation) -> tuple[float, float]:
-        """(units per second, share waited in [0, 1]) including this step."""
-        self._steps.append((observation.images, observation.seconds, observation.wait_seconds))
+        """(units per second, share of time waited in [0, 1]), including this step."""
+        self._steps.append((observation.inputs, observation.seconds, observation.wait_seconds))
         del self._steps[: -self._window]
-        images, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
-        return images * self._unit.per_input / max(seconds, 1e-9), waited / max(seconds, 1e-9)
+        inputs, seconds, waited = (sum(column) for column in zip(*self._steps, strict=True))
+        return inputs * self._unit.per_input / max(seconds, 1e-9), waited / max(seconds, 1e-9)
 
 
 class MetricsLog:
-    """Appends one JSON line to ``metrics.jsonl`` every ``every`` steps and at the last one."""
+    """A monitor that appends one JSON line to a file every few steps and at the last one.
+
+    Args:
+        path: the file, ``metrics.jsonl`` of a run.
+        every: steps between lines.
+        unit: unit of speed.
+    """
 
     def __init__(self, path: Path, *, every: int, unit: Unit = Unit()) -> None:  # noqa: B008 - a frozen value
         self._path, self._every, self._throughput = path, every, Throughput(unit)
         self._speed = f"{unit.name}_per_second"
 
     def __call__(self, observation: Observation) -> None:
-        """Write the step's line when it is due."""
+        """Write the step's line if it is due."""
         speed, waited = self._throughput.update(observation)
         step, total = observation.progress
         if step % self._every and step != total:
@@ -102,7 +113,11 @@ class MetricsLog:
 class ProgressBar:
     """A live line: step, loss, speed, share of time waiting for data, time left, health.
 
-    Without a terminal it prints a plain line about twenty times in a run instead.
+    Without a terminal it prints a plain line about twenty times per run.
+
+    Args:
+        console: the console to draw on.
+        unit: unit of speed.
     """
 
     def __init__(self, console: Console, unit: Unit = Unit()) -> None:  # noqa: B008 - a frozen value
@@ -118,7 +133,7 @@ class ProgressBar:
         self._printed = -1
 
     def show(self, observation: Observation, notes: list[str]) -> None:
-        """Draw the state after a step, with what other monitors returned."""
+        """Draw the state after a step, with the notes of other monitors."""
         speed, waited = self._throughput.update(observation)
         minutes, seconds = divmod(round(observation.remaining_seconds), 60)
         step, total = observation.progress
@@ -144,5 +159,5 @@ class ProgressBar:
         self._bar.update(self._task, completed=step, total=total, description=text)
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         self._bar.stop()

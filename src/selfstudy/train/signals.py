@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C become a flag that the loop reads between steps."""
+"""SIGTERM and Ctrl-C set a flag that the loop reads between steps."""
 
 import signal
 import time
@@ -10,14 +10,14 @@ _SECOND_PRESS_SECONDS = 5.0
 
 
 class StopFlag:
-    """Which signal asked training to stop, if any."""
+    """The signal that asked training to stop, if any."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._since = 0.0
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; a second Ctrl-C within five seconds gives up at once, without a checkpoint."""
+        """Note the signal; a second Ctrl-C within five seconds stops at once, without a checkpoint."""
         now = time.monotonic()
         if number == signal.SIGINT and self.signal is not None and now - self._since < _SECOND_PRESS_SECONDS:
             raise KeyboardInterrupt
@@ -25,13 +25,13 @@ class StopFlag:
 
 
 def exit_code(caught: signal.Signals) -> int:
-    """128 plus the signal's number, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+    """The exit code of a process that a signal ended: 128 plus its number, so 130 for Ctrl-C and 143 for SIGTERM."""
     return 128 + int(caught)
 
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """A flag raised by SIGTERM and SIGINT inside the block; outside the main thread it is never raised."""
+    """A flag that SIGTERM and SIGINT set inside the block; outside the main thread nothing sets it."""
     flag = StopFlag()
     previous: dict[int, object] = {}
     try:
@@ -43,4 +43,4 @@ def stop_flag() -> Iterator[StopFlag]:
         yield flag
     finally:
         for caught, handler in previous.items():
-            signal.signal(caught, handler)  # type: ignore[arg-type]  # what signal.signal gave back
+            signal.signal(caught, handler)  # type: ignore[arg-type]  # signal.signal returned it

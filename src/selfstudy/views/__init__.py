@@ -1,1 +1,1 @@
-"""What a method sees of an image: view specs (values) and the batched augmentation that renders them."""
+"""Views of images: specs (values), and the batched augmentation that renders them."""

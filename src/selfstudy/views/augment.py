@@ -1,8 +1,8 @@
-"""The random views of a batch, in tensor code that is the same on CPU and GPU.
+"""Random views of a batch, in tensor code that is the same on CPU and GPU.
 
-Every draw is keyed by its sample (see :mod:`selfstudy.ops.random`), so a sample's view never depends on the batch it is
-in. Keys and draws stay on the CPU, wherever the images are: what is to be done is then known without waiting for a GPU.
-Each operation equals torchvision's function of the same name at the same parameter.
+Each random number depends on its sample (see :mod:`selfstudy.ops.random`), so a sample's view never depends on its
+batch. Keys and random numbers stay on the CPU, wherever the images are: the operations are then known without waiting
+for a GPU. Each operation equals torchvision's function of the same name for the same parameters.
 """
 
 from collections.abc import Callable
@@ -21,31 +21,37 @@ _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rounding of ITU-R 601
 
 
 def augment(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """One random view of every image: (B, C, h, w) float32 in [0, 1].
+    """One random view of each image: (B, C, h, w) float32 in [0, 1].
 
     Args:
         images: (B, C, H, W) uint8, or float32 in [0, 1].
         view: the spec.
-        keys: (B,) int64, one per sample and view, on the CPU.
+        keys: (B,) int64 on the CPU, one per sample and view.
     """
     return distort(crop(images, view, keys), view, keys)
 
 
 def crop(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """The geometric half: random resized crop and flip; shapes as in :func:`augment`."""
+    """The geometric half: random resized crop and flips, (B, C, h, w) float32 in [0, 1].
+
+    Args:
+        images: (B, C, H, W) uint8, or float32 in [0, 1].
+        view: the spec.
+        keys: (B,) int64 on the CPU, one per sample and view.
+    """
     boxes = crop_boxes(view, keys, images.shape[-2], images.shape[-1])
     return resample(images, to_device(boxes, images.device), view.size, to_device(flips(view, keys), images.device))
 
 
 def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """The colour half: jitter, grayscale, blur, solarise, in that order.
+    """The colour half: jitter, grayscale, blur, solarise, in that order: (B, C, h, w) float32 in [0, 1].
 
-    With other than three channels, saturation, hue and grayscale do not apply and are skipped.
+    Saturation, hue and grayscale apply to images of three channels only.
 
     Args:
         images: (B, C, h, w) float32 in [0, 1]; overwritten.
         view: the spec.
-        keys: (B,) int64, on the CPU.
+        keys: (B,) int64 on the CPU, one per sample and view.
     """
     if any(view.jitter):
         images = color_jitter(images, view, keys)
@@ -63,19 +69,19 @@ def distort(images: Tensor, view: View, keys: Tensor) -> Tensor:
 
 
 def _change(images: Tensor, chosen: Tensor, operation: Callable[[Tensor], Tensor]) -> None:
-    """Overwrite the images at ``chosen`` (J,) int64 with what an operation makes of them."""
+    """Apply an operation to the images at ``chosen`` (J,) int64, in place."""
     if len(chosen):
         there = to_device(chosen, images.device)
         images.index_copy_(0, there, operation(images[there]))
 
 
 def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
-    """``(images - mean) / std`` per channel, in channels-last memory, in which convolutions are fastest.
+    """``(images - mean) / std`` per channel: (B, C, h, w) in channels-last memory, where convolutions are fastest.
 
     Args:
         images: (B, C, h, w) float32.
-        mean: C values.
-        std: C values.
+        mean: C means.
+        std: C standard deviations.
     """
     centre, scale = (to_device(torch.tensor(values).view(1, -1, 1, 1), images.device) for values in (mean, std))
     out = torch.empty_like(images, memory_format=torch.channels_last)
@@ -83,14 +89,19 @@ def normalize(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
 
 
 def _chosen(keys: Tensor, stream: int, probability: float) -> Tensor:
-    """Indices of the samples an operation applies to."""
+    """The indices (J,) int64 of the samples that an operation applies to."""
     return torch.nonzero(uniform(fold(keys, stream), 2)[:, 0] < probability).flatten()
 
 
 def color_jitter(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """Colour jitter as torchvision's: four factors and an order of the four operations, drawn per sample.
+    """Images (B, C, h, w) with torchvision's colour jitter: factors and order of the operations are drawn per sample.
 
-    Factors are uniform in [1 - strength, 1 + strength], floored at 0, and for the hue in [-strength, strength].
+    Factors are uniform in [1 - strength, 1 + strength] and at least 0; the hue's is in [-strength, strength].
+
+    Args:
+        images: (B, C, h, w) float32 in [0, 1]; overwritten and returned.
+        view: the spec.
+        keys: (B,) int64 on the CPU, one per sample and view.
     """
     chosen = _chosen(keys, _JITTER_STREAM, view.jitter_probability)
     _change(images, chosen, lambda some: _jittered(some, view, keys[chosen]))
@@ -98,11 +109,11 @@ def color_jitter(images: Tensor, view: View, keys: Tensor) -> Tensor:
 
 
 def _jittered(images: Tensor, view: View, keys: Tensor) -> Tensor:
-    """Every image (J, C, h, w) jittered, in place; at each of four turns they are grouped by the operation it is."""
+    """The images (J, C, h, w), jittered in place; at each of four turns they are grouped by their operation."""
     operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     factors = torch.tensor(view.jitter) * (2 * uniform(fold(keys, _JITTER_STREAM, 1), 4) - 1)  # (J, 4)
     factors[:, :3] = (1 + factors[:, :3]).clamp(min=0)
-    order = uniform(fold(keys, _ORDER_STREAM), 4).argsort(dim=1).T  # (4, J), which operation at which turn
+    order = uniform(fold(keys, _ORDER_STREAM), 4).argsort(dim=1).T  # (4, J), the operation at each turn
     places = order.argsort(dim=1, stable=True)  # (4, J), at each turn the images by operation
     sizes = [turn.bincount(minlength=4).tolist() for turn in order]
     by_place = to_device(factors[places, order.gather(1, places)], images.device)  # (4, J)
@@ -119,18 +130,34 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from (factor > 1) or toward (< 1) the mean gray value of each image; clipped to [0, 1]."""
+    """Images moved away from (factor above 1) or towards (below 1) their mean gray value, clipped to [0, 1].
+
+    Args:
+        images: (B, C, h, w) float32 in [0, 1].
+        factor: (B,), at least 0.
+
+    Returns:
+        (B, C, h, w).
+    """
     gray = _luma(images) if images.shape[1] == 3 else images
     return _blend(images, gray.mean(dim=(1, 2, 3), keepdim=True), factor)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Away from or toward each pixel's own gray value; three channels; clipped to [0, 1]."""
+    """Images moved away from (factor above 1) or towards (below 1) the gray value of each pixel, clipped to [0, 1].
+
+    Args:
+        images: (B, 3, h, w) float32 in [0, 1].
+        factor: (B,), at least 0.
+
+    Returns:
+        (B, 3, h, w).
+    """
     return _blend(images, _luma(images), factor)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """The hue turned by ``shift`` (B,) in [-0.5, 0.5] of the colour circle; images (B, 3, h, w) in [0, 1].
+    """Images (B, 3, h, w) in [0, 1] with the hue turned by ``shift`` (B,), in [-0.5, 0.5] of the colour circle.
 
     HSV and back in closed form: each channel is ``V - C clamp(min(k, 4 - k), 0, 1)`` with ``k = (n + 6 H) mod 6`` and
     n = 5, 3, 1 for red, green, blue.
@@ -151,17 +178,17 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def solarize(images: Tensor, threshold: float) -> Tensor:
-    """Values at or above ``threshold`` inverted."""
+    """Images of any shape in [0, 1], with the values at or above ``threshold`` inverted."""
     return torch.where(images >= threshold, 1 - images, images)
 
 
 def kernel_size(size: tuple[int, int]) -> int:
-    """The blur's kernel: a tenth of the shorter side, odd, at least 3 (SimCLR, appendix A)."""
+    """The kernel size of the blur: a tenth of the shorter side, odd, at least 3 (SimCLR, appendix A)."""
     return max(3, min(size) // 10 // 2 * 2 + 1)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Images (B, C, h, w) blurred with a Gaussian of ``sigma`` (B,) pixels, edges reflected."""
+    """Images (B, C, h, w) blurred by a Gaussian of standard deviation ``sigma`` (B,) pixels; edges are reflected."""
     batch, channels, height, width = images.shape
     taps = kernel_size((height, width))
     half = taps // 2

@@ -1,4 +1,4 @@
-"""A picture of what a method will see: one row per image, the image itself and then every random view of it."""
+"""A picture of what a method sees: one row per image, the image itself and then its random views."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,9 +20,9 @@ def contact_sheet(images: Mapping[int, Tensor], specs: Sequence[Spec], *, seed: 
     """The views of epoch 0 under ``seed``, exactly as training draws them.
 
     Args:
-        images: position in the data to (C, H, W), uint8 or float32 in [0, 1], of any sizes.
-        specs: what the method asks for; only its views are shown.
-        seed: the run's seed.
+        images: positions in the data and images (C, H, W), uint8 or float32 in [0, 1], of any sizes.
+        specs: the method's specs; only views are shown.
+        seed: seed of the run.
     """
     flat = {number: spec for number, spec in enumerate(one_each(specs)) if isinstance(spec, View)}
     rows = [
@@ -37,4 +37,6 @@ def _render(image: Tensor, view: View, seed: int, sample: int, number: int) -> T
     keys = fold(seed, 0, torch.tensor([sample]), number)
     box = crop_boxes(view, keys, image.shape[-2], image.shape[-1])[0]
     cut = resample_one(image, box, view.size, flips(view, keys)[0].tolist())
-    return distort(as_float(cut)[None].clone(), view, keys)[0]  # distort overwrites, and a full crop is the image
+    return distort(as_float(cut)[None].clone(), view, keys)[
+        0
+    ]  # distort overwrites, and a crop of everything is the image itself

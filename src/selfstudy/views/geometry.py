@@ -1,4 +1,4 @@
-"""Where a view is cut out of an image, and cutting it out: whole batches as two matrix products."""
+"""The boxes that views are cut from, and the cutting: a whole batch as two matrix products."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from torch import Tensor
 from selfstudy.ops.random import fold, uniform
 from selfstudy.views.spec import View
 
-_CANDIDATES = 10  # torchvision draws up to ten boxes before it falls back to a central one
-_BOX_STREAM, _FLIP_STREAM = 1, 2  # 3 to 7 are those of the colour operations
+_CANDIDATES = 10  # torchvision draws up to ten boxes, then takes a central one
+_BOX_STREAM, _FLIP_STREAM = 1, 2  # the colour operations have 3 to 7
 _VERTICAL_STREAM = 8
 
 
 def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor | int) -> Tensor:
-    """Random resized crops as (B, 4) float32 rows (top, left, height, width) in whole pixels.
+    """Boxes of random resized crops: (B, 4) float32 rows (top, left, height, width) in whole pixels.
 
     The distribution is torchvision's ``RandomResizedCrop``: area uniform in ``view.scale``, aspect ratio log-uniform in
-    ``view.ratio``, the first of ten draws that fits, else the central crop of the nearest allowed ratio.
+    ``view.ratio``, the first of ten boxes that fits, or else the central crop with the nearest allowed ratio.
 
     Args:
         view: the spec.
         keys: (B,) int64, one per image.
-        heights: (B,) or one for all, in pixels.
-        widths: likewise.
+        heights: (B,) heights of the images in pixels, or one for all.
+        widths: (B,) widths of the images in pixels, or one for all.
     """
     high = torch.as_tensor(heights, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]  # (B, 1)
     wide = torch.as_tensor(widths, dtype=torch.float32, device=keys.device).expand(len(keys))[:, None]
@@ -48,7 +48,12 @@ def crop_boxes(view: View, keys: Tensor, heights: Tensor | int, widths: Tensor |
 
 
 def flips(view: View, keys: Tensor) -> Tensor:
-    """Which images are mirrored left to right, and which top to bottom: (B, 2) bool."""
+    """The flips of each image: (B, 2) bool, left to right and top to bottom.
+
+    Args:
+        view: the spec.
+        keys: (B,) int64, one per image.
+    """
     horizontal = uniform(fold(keys, _FLIP_STREAM), 1) < view.flip
     vertical = uniform(fold(keys, _VERTICAL_STREAM), 1) < view.vertical_flip
     return torch.cat([horizontal, vertical], dim=1)
@@ -57,14 +62,14 @@ def flips(view: View, keys: Tensor) -> Tensor:
 def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], flip: Tensor | None = None) -> Tensor:
     """Crops of a batch, resized with antialiased bilinear interpolation: (B, C, h, w) float32.
 
-    Cropping, resizing and mirroring an axis are one linear map, so a batch is two batched matrix products. Equal to
-    torchvision's ``resized_crop(antialias=True)`` on float images.
+    Cropping, resizing and mirroring an axis are one linear map, so a batch is two batched matrix products. The result
+    equals torchvision's ``resized_crop(antialias=True)`` on float images.
 
     Args:
         images: (B, C, H, W) uint8, or float32 in [0, 1].
-        boxes: (B, 4) rows (top, left, height, width).
-        size: (h, w) of the result.
-        flip: (B, 2) bool, which to mirror left to right and top to bottom.
+        boxes: (B, 4) rows (top, left, height, width) in pixels.
+        size: (h, w) of the result in pixels.
+        flip: (B, 2) bool, True mirrors an image left to right, or top to bottom.
     """
     batch, channels, height, width = images.shape
     vertical = _weights(boxes[:, 0], boxes[:, 2], height, size[0])  # (B, h, H)
@@ -81,9 +86,9 @@ def resample(images: Tensor, boxes: Tensor, size: tuple[int, int], flip: Tensor 
 
 
 def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
-    """Rows of interpolation weights (B, target, source) of a triangle filter over ``start .. start + length``."""
+    """The weights (B, target, source) of a triangle filter over ``start .. start + length``; rows sum to 1."""
     scale = (length / target)[:, None, None]  # (B, 1, 1), source pixels per target pixel
-    support = scale.clamp(min=1.0)  # wider than one pixel only when shrinking: that is the antialiasing
+    support = scale.clamp(min=1.0)  # above one pixel only when shrinking: that is the antialiasing
     centre = (torch.arange(target, device=start.device) + 0.5)[None, :, None] * scale  # (B, target, 1)
     pixel = torch.arange(source, device=start.device)[None, None, :] - start[:, None, None]  # (B, 1, source)
     weights = (1 - ((pixel + 0.5 - centre) / support).abs()).clamp(min=0)
@@ -92,9 +97,13 @@ def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
 
 
 def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, int], flip: Sequence[bool]) -> Tensor:
-    """One crop of one image (C, H, W), for images of mixed sizes: (C, h, w) of the same dtype.
+    """One crop of one image, for images of mixed sizes: (C, h, w) in the same dtype.
 
-    ``flip`` says whether to mirror it left to right and top to bottom.
+    Args:
+        image: (C, H, W).
+        box: (4,) numbers: top, left, height and width in pixels.
+        size: (h, w) of the result in pixels.
+        flip: two booleans: mirror left to right, mirror top to bottom.
     """
     top, left, height, width = (int(value) for value in box)
     out: Tensor = TF.resized_crop(image, top, left, height, width, list(size), antialias=True)
@@ -102,9 +111,13 @@ def resample_one(image: Tensor, box: Sequence[float] | Tensor, size: tuple[int, 
 
 
 def fit(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The evaluation view: the image scaled to cover ``size``, then its centre; (C, h, w) of the same dtype.
+    """The evaluation view: the centre of the image after scaling it to cover ``size``: (C, h, w) in the same dtype.
 
-    An image that already has that size is returned as it is.
+    An image of that size is returned unchanged.
+
+    Args:
+        image: (C, H, W).
+        size: (h, w) of the result in pixels.
     """
     height, width = image.shape[-2:]
     if (height, width) == tuple(size):

@@ -1,4 +1,4 @@
-"""Drawing with Pillow: images on a sheet with a few words under them, and weights laid over an image as heat."""
+"""Drawing with Pillow: sheets of images with captions, and heat maps over an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,25 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 _GAP = 4
-_TEXT = 14  # pixels for a line of words in Pillow's own font
+_TEXT = 14  # height of a line in Pillow's default font, in pixels
 _COLD, _WARM, _HOT = (0.05, 0.03, 0.35), (0.85, 0.20, 0.30), (1.00, 0.95, 0.45)
 _HEAT_OPACITY = 0.65
 
 
 class Cell(NamedTuple):
-    """An image (C, H, W), uint8 or float32 in [0, 1], and what is written under it."""
+    """An image (C, H, W), uint8 or float32 in [0, 1], and its caption."""
 
     image: Tensor
     caption: str = ""
 
 
 def sheet(rows: Sequence[Sequence[Cell]], *, side: int) -> Image.Image:
-    """One picture of all cells, each image ``side`` pixels at its longer side; captions only where there are any."""
+    """One picture of all cells.
+
+    Args:
+        rows: the cells, row by row; without any caption no space is left for captions.
+        side: longer side of each image in pixels.
+    """
     text = _TEXT if any(cell.caption for row in rows for cell in row) else 0
     width, height = side + _GAP, side + text + _GAP
     columns = max(len(row) for row in rows)
@@ -38,14 +43,18 @@ def sheet(rows: Sequence[Sequence[Cell]], *, side: int) -> Image.Image:
 
 
 def _scaled(picture: Image.Image, side: int) -> Image.Image:
-    """Enlarged pixel by pixel, or reduced smoothly, to a longer side of ``side``."""
+    """The picture with a longer side of ``side`` pixels: enlarged without smoothing, or area-averaged."""
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
 
 
 def as_picture(image: Tensor) -> Image.Image:
-    """Three channels as colour, one as gray; of any other number the first three, or the first of two."""
+    """A picture of an image: three channels as colour, one as gray, of other numbers the first three or the first.
+
+    Args:
+        image: (C, H, W) uint8, or float32 in [0, 1].
+    """
     channels = 3 if image.shape[0] >= 3 else 1
     pixels = image[:channels]
     if pixels.dtype != torch.uint8:
@@ -55,18 +64,24 @@ def as_picture(image: Tensor) -> Image.Image:
 
 
 def denormalised(images: Tensor, mean: list[float], std: list[float]) -> Tensor:
-    """Normalised images (B, C, H, W) as a network sees them, back in [0, 1]."""
+    """Images in [0, 1] from normalised ones: (B, C, H, W) float32.
+
+    Args:
+        images: (B, C, H, W), normalised.
+        mean: C means.
+        std: C standard deviations.
+    """
     shape = (1, -1, 1, 1)
     centre, scale = (torch.tensor(values, device=images.device).view(shape) for values in (mean, std))
     return (images.float() * scale + centre).clamp(0, 1)
 
 
 def heat(image: Tensor, weights: Tensor) -> Tensor:
-    """An image under a map of weights, from dark blue (the least of them) over red to yellow (the most).
+    """An image under a heat map, from dark blue (the smallest weight) over red to yellow (the largest).
 
     Args:
         image: (C, H, W) float32 in [0, 1].
-        weights: (h, w), of any scale; each covers its part of the image.
+        weights: (h, w) of any range; each weight covers its part of the image.
 
     Returns:
         (3, H, W) float32 in [0, 1].

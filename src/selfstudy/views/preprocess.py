@@ -1,4 +1,4 @@
-"""How an image is prepared for a trained encoder: no randomness, the same for evaluating, embedding and serving."""
+"""The preparation of images for a trained encoder: no randomness, the same to evaluate, to embed and to serve."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,14 @@ from selfstudy.views.geometry import fit
 
 
 class Preprocessing(NamedTuple):
-    """What an encoder expects: (height, width), channels, and per-channel mean and standard deviation in [0, 1]."""
+    """The input that an encoder expects.
+
+    Attributes:
+        size: (height, width) in pixels.
+        channels: C, number of channels.
+        mean: C means of the channels, of values in [0, 1].
+        std: C standard deviations of the channels.
+    """
 
     size: tuple[int, int]
     channels: int
@@ -24,7 +31,7 @@ class Preprocessing(NamedTuple):
         """One image (C, H, W), uint8 or float32 in [0, 1], as (C, h, w) float32, normalised.
 
         Raises:
-            DataError: another number of channels than the encoder was trained on.
+            DataError: the image has another number of channels than the training data.
         """
         return self.prepare_batch([image])[0]
 
@@ -32,7 +39,7 @@ class Preprocessing(NamedTuple):
         """Images of any sizes, (C, H, W) each, as one batch (B, C, h, w) float32, normalised.
 
         Raises:
-            DataError: as for :meth:`prepare`.
+            DataError: an image has another number of channels than the training data.
         """
         for image in images:
             if image.shape[0] != self.channels:

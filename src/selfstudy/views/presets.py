@@ -1,4 +1,4 @@
-"""Changes to a method's own views: from none at all to those that suit other kinds of images than photographs."""
+"""Changes to a method's views: fewer augmentations, or those that suit other images than photographs."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,29 +11,29 @@ _NO_COLOUR: dict[str, Any] = {"jitter": (0.0, 0.0, 0.0, 0.0), "grayscale": 0.0, 
 
 
 def _none(view: View) -> View:
-    """The whole image, or its centre in the view's proportions, at the view's size."""
+    """No augmentation: the whole image at the view's size, or its centre if the proportions differ."""
     ratio = view.size[1] / view.size[0]
     return view._replace(scale=(1.0, 1.0), ratio=(ratio, ratio), flip=0.0, vertical_flip=0.0, **_NO_COLOUR)
 
 
 def _weak(view: View) -> View:
-    """Crops and flips alone."""
+    """Crops and flips only."""
     return view._replace(**_NO_COLOUR)
 
 
 def _strong(view: View) -> View:
-    """SimCLR's colours at full strength (Chen et al. 2020, arXiv:2002.05709, appendix A)."""
+    """SimCLR's colour augmentation at full strength (Chen et al. 2020, arXiv:2002.05709, appendix A)."""
     return view._replace(jitter=(0.8, 0.8, 0.8, 0.2), jitter_probability=0.8, grayscale=0.2, blur=0.5)
 
 
 def _medical(view: View) -> View:
-    """Gray images whose brightness means something and whose findings are small: gentle crops, mild contrast."""
+    """For gray images with meaningful brightness and small findings: large crops, mild contrast."""
     large = view.scale[1] == 1.0
     return view._replace(scale=(0.3, 1.0) if large else view.scale, **(_NO_COLOUR | {"jitter": (0.2, 0.2, 0.0, 0.0)}))
 
 
 def _satellite(view: View) -> View:
-    """Images from above: no side is up, and colour tells one land use from another."""
+    """For images from above: no side is up, and colour distinguishes land use."""
     return view._replace(vertical_flip=0.5, jitter=(0.4, 0.4, 0.2, 0.05), grayscale=0.0, solarize=0.0)
 
 
@@ -45,8 +45,8 @@ PRESETS: dict[str, Callable[[View], View]] = {
     "satellite": _satellite,
 }
 
-# What the numbers of a field have to be beside finite and not negative. A crop without pixels, the logarithm of a ratio
-# of 0 and a Gaussian without width end in errors or NaN, and only once a run has begun.
+# Rules for a field's numbers, which must also be finite and not negative. A crop without pixels, the logarithm of a
+# ratio of 0 and a Gaussian without width would cause errors or NaN, and only after a run has begun.
 _BOUNDS: dict[str, tuple[Callable[[Sequence[float]], bool], str]] = {
     "scale": (lambda n: 0 < n[0] <= n[1] <= 1, "two shares of the image above 0 and at most 1, the smaller first"),
     **dict.fromkeys(("ratio", "blur_sigma"), (lambda n: 0 < n[0] <= n[1], "two numbers above 0, the smaller first")),
@@ -61,14 +61,14 @@ _BOUNDS: dict[str, tuple[Callable[[Sequence[float]], bool], str]] = {
 def changed(
     specs: Sequence[Spec], choice: str | Mapping[str, Any] | Sequence[Mapping[str, Any]], *, any_count: bool = False
 ) -> list[Spec]:
-    """A method's specs with their views changed; draws and labels stay.
+    """A method's specs with changed views; other specs stay.
 
     Args:
-        specs: the method's own.
-        choice: ``"own"`` or ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in every view,
+        specs: the method's own specs.
+        choice: ``"own"`` or ``"auto"`` for no change, a preset's name, fields of :class:`View` to set in all views,
             or one such mapping per view.
-        any_count: whether the method takes any number of its views, from two on. Small views, smaller than the first,
-            may be of any number in any case: they are more of the same to all methods that have them.
+        any_count: True if the method accepts any number of views >= 2. The number of small views, smaller than the
+            first, is always free: all methods that have them accept more or fewer.
 
     Raises:
         UsageError: an unknown preset or field, a value that does not fit, or the wrong number of mappings.
@@ -108,14 +108,14 @@ def _with_fields(view: View, fields: Mapping[str, Any]) -> View:
 
 
 def _require_count(view: View, count: int, *, small: bool, any_count: bool) -> None:
-    """Refuse another number of views than the method's own where its loss would pair different images."""
+    """Refuse a number of views with which the method's loss would pair different images."""
     allowed = "2 or more" if any_count else str(view.count)
     if not (count == view.count or small or (any_count and count >= 2)):
         raise UsageError(f"views: count {count}, and the method takes {allowed} of these\nleave count out")
 
 
 def _like(name: str, value: Any, old: Any) -> Any:
-    """``value`` as a number, or as as many numbers as ``old`` holds; sizes and counts whole and at least 1."""
+    """``value`` with the length and type of ``old``; sizes and counts are whole numbers of at least 1."""
     numbers = list(value) if isinstance(value, list | tuple) else [value]
     wanted = len(old) if isinstance(old, tuple) else 1
     whole = isinstance(old[0] if isinstance(old, tuple) else old, int)

@@ -1,4 +1,4 @@
-"""The data half of a method: what it wants of every image or row of text, as plain values."""
+"""The data half of a method: what it receives for each image or row of text, as plain values."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ _SMALL = 64  # pixels: CIFAR, EuroSAT and Tiny ImageNet are small, photographs a
 
 
 def is_small(size: tuple[int, int]) -> bool:
-    """Whether images of this (height, width) show too little for small crops, blur and views at half their size.
+    """True if images of this (height, width) are too small for small crops, blur and views at half their size.
 
     >>> is_small((64, 64)), is_small((32, 65))
     (True, False)
@@ -16,26 +16,26 @@ def is_small(size: tuple[int, int]) -> bool:
 
 
 class View(NamedTuple):
-    """One kind of random view, taken ``count`` times from every image.
+    """One kind of random view, taken ``count`` times from each image.
 
     Attributes:
         size: (height, width) of the view in pixels.
-        count: how many views of this kind.
-        scale: range of the random resized crop's area as a fraction of the image's; (1, 1) with ratio (1, 1) keeps all.
-        ratio: range of the crop's aspect ratio (width / height), drawn log-uniformly.
+        count: number of views of this kind.
+        scale: range of the crop's area as a share of the image's; (1, 1) with ratio (1, 1) keeps all.
+        ratio: range of the crop's width / height, drawn log-uniformly.
         flip: probability of a horizontal flip.
-        vertical_flip: probability of a vertical one, for images without an up (satellite, microscope).
+        vertical_flip: probability of a vertical flip, for images without an up (satellite, microscope).
         jitter: strengths of brightness, contrast, saturation and hue (hue at most 0.5), as in torchvision.
         jitter_probability: probability that the colour jitter is applied at all.
-        grayscale: probability of dropping colour (three channels only).
+        grayscale: probability of removing colour (three channels only).
         blur: probability of a Gaussian blur.
         blur_sigma: range of its standard deviation in pixels.
         solarize: probability of inverting every value at or above ``solarize_threshold``.
-        solarize_threshold: in [0, 1].
+        solarize_threshold: smallest value that is inverted, in [0, 1].
     """
 
     size: tuple[int, int]
-    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which no one calls on a spec
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count, which a spec does not need
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
@@ -50,27 +50,27 @@ class View(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """``count`` uniform random numbers of every image or row, for what a method decides one by one: a mask, a patch.
+    """``count`` uniform random numbers per image or row, for decisions of the method, such as a mask.
 
-    The method receives (B, count) float32 in [0, 1). Like a view they belong to the image, so neither the batch it is
-    in nor the number of processes changes them.
+    The method receives (B, count) float32 in [0, 1). Like a view they belong to the image, so they depend neither on
+    its batch nor on the number of processes.
     """
 
     count: int  # type: ignore[assignment]  # as above
 
 
 class Labels(NamedTuple):
-    """The class number of every image, (B,) int64; only a method that says openly that it learns from labels asks."""
+    """The class number of each image, (B,) int64; only for methods that declare that they learn from labels."""
 
 
 class Tokens(NamedTuple):
-    """Rows of token ids, (B, T) int64: what a method for text wants instead of views.
+    """Rows of token ids, (B, T) int64, for methods that learn from text.
 
     Attributes:
-        length: T, the longest row.
-        pieces: whether a row is one document, or a piece of a long one, padded to the longest of its batch; otherwise
-            it is ``length`` consecutive tokens of all documents one after the other, and nothing is padded.
-        wrapped: whether a row begins with the tokenizer's class token and ends with its separator.
+        length: T, the length of the longest row.
+        pieces: True if a row is one document, or a piece of a long one, padded to the longest row of its batch. If
+            False, all documents form one stream, a row is ``length`` consecutive tokens, and nothing is padded.
+        wrapped: True if a row begins with the tokenizer's class token and ends with its separator.
     """
 
     length: int
@@ -82,5 +82,5 @@ Spec = View | Draws | Labels | Tokens
 
 
 def one_each(specs: Sequence[Spec]) -> list[Spec]:
-    """One spec for each tensor that a method receives: a view taken ``count`` times stands ``count`` times."""
+    """One spec for each tensor that a method receives: a view with a count is repeated ``count`` times."""
     return [spec for spec in specs for _ in range(spec.count if isinstance(spec, View) else 1)]

@@ -1,13 +1,13 @@
-"""Views that several methods share, as their papers have them at large sizes and as suits small images.
+"""Views that several methods share: as in their papers for large images, milder for small ones.
 
-Small images keep at least a fifth of their area (a twelfth of 32 px would be nine pixels) and are never blurred.
+Crops of small images keep at least a fifth of the area (a twelfth of 32 px would be 9 px wide); they are never blurred.
 """
 
 from selfstudy.views.spec import View, is_small
 
 
 def mild(size: tuple[int, int], count: int) -> View:
-    """``count`` views of this (height, width) by MoCo v2's augmentation (Chen et al. 2020, arXiv:2003.04297)."""
+    """``count`` views of this (height, width) with MoCo v2's augmentation (Chen et al. 2020, arXiv:2003.04297)."""
     blur = 0.0 if is_small(size) else 0.5
     return View(size, count=count, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2, blur=blur)
 
@@ -18,7 +18,7 @@ def mild_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
 
 
 def strong_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
-    """SimCLR's two views of one (height, width); of small images at half the colour strength.
+    """SimCLR's two views of one (height, width); half the colour strength for small images.
 
     Source: Chen et al. 2020, arXiv:2002.05709, appendix A, and B.9 for small images.
     """
@@ -27,7 +27,7 @@ def strong_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
 
 
 def asymmetric_pair(size: tuple[int, int], channels: int = 3) -> list[View]:
-    """BYOL's two views of one (height, width): one always blurred, the other seldom blurred and sometimes solarized.
+    """BYOL's two views of one (height, width): one always blurred, one rarely blurred and sometimes solarized.
 
     Source: Grill et al. 2020, arXiv:2006.07733, appendix B.
     """

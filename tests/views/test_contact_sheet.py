@@ -1,10 +1,10 @@
+"""The picture of what a method sees."""
+
 import numpy as np
 import pytest
 import torch
 
-from selfstudy.errors import DataError
 from selfstudy.views.contact_sheet import contact_sheet
-from selfstudy.views.preprocess import Preprocessing
 from selfstudy.views.spec import View
 
 
@@ -23,15 +23,3 @@ def test_the_sheet_is_the_same_for_the_same_seed_and_leaves_the_images_alone():
     sheets = [np.asarray(contact_sheet({0: image}, views, seed=seed)) for seed in (0, 0, 1)]
     assert np.array_equal(sheets[0], sheets[1]) and not np.array_equal(sheets[0], sheets[2])
     assert torch.equal(image, before)
-
-
-def test_preparing_fits_scales_and_normalises():
-    preparation = Preprocessing((16, 24), 3, [0.5] * 3, [0.25] * 3)
-    prepared = preparation.prepare(torch.full((3, 40, 60), 255, dtype=torch.uint8))
-    assert prepared.shape == (3, 16, 24)
-    torch.testing.assert_close(prepared, torch.full((3, 16, 24), 2.0))
-
-
-def test_another_number_of_channels_is_refused():
-    with pytest.raises(DataError, match=r"an image has 1 channels, this encoder was trained on 3: .* is \(1, 8, 9\)"):
-        Preprocessing((8, 8), 3, [0.5] * 3, [0.25] * 3).prepare(torch.zeros(1, 8, 9))
