@@ -23,11 +23,11 @@ FLOORS = [
     {"views", "nn", "optim"},
     {"data"},
     {"disk", "machine"},
-    {"config", "ops"},
+    {"config", "ops", "plugins"},
     {"errors", "version"},
 ]
 FLOOR = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
-WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
+WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "plugins.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
 WITHOUT_TORCH += [
     "methods/__init__.py",
     "probes/results.py",
