@@ -7,7 +7,7 @@ from selfstudy.errors import UsageError
 
 
 def test_a_name_stands_for_one_modality():
-    assert [modalities.named(name).name for name in modalities.names()] == ["images", "text"]
+    assert [modalities.named(name).name for name in modalities.available()] == ["images", "text"]
     assert modalities.named("text") is modalities.named("text")
     with pytest.raises(UsageError, match="unknown modality 'txt'; did you mean 'text'\\?\nknown: images, text"):
         modalities.named("txt")

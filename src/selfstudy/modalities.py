@@ -1,18 +1,18 @@
 """The one file that knows every modality: images, text, and those that other packages register.
 
-A package registers a modality by an entry point of the group ``selfstudy.modalities`` that names an instance of a class
-like :class:`selfstudy.runs.modality.Modality`, and exports of it by entry points ``MODALITY.TARGET`` of the group
-``selfstudy.exports``. Each is imported when it is first asked for.
+A package registers a modality by an entry point of the group ``selfstudy.modalities``: a class as
+:class:`selfstudy.runs.modality.Modality` describes it, under the modality's name. It registers exports of its encoders
+by entry points ``MODALITY.LIBRARY`` of the group ``selfstudy.exports``.
 """
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfstudy.config import RunConfig, read_yaml
 from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.plugins import Entry, found, loaded
 from selfstudy.runs.settings import build_config
 from selfstudy.runs.settings import configured as configured_settings
 from selfstudy.text.modality import TextModality
@@ -36,9 +36,10 @@ _EXPORTS = {
 }
 
 
-def names() -> list[str]:
-    """The modalities that can be used, our own first."""
-    return list(_OURS)
+@cache
+def available() -> dict[str, Entry]:
+    """The modalities that can be used, our own first, with the package that each comes from."""
+    return found("selfstudy.modalities", _OURS)
 
 
 @cache
@@ -46,12 +47,19 @@ def named(name: str) -> "Modality":
     """The modality of a name.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a package that cannot be imported.
     """
-    if name not in names():
-        raise UsageError(f"unknown modality {name!r}{did_you_mean(name, names())}\nknown: {', '.join(names())}")
-    modality: Modality = _object(_OURS[name])()
+    known = available()
+    if name not in known:
+        raise UsageError(f"unknown modality {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
+    modality: Modality = known[name].load()()
     return modality
+
+
+@cache
+def usable() -> dict[str, "Modality"]:
+    """Every modality by its name; one that cannot be imported is left out with a warning."""
+    return {name: modality() for name, modality in loaded(available()).items()}
 
 
 def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
@@ -79,7 +87,7 @@ def of_run(run: str | Path) -> "Modality":
         FileRefusedError: no encoder that any modality knows.
     """
     folder = encoder_folder(run)
-    return next((one for one in map(named, names()) if one.holds(folder)), named("images"))
+    return next((one for one in usable().values() if one.holds(folder)), named("images"))
 
 
 def encoder_folder(run: str | Path) -> Path:
@@ -90,7 +98,7 @@ def encoder_folder(run: str | Path) -> Path:
 
 def holds_encoder(folder: Path) -> bool:
     """True if a folder holds the encoder of a run."""
-    return any(named(name).holds(folder) for name in names())
+    return any(modality.holds(folder) for modality in usable().values())
 
 
 def exporter(modality: "Modality", to: str) -> "Exporter":
@@ -100,13 +108,14 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
         UsageError: a library that encoders of this modality cannot be written for.
     """
     prefix = f"{modality.name}."
-    known = [name.removeprefix(prefix) for name in _EXPORTS if name.startswith(prefix)]
+    entries = found("selfstudy.exports", _EXPORTS)
+    known = [name.removeprefix(prefix) for name in entries if name.startswith(prefix)]
     if to not in known:
         raise UsageError(
             f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
-            f"known: {', '.join(known)}"
+            f"known: {', '.join(known) or 'none'}"
         )
-    write: Exporter = _object(_EXPORTS[prefix + to])
+    write: Exporter = entries[prefix + to].load()
     return write
 
 
@@ -123,10 +132,4 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
 
 
 def _models() -> dict[str, type[RunConfig]]:
-    return {name: named(name).settings for name in names()}
-
-
-def _object(place: str) -> Any:
-    """The object at ``module:name``."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    return {name: modality.settings for name, modality in usable().items()}

@@ -6,6 +6,7 @@ import pytest
 
 from selfstudy import config as cfg
 from selfstudy.errors import FileRefusedError
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.reasons import read_reasons, write_settings
 
@@ -13,7 +14,7 @@ REASONS = {"data.mean": "measured", "train.batch_size": "for 1,000 images", "met
 
 
 def _config(path):
-    return cfg.build({"data": {"path": path}, "method": {"temperature": 0.2}})
+    return cfg.validate(ImageRunConfig, {"data": {"path": path}, "method": {"temperature": 0.2}})
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def test_reasons_are_data_of_their_own_and_comments_for_people(folder):
 @pytest.mark.parametrize(
     "path", ["photos  # old", "photos # old", "a: b", "it's  # mine", "  # only", "", "two\nlines"]
 )
-def test_a_run_without_that_file_is_read_from_its_comments_whatever_its_path(folder, path):
+def test_a_run_without_that_file_is_read_from_its_comments_for_any_path(folder, path):
     write_settings(folder, _config(path), REASONS)
     folder.reasons.unlink()
-    assert cfg.build(cfg.read_yaml(folder.config)).data.path == path
+    assert cfg.validate(ImageRunConfig, cfg.read_yaml(folder.config)).data.path == path
     assert read_reasons(folder) == REASONS
 
 

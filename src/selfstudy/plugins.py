@@ -1,0 +1,83 @@
+"""Things that are found by their name: in our own files, and in other packages by entry point. Loads nothing by itself.
+
+Another package adds, say, a probe by an entry point in its ``pyproject.toml``::
+
+    [project.entry-points."selfstudy.probes"]
+    nearest-centroid = "my_package.centroid:measure"
+"""
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple
+
+from selfstudy.errors import UsageError, first_line
+
+OWN = "selfstudy"
+
+
+class Entry(NamedTuple):
+    """A thing that can be loaded.
+
+    Attributes:
+        name: the name users type.
+        origin: the package that it comes from: ``"selfstudy"``, or a name and a version.
+        target: ``module`` or ``module:attribute``.
+    """
+
+    name: str
+    origin: str
+    target: str
+
+    def load(self) -> Any:
+        """The module or attribute, imported now.
+
+        Raises:
+            UsageError: another package's module cannot be imported, for whatever reason.
+        """
+        try:
+            return EntryPoint(self.name, self.target, "").load()
+        except Exception as error:  # another package's code may raise anything while it is imported
+            if self.origin == OWN:
+                raise
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(
+                f"{self.name!r} of {self.origin} cannot be imported from {self.target}: {reason}"
+            ) from error
+
+
+def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
+    """Our own entries, then those of other packages by name; a name that is taken is refused in one warning line.
+
+    Args:
+        group: name of the entry point group, such as ``"selfstudy.probes"``.
+        own: our own names and targets, which always win.
+    """
+    entries = {name: Entry(name, OWN, target) for name, target in own.items()}
+    for point in sorted(entry_points(group=group), key=lambda point: (point.name, _origin(point))):
+        origin = _origin(point)
+        if point.name in entries:
+            _warn(f"{group} {point.name!r} of {origin} is not used: the name is taken by {entries[point.name].origin}")
+        else:
+            entries[point.name] = Entry(point.name, origin, point.value)
+    return entries
+
+
+def loaded(entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """Everything that can be imported, by name; what cannot is left out with one warning line each."""
+    things = {}
+    for name, entry in entries.items():
+        try:
+            things[name] = entry.load()
+        except UsageError as error:
+            _warn(f"{first_line(error)}; it is left out")
+    return things
+
+
+def _origin(point: EntryPoint) -> str:
+    """The name and version of the package that an entry point comes from."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+
+
+def _warn(line: str) -> None:
+    print(f"selfstudy: warning: {line}", file=sys.stderr)
