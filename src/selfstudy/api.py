@@ -32,7 +32,7 @@ from selfstudy.probes.table import PROBES, STS, require_known
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
-from selfstudy.runs.settings import build_config, merge, read_settings
+from selfstudy.runs.settings import build_config, merge, read_settings, without_effect
 from selfstudy.text.embedder import Guess, TextEmbedder, documents_as_for, embed_texts, is_text
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwr
     from selfstudy.report.comparison import Comparison
     from selfstudy.report.record import read_run
 
-    comparison = Comparison([read_run(RunFolder.existing(run)) for run in runs])
+    comparison = Comparison([read_run(RunFolder.existing(run)) for run in runs], ignored=without_effect(SETTINGS))
     if out is not None:
         _refuse_existing(Path(out), overwrite=overwrite)
         Path(out).parent.mkdir(parents=True, exist_ok=True)

@@ -6,14 +6,20 @@
 import errno
 import sys
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from selfstudy.errors import EnvironmentFault, SelfstudyError, UsageError, first_line
+from selfstudy.config import Keyword, flatten, with_overrides
+from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
+from selfstudy.modalities import SETTINGS
+from selfstudy.runs.settings import Row, keywords_of
 from selfstudy.version import __version__
 
 app = typer.Typer(
@@ -22,9 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_debug = False
-_AS_GIVEN = ["method", "encoder", "stem", "views", "tokenizer", "epochs", "steps", "minutes"]
-_AS_GIVEN += ["precision", "device", "seed"]
+_SET_HELP = "Any setting: method.temperature=0.2; may be repeated."
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
@@ -44,95 +48,82 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@dataclass
+class _Shown:
+    """What an error shows; Typer's context carries it from the options of ``selfstudy`` to :func:`main`."""
+
+    trace: bool = False
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(help="Show the full trace of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    global _debug
-    _debug = debug
+    context.ensure_object(_Shown).trace = debug
 
 
 def _console() -> Console:
     return Console(stderr=False, soft_wrap=True)
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for every keyword of the table of settings, after its first parameter."""
+    data, *own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    shorts = sorted(keywords_of(SETTINGS).items(), key=lambda item: item[1][1].key.startswith("data."))
+    options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(*one)) for name, one in shorts]
+    command.__dict__["__signature__"] = Signature([data, *options, *own])
+    return command
+
+
+def _option(keyword: Keyword, row: Row) -> Any:
+    """The annotation that makes Typer read a setting as text, or as the keyword's type."""
+    words = [value for value in row.values if value not in ("dict", "list", "tuple")]  # an option is one word
+    metavar = f"<{keyword.kind.__name__ if keyword.unit else '|'.join(words)}>"
+    return Annotated[keyword.kind | None, typer.Option(help=keyword.help or row.description, metavar=metavar)]
+
+
 @app.command()
+@_with_settings
 def pretrain(
     data: Annotated[
         str, typer.Argument(help="Images or text: folder, file, zip, tar, list, Parquet, .npz, sample:NAME, hub:NAME.")
     ],
-    method: Annotated[str | None, typer.Option(help="Pretext task; 'selfstudy methods' lists them.")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Any timm name, or bert-mini and the like; 'selfstudy encoders' lists good ones.")
-    ] = None,
-    stem: Annotated[
-        str | None, typer.Option(help="auto, stock, no_pool (no max-pool) or small (nor a stride).")
-    ] = None,
-    image_size: Annotated[str | None, typer.Option(help="auto, 224, or 96x64 (height x width).")] = None,
-    views: Annotated[
-        str | None, typer.Option(help="none, weak, strong, medical, satellite, or a YAML file; else the method's own.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Of text: auto, bpe, wordpiece, char, byte, or a tokenizer.json.")
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Of text: auto, or tokens of the longest row.")] = None,
-    held_out: Annotated[str | None, typer.Option(help="Of text: share of the documents, or other text.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for this many epochs.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Train for this many optimizer steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for this long by the clock.")] = None,
-    batch_size: Annotated[str | None, typer.Option(help="auto, or images per optimizer step.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    workers: Annotated[str | None, typer.Option(help="auto, or decoding processes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides every random number of the run.")] = None,
+    *,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD when left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: method.temperature=0.2.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
     eval_: Annotated[str | None, typer.Option("--eval", help="Labelled images to evaluate on afterwards.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
+    **settings: Any,
 ) -> None:
     """Learn an encoder from images or text without labels."""
-    given = _given(locals())
     from selfstudy import api
 
-    console = _console()
-    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given)
+    console, settings["set"] = _console(), _overrides(set_)
+    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))
 
 
 @app.command()
+@_with_settings
 def recipe(
-    data: Annotated[str, typer.Argument(help="As for pretrain.")],
-    method: Annotated[str | None, typer.Option(help="As for pretrain, and so are the others.")] = None,
-    encoder: Annotated[str | None, typer.Option()] = None,
-    stem: Annotated[str | None, typer.Option()] = None,
-    image_size: Annotated[str | None, typer.Option()] = None,
-    views: Annotated[str | None, typer.Option()] = None,
-    tokenizer: Annotated[str | None, typer.Option()] = None,
-    context: Annotated[str | None, typer.Option()] = None,
-    held_out: Annotated[str | None, typer.Option()] = None,
-    epochs: Annotated[float | None, typer.Option()] = None,
-    steps: Annotated[int | None, typer.Option()] = None,
-    minutes: Annotated[float | None, typer.Option()] = None,
-    batch_size: Annotated[str | None, typer.Option()] = None,
-    precision: Annotated[str | None, typer.Option()] = None,
-    device: Annotated[str | None, typer.Option()] = None,
-    workers: Annotated[str | None, typer.Option()] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    config: Annotated[Path | None, typer.Option()] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+    data: Annotated[str, typer.Argument(help="Images or text, as for pretrain.")],
+    *,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
+    **settings: Any,
 ) -> None:
     """Print the settings that pretrain would take, each with its reason, as YAML that --config reads; no training."""
-    given = _given(locals())
     from selfstudy import api
 
-    print(api.recipe(data, config=config, **given), end="")
+    print(api.recipe(data, config=config, set=_overrides(set_), **settings), end="")
 
 
 @app.command()
@@ -297,19 +288,9 @@ def compare(
     print(comparison.to_csv() if csv else comparison, end="" if csv else "\n")
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings among the options of pretrain and recipe, as the API takes them."""
-    from selfstudy.config import with_overrides
-
-    read = {
-        "image_size": _size(options["image_size"]),
-        "context": _number(options["context"], "--context"),
-        "held_out": _share(options["held_out"]),
-        "batch_size": _number(options["batch_size"], "--batch-size"),
-        "workers": _number(options["workers"], "--workers"),
-        "set": _flat(with_overrides({}, options["set_"] or [])),
-    }
-    return {name: options[name] for name in _AS_GIVEN} | read
+def _overrides(texts: list[str] | None) -> dict[str, Any]:
+    """The values of ``--set`` by dotted key."""
+    return flatten(with_overrides({}, texts or []))
 
 
 def _on_one_line(text: str) -> str:
@@ -322,61 +303,34 @@ def _table(rows: dict[str, str]) -> None:
         print(f"{name:<{width}}  {text}")
 
 
-def _number(text: str | None, option: str) -> int | str | None:
-    if text is None or text == "auto":
-        return text
-    if not text.isdigit():
-        raise UsageError(f"{option} {text!r} is neither auto nor a whole number")
-    return int(text)
-
-
-def _share(text: str | None) -> float | str | None:
-    """A share as a number, a path as it is."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
-
-
-def _size(text: str | None) -> int | str | tuple[int, int] | None:
-    parts = (text or "").lower().split("x")
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
-        return int(parts[0]), int(parts[1])
-    return _number(text, "--image-size")
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    from selfstudy.config import flatten
-
-    return flatten(settings)
-
-
 def main() -> None:
     """Run the command line; every deliberate error becomes its message and its exit code."""
+    shown = _Shown()
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, obj=shown)
     except SelfstudyError as error:
-        _fail(error, error.exit_code)
+        _fail(error, error.exit_code, trace=shown.trace)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         fault = _fault_of_the_machine(error)
-        _fail(fault or error, 1 if fault is None else fault.exit_code)
+        _fail(fault or error, 1 if fault is None else fault.exit_code, trace=shown.trace)
 
 
 def _fault_of_the_machine(error: Exception) -> EnvironmentFault | None:
-    """What an error of the operating system or of memory is to its reader, wherever it was raised; None of a bug."""
+    """The EnvironmentFault for an error of the operating system or of memory; None for a bug."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
         return EnvironmentFault(f"out of memory: {first_line(error)}\nuse a smaller --batch-size or encoder")
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         where = f"{error.filename}: " if error.filename else ""
-        return EnvironmentFault(f"{where}{error.strerror}\nfree space, or mend the permissions, and run it again")
+        return EnvironmentFault(f"{where}{error.strerror}\nfree space or correct the permissions, then run it again")
     return None
 
 
-def _fail(error: Exception, code: int) -> None:
-    if _debug:
+def _fail(error: Exception, code: int, *, trace: bool) -> None:
+    """Print the message of an error, and the trace if asked for, and exit with the code."""
+    if trace:
         traceback.print_exception(error)
     message = str(error) if isinstance(error, SelfstudyError) else f"internal error: {type(error).__name__}: {error}"
     hint = "" if isinstance(error, SelfstudyError) else "\nthis is a bug; selfstudy --debug ... shows the trace"

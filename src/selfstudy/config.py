@@ -71,32 +71,59 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Keyword(NamedTuple):
+    """A short name of a setting: a keyword of :func:`selfstudy.pretrain` and an option of the command line.
+
+    Attributes:
+        name: ``"batch_size"`` stands for the keyword ``batch_size`` and for the option ``--batch-size``.
+        kind: the type that the command line asks for; the field itself reads other texts.
+        help: the help text of the option; empty where it is the field's description.
+        unit: the unit that makes a duration of a number; empty for all other settings.
+    """
+
+    name: str
+    kind: type[str] | type[int] | type[float] = str
+    help: str = ""
+    unit: str = ""
+
+
+class SameResult:
+    """Marks a setting that does not change the weights after a number of steps, apart from rounding.
+
+    It may change on ``--resume``, and ``compare`` ignores it. Every setting without this mark changes results.
+    """
+
+
 class DataConfig(Closed):
     """The data to learn from. Each modality adds settings of its own in a subclass."""
 
-    path: str
-    modality: Annotated[str, Field(description="kind of data; auto: the one that the method learns from")] = "auto"
+    path: Annotated[
+        str,
+        Field(description="Folder, file, archive, list or sample that holds the data."),
+        SameResult(),  # wherever the data lie: a run keeps their fingerprint
+    ]
+    modality: Annotated[str, Field(description="Kind of data; auto is the kind that the method learns from.")] = "auto"
 
 
 class EncoderConfig(Closed):
     """The network that is trained. Each modality adds settings of its own in a subclass."""
 
-    name: str = "auto"
+    name: Annotated[str, Field(description="Name of the network; 'selfstudy encoders' lists good ones.")] = "auto"
 
 
 class OptimizerConfig(Closed):
-    """How the weights move. ``warmup`` and ``final_lr`` are fractions: of training, and of ``lr``."""
+    """How the weights move."""
 
-    name: Literal["auto", "adamw", "sgd", "lars"] = "auto"
-    lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
-    weight_decay: Auto | NotNegative = "auto"
-    momentum: Annotated[Auto | float, Field(description="of sgd and lars; adamw has no use for it")] = "auto"
-    beta2: Annotated[Auto | float, Field(description="of adamw alone: what is kept of squared gradients per step")] = (
-        "auto"
-    )
-    warmup: Auto | float = "auto"
-    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip: Annotated[Auto | NotNegative, Field(description="largest gradient norm; 0 for none")] = "auto"
+    name: Annotated[
+        Literal["auto", "adamw", "sgd", "lars"], Field(description="Optimizer; auto is the one of the method's recipe.")
+    ] = "auto"
+    lr: Annotated[Auto | float, Field(description="Peak learning rate for the whole batch.")] = "auto"
+    weight_decay: Annotated[Auto | NotNegative, Field(description="Weight decay of the optimizer.")] = "auto"
+    momentum: Annotated[Auto | float, Field(description="Momentum of sgd and lars; adamw ignores it.")] = "auto"
+    beta2: Annotated[Auto | float, Field(description="Decay rate of adamw's mean squared gradient.")] = "auto"
+    warmup: Annotated[Auto | float, Field(description="Share of training in which the learning rate rises.")] = "auto"
+    final_lr: Annotated[float, Field(ge=0, le=1, description="Last learning rate, as a share of lr.")] = 0.0
+    clip: Annotated[Auto | NotNegative, Field(description="Largest norm of the gradient; 0 does not clip.")] = "auto"
 
     @field_validator("lr")
     @classmethod
@@ -115,20 +142,47 @@ class OptimizerConfig(Closed):
 
 
 class TrainConfig(Closed):
-    """How long, how large, on what."""
+    """Length, batch size, precision and hardware of training."""
 
-    duration: str = "auto"
-    batch_size: Annotated[Auto | int, Field(description="images per optimizer step, over all processes")] = "auto"
-    accumulate: Annotated[Auto | Count, Field(description="micro-batches per step")] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[Auto | bool, Field(description="torch.compile the encoder's layers")] = "auto"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1
-    workers: Annotated[Auto | Annotated[int, Field(ge=0)], Field(description="decoding processes")] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
-    checkpoint_every: str = "2 minutes"
-    keep: Annotated[int, Field(ge=2, description="checkpoints kept")] = 2
-    log_every: Annotated[int, Field(ge=1, description="steps")] = 10
+    duration: Annotated[
+        str,
+        Field(description="Length of training: '10 epochs', '500 steps', '5 minutes' or '100000 samples'."),
+        Keyword("epochs", float, "Train for this many epochs.", "epochs"),
+        Keyword("steps", int, "Train for this many optimizer steps.", "steps"),
+        Keyword("minutes", float, "Train for this many minutes.", "minutes"),
+        Keyword("samples", int, "Train until this many images or rows of text were seen.", "samples"),
+    ] = "auto"
+    batch_size: Annotated[
+        Auto | int,
+        Field(description="Images or rows of text per optimizer step, over all processes."),
+        Keyword("batch_size"),
+    ] = "auto"
+    accumulate: Annotated[Auto | Count, Field(description="Micro-batches per step; more of them need less memory.")] = (
+        "auto"
+    )
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Field(description="Precision of training."), Keyword("precision")
+    ] = "auto"
+    compile: Annotated[Auto | bool, Field(description="Compile the encoder's layers with torch.compile.")] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Field(description="Device to train on; auto takes the GPU if there is one."),
+        Keyword("device"),
+        SameResult(),
+    ] = "auto"
+    devices: Annotated[int, Field(ge=1, description="Processes that share every batch, one per device.")] = 1
+    workers: Annotated[
+        Auto | Annotated[int, Field(ge=0)],
+        Field(description="Processes that read and decode the data; 0 does it in the training process."),
+        Keyword("workers"),
+        SameResult(),
+    ] = "auto"
+    seed: Annotated[int, Field(ge=0, description="Seed of every random number of the run."), Keyword("seed", int)] = 0
+    checkpoint_every: Annotated[
+        str, Field(description="Time between checkpoints, written like train.duration, or '5 %' of it."), SameResult()
+    ] = "2 minutes"
+    keep: Annotated[int, Field(ge=2, description="Checkpoints to keep."), SameResult()] = 2
+    log_every: Annotated[int, Field(ge=1, description="Steps between lines of metrics.jsonl."), SameResult()] = 10
 
     @field_validator("duration")
     @classmethod
@@ -149,12 +203,13 @@ class TrainConfig(Closed):
 
 
 class HealthConfig(Closed):
-    """The label-free check of the representation while it is trained."""
+    """The label-free check of the representation during training."""
 
-    every: Annotated[int, Field(ge=1, description="steps between readings")] = 50
+    every: Annotated[int, Field(ge=1, description="Steps between readings."), SameResult()] = 50
     on_collapse: Annotated[
         Literal["warn", "stop"],
-        Field(description="stop ends the run, in the first tenth of it only at NaN or infinity"),
+        Field(description="Reaction to a collapse. stop ends the run, but in its first tenth only at NaN or infinity."),
+        SameResult(),
     ] = "warn"
 
 
@@ -165,7 +220,11 @@ class RunConfig(Closed):
     """
 
     data: DataConfig
-    method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    method: Annotated[
+        dict[str, Any],
+        Field(description="Pretext task; 'selfstudy methods' lists them.", validate_default=True),
+        Keyword("method"),
+    ] = {}
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
@@ -198,21 +257,25 @@ def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") 
     try:
         return model.model_validate(dict(settings))
     except ValidationError as error:
-        raise UsageError("\n".join(dict.fromkeys(_complaint(model, item, prefix) for item in error.errors()))) from None
+        complaints: dict[str, list[str]] = {}
+        for item in error.errors():  # a setting of several types has one for each
+            subject, complaint = _complaint(model, item, prefix)
+            complaints.setdefault(subject, []).append(complaint)
+        lines = [f"{subject}{' or '.join(dict.fromkeys(found))}" for subject, found in complaints.items()]
+        raise UsageError("\n".join(lines)) from None
 
 
-def _complaint(model: type[BaseModel], item: Any, prefix: str) -> str:
-    """One line for one pydantic error."""
+def _complaint(model: type[BaseModel], item: Any, prefix: str) -> tuple[str, str]:
+    """The setting that one pydantic error is about, and what is allowed there."""
     path = [str(part) for part in item["loc"]]
     if item["type"] == "extra_forbidden":
         siblings = _fields(model, path[:-1])
-        where = ".".join([part for part in [prefix, *path[:-1]] if part])
+        given = ".".join([part for part in [prefix, *path] if part])
         known = ", ".join(siblings)
-        given = ".".join([part for part in [where, path[-1]] if part])
-        return f"unknown setting {given!r}{did_you_mean(path[-1], siblings)}\nknown there: {known}"
+        return f"unknown setting {given!r}", f"{did_you_mean(path[-1], siblings)}\nknown there: {known}"
     names = [part for part in path if not part[:1].isupper() and "[" not in part and part not in _TYPE_TAGS]
     key = ".".join([part for part in [prefix, *names] if part])
-    return f"setting {key!r}: got {item['input']!r}; {item['msg'][:1].lower()}{item['msg'][1:]}"
+    return f"setting {key!r}: got {item['input']!r}; input should be ", item["msg"].removeprefix("Input should be ")
 
 
 _TYPE_TAGS = {"int", "float", "str", "bool", "literal", "constrained-int", "constrained-float"}

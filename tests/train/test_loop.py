@@ -20,8 +20,8 @@ def _trained(accumulate, *, ahead):
     """Losses, weights, and which micro-batches were made before which step."""
     images = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     given = {"method": "simclr", "encoder": "resnet10t", "steps": STEPS, "batch_size": 8, "device": "cpu"}
-    keywords = given | {"precision": "fp32", "set": {"train.accumulate": accumulate}}
-    config = build_config(images, {}, keywords=keywords, models=SETTINGS)
+    given |= {"precision": "fp32", "set": {"train.accumulate": accumulate}}
+    config = build_config(images, {}, keywords=given, models=SETTINGS)
     work = open_work(images, config, Console(quiet=True))
     method, resolved = work.build_method()
     trainer = make_trainer(launch(config.train), method, resolved, work, RunFolder("unused"))

@@ -28,22 +28,13 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.health import Health
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
+from selfstudy.runs.settings import without_effect
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 
-# Of the data their fingerprint says whether they are the same, wherever they lie now.
-_FREE_ON_RESUME = {
-    "data.path",
-    "data.column",
-    "train.workers",
-    "train.checkpoint_every",
-    "train.keep",
-    "train.log_every",
-    "train.device",
-}
 OpenWork = Callable[[Console], Work]  # opens the data, saying what was found
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
@@ -219,7 +210,12 @@ def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Co
 
 
 def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None:
-    """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
+    """Refuse to resume the run in the folder with other settings or data than it began with.
+
+    Raises:
+        UsageError: a setting that changes results has another value.
+        DataError: the data have another fingerprint.
+    """
     if not folder.config.is_file():
         return
     changes = _changes(cfg.read_yaml(folder.config), resolved.config)
@@ -239,9 +235,9 @@ def _require_same_run(folder: RunFolder, resolved: Resolved, work: Work) -> None
 
 
 def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ and may not; a longer duration in the same unit is an extension and allowed.
+    """The settings, old and new, that differ and may not; a longer duration in the same unit is allowed.
 
-    A setting that was not ``written`` did not exist when the run began, and may be anything.
+    A setting that was not ``written`` did not exist when the run began, and may have any value.
     """
     saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
@@ -253,7 +249,7 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
     return {
         key: pair
         for key, pair in different.items()
-        if key not in _FREE_ON_RESUME | unknown_then and not key.startswith("health.")
+        if key not in unknown_then | without_effect({"this run": type(asked)})
     }
 
 
