@@ -23,11 +23,20 @@ FLOORS = [
     {"views", "nn", "optim"},
     {"data"},
     {"disk", "machine"},
-    {"config", "ops"},
+    {"config"},
+    {"ops"},
     {"errors", "version"},
 ]
 FLOOR = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
-WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
+WITHOUT_TORCH = [
+    "disk/atomic.py",
+    "errors.py",
+    "config.py",
+    "ops/duration.py",
+    "runs/folder.py",
+    "cli.py",
+    "__init__.py",
+]
 WITHOUT_TORCH += [
     "images/config.py",
     "text/config.py",

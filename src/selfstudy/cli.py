@@ -1,4 +1,4 @@
-"""The command line: the words of :mod:`selfstudy.api`, and the exit codes of :mod:`selfstudy.errors`.
+"""The command line: a command for each function of :mod:`selfstudy.api`, and the exit codes of :mod:`selfstudy.errors`.
 
 ``selfstudy --help`` imports neither torch nor anything that does.
 """
@@ -23,7 +23,7 @@ from selfstudy.runs.settings import Row, keywords_of
 from selfstudy.version import __version__
 
 app = typer.Typer(
-    help="Self-supervised learning on your own images or text: an encoder, and the evidence of how good it is.",
+    help="Self-supervised learning on your own images or text: an encoder, and evidence of how good it is.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -50,7 +50,7 @@ def _show_version(wanted: bool) -> None:
 
 @dataclass
 class _Shown:
-    """What an error shows; Typer's context carries it from the options of ``selfstudy`` to :func:`main`."""
+    """The parts of an error to print. Typer's context takes it from the options of ``selfstudy`` to :func:`main`."""
 
     trace: bool = False
 
@@ -71,7 +71,10 @@ def _console() -> Console:
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for every keyword of the table of settings, after its first parameter."""
+    """The command itself, with an option for every keyword of the table of settings after its first parameter.
+
+    The options of the method come first, those of the data last.
+    """
     data, *own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
     shorts = sorted(keywords_of(SETTINGS).items(), key=lambda item: item[1][1].key.startswith("data."))
     options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(*one)) for name, one in shorts]
@@ -80,8 +83,8 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _option(keyword: Keyword, row: Row) -> Any:
-    """The annotation that makes Typer read a setting as text, or as the keyword's type."""
-    words = [value for value in row.values if value not in ("dict", "list", "tuple")]  # an option is one word
+    """The annotation of a setting for Typer: type, help text, and the allowed values."""
+    words = [value for value in row.values if value not in ("dict", "list", "null", "tuple")]  # an option is one word
     metavar = f"<{keyword.kind.__name__ if keyword.unit else '|'.join(words)}>"
     return Annotated[keyword.kind | None, typer.Option(help=keyword.help or row.description, metavar=metavar)]
 
@@ -131,15 +134,19 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Labelled images or texts.")],
     test: Annotated[
-        str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
+        str | None, typer.Option(help="Labelled data to test on; when left out, DATA's test split or a fifth of DATA.")
     ] = None,
     probe: Annotated[
         str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval, finetune; or sts.")
     ] = "knn,linear",
-    label_column: Annotated[str | None, typer.Option(help="Of a table; label, or found, when left out.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Of a table of texts; found when left out.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of a table with the labels; label or a usual name when left out.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of a table with the texts; a usual name when left out.")
+    ] = None,
 ) -> None:
-    """Measure an encoder with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
+    """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api
 
     probes, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
@@ -163,7 +170,7 @@ def embed(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    to: Annotated[Target, typer.Option(help="Library that is to open the encoder.")],
+    to: Annotated[Target, typer.Option(help="Library that will open the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
 ) -> None:
@@ -178,8 +185,8 @@ def export(
 @app.command()
 def fill(
     run: Annotated[Path, typer.Argument(help="Run folder of bert.")],
-    text: Annotated[str, typer.Argument(help="With [MASK] where a word is missing.")],
-    top: Annotated[int, typer.Option(help="Guesses for each.")] = 5,
+    text: Annotated[str, typer.Argument(help="Text with [MASK] where a word is missing.")],
+    top: Annotated[int, typer.Option(help="Guesses for each [MASK].")] = 5,
 ) -> None:
     """Print the most probable words for every [MASK]."""
     from selfstudy import api
@@ -194,12 +201,16 @@ def fill(
 @app.command()
 def complete(
     run: Annotated[Path, typer.Argument(help="Run folder of gpt.")],
-    prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "",
-    tokens: Annotated[int, typer.Option(help="The most that are added.")] = 100,
-    temperature: Annotated[float, typer.Option(help="0 takes the most probable token each time.")] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="Draw among so many tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens with this probability.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    prompt: Annotated[str, typer.Argument(help="Beginning of the text.")] = "",
+    tokens: Annotated[int, typer.Option(help="Largest number of tokens to add.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the draws; 0 takes the most probable token.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw from this many tokens, the most probable ones.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the fewest tokens that together have this probability.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
     """Continue a text."""
     from selfstudy import api
@@ -225,7 +236,7 @@ def methods() -> None:
 
 @app.command()
 def encoders() -> None:
-    """List good encoders; any other timm name works too, and so does a directory of transformers."""
+    """List good encoders; any other timm name works too, and so does a folder that transformers can read."""
     from selfstudy.encoders.catalogue import CATALOGUE
     from selfstudy.encoders.text_catalogue import TEXT_CATALOGUE
 
@@ -244,10 +255,10 @@ def samples() -> None:
 @app.command()
 def demo(
     minutes: Annotated[float, typer.Option(help="Length of the training.")] = 3.0,
-    text: Annotated[bool, typer.Option("--text", help="On the source of the standard library, as text.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Learn from text: the source of the standard library.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo-output"),
 ) -> None:
-    """Pretrain, evaluate, embed and export on the bundled images, in about four minutes; or on text."""
+    """Pretrain, evaluate, embed and export on bundled images or on text, in about four minutes."""
     from selfstudy.demo import run_demo, run_text_demo
 
     (run_text_demo if text else run_demo)(out, minutes=minutes, console=_console())
@@ -259,7 +270,7 @@ def inspect(
     data: Annotated[str, typer.Argument(help="Images.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures; RUN/pictures when left out.")] = None,
 ) -> None:
-    """Draw what a run has learnt: neighbours, attention, prototypes, reconstructions."""
+    """Draw pictures of what a run has learnt: neighbours, attention, prototypes, reconstructions."""
     from selfstudy import api
 
     for file in api.inspect(run, data, out=out, console=_console()):
@@ -277,7 +288,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file to write as well, with the curves.")] = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write as well; it also has the curves.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the numbers as CSV.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HTML file if it exists.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The settings that runs of every modality have, as closed pydantic models; YAML, dotted overrides, durations.
+"""The settings that runs of every modality have, as closed pydantic models; YAML and dotted overrides.
 
 A modality adds its own settings in ``config.py`` of its folder, as a subclass of :class:`RunConfig`. Most fields may be
 left at ``auto``; :mod:`selfstudy.runs.draft` replaces each ``auto`` by a value and keeps the reason. Does not import
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
+from selfstudy.ops.duration import Duration
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
@@ -23,46 +24,6 @@ T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_METHOD = "simclr"
 _MAX_YAML_BYTES = 1_000_000
-_UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
-
-
-class Duration(NamedTuple):
-    """An amount of training: ``"10 epochs"``, ``"500 steps"``, ``"5 minutes"``, ``"100000 samples"``, ``"5 %"``."""
-
-    amount: float
-    unit: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Duration":
-        """The duration written as number and unit.
-
-        Raises:
-            UsageError: not a positive number followed by a known unit.
-
-        >>> Duration.parse("10 epochs")
-        Duration(amount=10.0, unit='epochs')
-        """
-        number, _, unit = text.strip().replace("%", " %").partition(" ")
-        unit = _UNITS.get(unit.strip().removesuffix("s") or "", "")
-        try:
-            amount = float(number)
-        except ValueError:
-            amount = math.nan
-        if not unit or not amount > 0 or math.isinf(amount):
-            raise UsageError(
-                f"duration {text!r} is not a positive number and a unit\n"
-                "write '10 epochs', '500 steps', '5 minutes' or '100000 samples'"
-            )
-        return cls(amount, unit)
-
-    def __str__(self) -> str:
-        """The text that :meth:`parse` reads."""
-        return f"{int(self.amount) if self.amount.is_integer() else self.amount} {self.unit}"
-
-    def steps(self, *, steps_per_epoch: int, batch_size: int, total: int | None = None) -> int | None:
-        """Optimizer steps, at least 1; None for minutes, whose number of steps is known only afterwards."""
-        each = {"steps": 1.0, "epochs": steps_per_epoch, "samples": 1 / batch_size, "%": (total or 0) / 100}
-        return max(1, round(self.amount * each[self.unit])) if self.unit in each else None
 
 
 class Closed(BaseModel):
@@ -136,7 +97,7 @@ class OptimizerConfig(Closed):
     @classmethod
     def _is_fraction(cls, value: Auto | float, info: ValidationInfo) -> Auto | float:
         if value != "auto" and not 0 <= value < 1:
-            hint = "; for a number of steps divide it by those of the run" if info.field_name == "warmup" else ""
+            hint = "; for a number of steps, divide it by the steps of the run" if info.field_name == "warmup" else ""
             raise UsageError(f"optimizer.{info.field_name}={value:g}\nset a fraction, at least 0 and below 1{hint}")
         return value
 
@@ -191,9 +152,7 @@ class TrainConfig(Closed):
             return text
         duration = Duration.parse(text)
         if duration.unit == "%":
-            raise UsageError(
-                f"train.duration={text!r} is a share of itself\nwrite '10 epochs', '500 steps' or the like"
-            )
+            raise UsageError(f"train.duration={text!r} is a share of itself\nwrite '10 epochs' or '500 steps'")
         return str(duration)
 
     @field_validator("checkpoint_every")
@@ -237,7 +196,11 @@ class RunConfig(Closed):
 
 
 def settled(value: T | Auto) -> T:
-    """A setting as :mod:`selfstudy.runs.draft` leaves it: no longer ``auto``."""
+    """The setting itself, which :mod:`selfstudy.runs.draft` has decided.
+
+    Raises:
+        ValueError: it is still ``auto``.
+    """
     if value == "auto":
         raise ValueError("a setting is used before it was resolved")
     return value
@@ -282,7 +245,7 @@ _TYPE_TAGS = {"int", "float", "str", "bool", "literal", "constrained-int", "cons
 
 
 def _fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
-    """Names of the fields at a path inside a model."""
+    """The names of the fields at a path inside a model."""
     for part in path:
         annotation = model.model_fields[part].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
@@ -313,7 +276,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def with_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested settings with ``"method.temperature=0.2"`` and the like applied, in order.
+    """A copy of nested settings, with overrides such as ``"method.temperature=0.2"`` applied in order.
 
     Raises:
         UsageError: an override that is not ``dotted.key=value``.
@@ -328,7 +291,11 @@ def with_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dic
 
 
 def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put ``value`` at a dotted key of nested settings, making the levels it needs."""
+    """Put ``value`` at a dotted key of nested settings; missing groups are created.
+
+    Raises:
+        UsageError: a part of the key is a setting, not a group.
+    """
     *parents, last = dotted.split(".")
     for parent in parents:
         settings = settings.setdefault(parent, {})
@@ -338,7 +305,7 @@ def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _scalar(text: str, value: str) -> Any:
-    """The value as YAML reads it, with 1e-4 understood as a number."""
+    """The value as YAML reads it, and a number for ``1e-4``."""
     if "e" in value.lower():
         with suppress(ValueError):
             return float(value)
@@ -362,7 +329,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:
-    """The configuration as YAML, each derived value followed by its reason as a comment."""
+    """The configuration as YAML, with the reason of each derived value as a comment."""
     lines: list[str] = []
     for group, values in config.model_dump(mode="json").items():
         lines.append(f"{group}:")

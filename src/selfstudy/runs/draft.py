@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration, RunConfig, set_key, validate
+from selfstudy.config import RunConfig, set_key, validate
 from selfstudy.errors import DataError, UsageError
 from selfstudy.machine.devices import best_device, precision_of
 from selfstudy.methods.base import DataFacts, Method
+from selfstudy.ops.duration import Duration
 
 _LONG_RUN_IMAGES = 2_000_000
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}

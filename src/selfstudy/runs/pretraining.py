@@ -21,6 +21,7 @@ from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memor
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.schedules import Cosine
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.runs.draft import Resolved
@@ -163,7 +164,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
     train, optimizer = config.train, config.optimizer
     batch_size, lr = cfg.settled(train.batch_size), cfg.settled(optimizer.lr)
     data, render = work.batches(config, Shard(fabric.global_rank, fabric.world_size, cfg.settled(train.accumulate)))
-    duration = cfg.Duration.parse(train.duration)
+    duration = Duration.parse(train.duration)
     plan = Plan(
         learning_rate=Cosine(lr, lr * optimizer.final_lr, cfg.settled(optimizer.warmup)),
         clip=cfg.settled(optimizer.clip),
@@ -172,7 +173,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved, work: Work,
         compiled=cfg.settled(train.compile),
         ahead=fabric.device.type != "cpu",
         workers=cfg.settled(train.workers),
-        checkpoint_every=cfg.Duration.parse(train.checkpoint_every),
+        checkpoint_every=Duration.parse(train.checkpoint_every),
         resume_hint=f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume",
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
@@ -243,7 +244,7 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
     unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
-    before, after = (cfg.Duration.parse(config.train.duration) for config in (saved, asked))
+    before, after = (Duration.parse(config.train.duration) for config in (saved, asked))
     if before.unit == after.unit and after.amount >= before.amount:
         different.pop("train.duration", None)
     return {

@@ -6,7 +6,7 @@ Only the fields of the settings models describe a setting. The options of the co
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -95,15 +95,17 @@ def _row(key: str, field: FieldInfo) -> Row:
 def _values(annotation: Any) -> list[str]:
     """The words of a choice and the names of the types that an annotation allows.
 
-    >>> _values(Literal["auto", "cpu"] | Annotated[int, "at least 1"])
-    ['auto', 'cpu', 'int']
+    >>> _values(Literal["auto", "cpu"] | Annotated[int, "at least 1"] | None)
+    ['auto', 'cpu', 'int', 'null']
     """
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return [str(part) for part in parts]
     if origin in (Union, UnionType):
         return [value for part in parts for value in _values(part)]
-    return _values(parts[0]) if origin is Annotated else [(origin or annotation).__name__]
+    if origin is Annotated:
+        return _values(parts[0])
+    return ["null" if annotation is NoneType else (origin or annotation).__name__]  # as YAML writes None
 
 
 def _merged(rows: Mapping[str, Row], *, everywhere: bool) -> Row:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
+from selfstudy.ops.duration import Duration
 from selfstudy.runs.draft import (
     Draft,
     Resolved,
