@@ -46,6 +46,7 @@ from selfstudy.images.work import Data, open_data
 from selfstudy.machine.allocator import keep_freed_memory
 from selfstudy.machine.devices import best_device
 from selfstudy.methods import available, method_class
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import PROBES
@@ -206,7 +207,7 @@ def train(
     peer.to(device).train()
     optimizer = peer.optimizer()
     first_rate, steps, loss = optimizer.param_groups[0]["lr"], 0, math.nan
-    budget = cfg.Duration.parse(lasting)
+    budget = Duration.parse(lasting)
     clock = Clock.of(budget, steps_per_epoch=max(1, images // batch_size), batch_size=batch_size)
     while not clock.is_over(progress := clock.progress(steps)):
         optimizer.param_groups[0]["lr"] = first_rate * peer.learning_rate(progress.fraction)

@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 import selfstudy
+from selfstudy import cli
 from selfstudy.cli import main
+from selfstudy.modalities import SETTINGS
+from selfstudy.runs.settings import keywords_of
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
 QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu", "--precision", "fp32"]
@@ -58,7 +61,11 @@ def test_the_lists_name_methods_encoders_and_samples(command, word):
     [
         (["pretrain", "nowhere"], 2, "'nowhere' does not exist"),
         (["pretrain", "sample:digits", "--method", "simcrl"], 2, "did you mean 'simclr'"),
-        (["pretrain", "sample:digits", "--batch-size", "many"], 2, "neither auto nor a whole number"),
+        (
+            ["pretrain", "sample:digits", "--batch-size", "many"],
+            2,
+            "'train.batch_size': got 'many'; input should be 'auto' or a valid integer",
+        ),
         (["pretrain", "sample:digits", "--set", "x"], 2, "is not of the form key=value"),
         (["pretrain", "sample:digits", "--device", "cuda"], 5, "is not available"),
         (["evaluate", "nowhere", "sample:digits"], 2, "is not a run folder"),
@@ -106,17 +113,63 @@ def test_what_the_machine_refuses_is_no_bug_of_ours(monkeypatch, capsys, error, 
     assert text in capsys.readouterr().err
 
 
-def test_recipe_takes_the_options_of_pretrain():
-    from selfstudy import cli
+def _options(command):
+    """The parameters of a command by name, with what Typer says of each."""
+    return {
+        name: (parameter.annotation.__args__[0], parameter.annotation.__metadata__[0])
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
 
-    options = [set(inspect.signature(command).parameters) for command in (cli.pretrain, cli.recipe)]
-    assert options[0] - options[1] == {"out", "eval_", "resume", "overwrite"}
+
+def test_pretrain_and_recipe_have_an_option_for_every_keyword_of_the_table():
+    known = keywords_of(SETTINGS)
+    pretrain, recipe = _options(cli.pretrain), _options(cli.recipe)
+    assert pretrain.keys() == known.keys() | {"data", "out", "config", "set_", "eval_", "resume", "overwrite"}
+    assert recipe.keys() == known.keys() | {"data", "config", "set_"}
+    for name, (keyword, row) in known.items():
+        assert recipe[name][1].help == pretrain[name][1].help == (keyword.help or row.description)
+        assert pretrain[name][0] == keyword.kind | None
+
+
+def test_the_help_of_an_option_shows_its_choices(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert _main(monkeypatch, "recipe", "--help") == 0
+    shown = capsys.readouterr().out
+    for text in ("--precision <auto|fp32|bf16>", "--image-size <auto|int>", "--steps <int>", "--minutes <float>"):
+        assert text in shown
+    assert "small also has a stride-1 first convolution" in " ".join(shown.split())
+
+
+def test_options_arrive_as_settings(monkeypatch, capsys):
+    given = {}
+    monkeypatch.setattr("selfstudy.api.recipe", lambda data, **settings: given.update(settings) or "")
+    arguments = [
+        "--batch-size",
+        "16",
+        "--epochs",
+        "2",
+        "--held-out",
+        "0.1",
+        "--set",
+        "train.keep=3",
+        "--set",
+        "train.seed=4",
+    ]
+    _main(monkeypatch, "recipe", "corpus", *arguments)
+    assert {name: value for name, value in given.items() if value is not None} == {
+        "batch_size": "16",
+        "epochs": 2.0,
+        "held_out": "0.1",
+        "set": {"train.keep": 3, "train.seed": 4},
+    }
 
 
 def test_debug_shows_the_trace(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert _main(monkeypatch, "--debug", "pretrain", "nowhere") == 2
     assert "Traceback" in capsys.readouterr().err
+    assert _main(monkeypatch, "pretrain", "nowhere") == 2
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_too_few_images_never_succeed(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
 
 
 def test_a_value_of_the_wrong_kind_is_refused_with_its_key_and_itself():
-    with pytest.raises(UsageError, match=r"setting 'train\.batch_size': got 'big'"):
+    text = r"^setting 'train\.batch_size': got 'big'; input should be 'auto' or a valid integer, unable to parse"
+    with pytest.raises(UsageError, match=text):
         cfg.validate(ImageRunConfig, _base(train={"batch_size": "big"}))
 
 
@@ -25,27 +26,6 @@ def test_a_method_without_a_name_is_simclr():
         "name": "simclr",
         "temperature": 0.1,
     }
-
-
-@pytest.mark.parametrize(
-    ("text", "amount", "unit"),
-    [
-        ("1234567 steps", 1234567, "steps"),
-        ("10 epochs", 10, "epochs"),
-        ("1 step", 1, "steps"),
-        ("2.5 minutes", 2.5, "minutes"),
-        ("5%", 5, "%"),
-    ],
-)
-def test_durations_are_a_number_and_a_unit(text, amount, unit):
-    assert cfg.Duration.parse(text) == (amount, unit)
-    assert cfg.Duration.parse(str(cfg.Duration.parse(text))) == (amount, unit)
-
-
-@pytest.mark.parametrize("text", ["5", "epochs", "-3 steps", "nan steps", "inf epochs", "5 lightyears", "0 steps", ""])
-def test_anything_else_is_not_a_duration(text):
-    with pytest.raises(UsageError, match="is not a positive number and a unit"):
-        cfg.Duration.parse(text)
 
 
 def test_a_run_does_not_last_a_share_of_itself():
@@ -62,7 +42,7 @@ def test_a_run_does_not_last_a_share_of_itself():
         (
             "warmup",
             500,
-            "optimizer.warmup=500\nset a fraction, at least 0 and below 1; for a number of steps divide it",
+            "optimizer.warmup=500\nset a fraction, at least 0 and below 1; for a number of steps, divide it",
         ),
         ("warmup", -0.1, "optimizer.warmup=-0.1"),
         ("momentum", 1, "optimizer.momentum=1\nset a fraction, at least 0 and below 1$"),
@@ -72,14 +52,6 @@ def test_a_run_does_not_last_a_share_of_itself():
 def test_settings_of_the_optimizer_have_their_ranges(name, value, message):
     with pytest.raises(UsageError, match=message):
         cfg.validate(ImageRunConfig, _base(optimizer={name: value}))
-
-
-def test_durations_become_steps_by_hand():
-    facts = {"steps_per_epoch": 39, "batch_size": 256}
-    assert cfg.Duration.parse("2 epochs").steps(**facts) == 78
-    assert cfg.Duration.parse("2560 samples").steps(**facts) == 10
-    assert cfg.Duration.parse("10 %").steps(**facts, total=500) == 50
-    assert cfg.Duration.parse("3 minutes").steps(**facts) is None
 
 
 def test_overrides_are_dotted_and_later_ones_win():

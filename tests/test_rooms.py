@@ -23,7 +23,8 @@ FLOORS = [
     {"views", "nn", "optim"},
     {"data"},
     {"disk", "machine"},
-    {"config", "ops", "plugins"},
+    {"config"},
+    {"ops", "plugins"},
     {"errors", "version"},
 ]
 NOT_METHODS = {"__init__", "base", "reads"}
@@ -33,6 +34,7 @@ WITHOUT_TORCH = [
     "errors.py",
     "plugins.py",
     "config.py",
+    "ops/duration.py",
     "runs/folder.py",
     "cli.py",
     "__init__.py",

@@ -1,4 +1,4 @@
-"""The command line: the words of :mod:`selfstudy.api`, and the exit codes of :mod:`selfstudy.errors`.
+"""The command line: a command for each function of :mod:`selfstudy.api`, and the exit codes of :mod:`selfstudy.errors`.
 
 ``selfstudy --help`` imports neither torch nor anything that does.
 """
@@ -6,25 +6,29 @@
 import errno
 import sys
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from selfstudy.errors import EnvironmentFault, SelfstudyError, UsageError, first_line
+from selfstudy.config import Keyword, flatten, with_overrides
+from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
+from selfstudy.modalities import SETTINGS
+from selfstudy.runs.settings import Row, keywords_of
 from selfstudy.version import __version__
 
 app = typer.Typer(
-    help="Self-supervised learning on your own images or text: an encoder, and the evidence of how good it is.",
+    help="Self-supervised learning on your own images or text: an encoder, and evidence of how good it is.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_debug = False
-_AS_GIVEN = ["method", "encoder", "stem", "views", "tokenizer", "epochs", "steps", "minutes"]
-_AS_GIVEN += ["precision", "device", "seed"]
+_SET_HELP = "Any setting: method.temperature=0.2; may be repeated."
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
@@ -44,95 +48,85 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@dataclass
+class _Shown:
+    """The parts of an error to print. Typer's context takes it from the options of ``selfstudy`` to :func:`main`."""
+
+    trace: bool = False
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(help="Show the full trace of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    global _debug
-    _debug = debug
+    context.ensure_object(_Shown).trace = debug
 
 
 def _console() -> Console:
     return Console(stderr=False, soft_wrap=True)
 
 
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The command itself, with an option for every keyword of the table of settings after its first parameter.
+
+    The options of the method come first, those of the data last.
+    """
+    data, *own = [one for one in signature(command).parameters.values() if one.kind is not Parameter.VAR_KEYWORD]
+    shorts = sorted(keywords_of(SETTINGS).items(), key=lambda item: item[1][1].key.startswith("data."))
+    options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(*one)) for name, one in shorts]
+    command.__dict__["__signature__"] = Signature([data, *options, *own])
+    return command
+
+
+def _option(keyword: Keyword, row: Row) -> Any:
+    """The annotation of a setting for Typer: type, help text, and the allowed values."""
+    words = [value for value in row.values if value not in ("dict", "list", "null", "tuple")]  # an option is one word
+    metavar = f"<{keyword.kind.__name__ if keyword.unit else '|'.join(words)}>"
+    return Annotated[keyword.kind | None, typer.Option(help=keyword.help or row.description, metavar=metavar)]
+
+
 @app.command()
+@_with_settings
 def pretrain(
     data: Annotated[
         str, typer.Argument(help="Images or text: folder, file, zip, tar, list, Parquet, .npz, sample:NAME, hub:NAME.")
     ],
-    method: Annotated[str | None, typer.Option(help="Pretext task; 'selfstudy methods' lists them.")] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Any timm name, or bert-mini and the like; 'selfstudy encoders' lists good ones.")
-    ] = None,
-    stem: Annotated[
-        str | None, typer.Option(help="auto, stock, no_pool (no max-pool) or small (nor a stride).")
-    ] = None,
-    image_size: Annotated[str | None, typer.Option(help="auto, 224, or 96x64 (height x width).")] = None,
-    views: Annotated[
-        str | None, typer.Option(help="none, weak, strong, medical, satellite, or a YAML file; else the method's own.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Of text: auto, bpe, wordpiece, char, byte, or a tokenizer.json.")
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="Of text: auto, or tokens of the longest row.")] = None,
-    held_out: Annotated[str | None, typer.Option(help="Of text: share of the documents, or other text.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Train for this many epochs.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Train for this many optimizer steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Train for this long by the clock.")] = None,
-    batch_size: Annotated[str | None, typer.Option(help="auto, or images per optimizer step.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
-    workers: Annotated[str | None, typer.Option(help="auto, or decoding processes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides every random number of the run.")] = None,
+    *,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD when left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: method.temperature=0.2.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
     eval_: Annotated[str | None, typer.Option("--eval", help="Labelled images to evaluate on afterwards.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
+    **settings: Any,
 ) -> None:
     """Learn an encoder from images or text without labels."""
-    given = _given(locals())
     from selfstudy import api
 
-    console = _console()
-    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **given)
+    console, settings["set"] = _console(), _overrides(set_)
+    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))
 
 
 @app.command()
+@_with_settings
 def recipe(
-    data: Annotated[str, typer.Argument(help="As for pretrain.")],
-    method: Annotated[str | None, typer.Option(help="As for pretrain, and so are the others.")] = None,
-    encoder: Annotated[str | None, typer.Option()] = None,
-    stem: Annotated[str | None, typer.Option()] = None,
-    image_size: Annotated[str | None, typer.Option()] = None,
-    views: Annotated[str | None, typer.Option()] = None,
-    tokenizer: Annotated[str | None, typer.Option()] = None,
-    context: Annotated[str | None, typer.Option()] = None,
-    held_out: Annotated[str | None, typer.Option()] = None,
-    epochs: Annotated[float | None, typer.Option()] = None,
-    steps: Annotated[int | None, typer.Option()] = None,
-    minutes: Annotated[float | None, typer.Option()] = None,
-    batch_size: Annotated[str | None, typer.Option()] = None,
-    precision: Annotated[str | None, typer.Option()] = None,
-    device: Annotated[str | None, typer.Option()] = None,
-    workers: Annotated[str | None, typer.Option()] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    config: Annotated[Path | None, typer.Option()] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set")] = None,
+    data: Annotated[str, typer.Argument(help="Images or text, as for pretrain.")],
+    *,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
+    **settings: Any,
 ) -> None:
     """Print the settings that pretrain would take, each with its reason, as YAML that --config reads; no training."""
-    given = _given(locals())
     from selfstudy import api
 
-    print(api.recipe(data, config=config, **given), end="")
+    print(api.recipe(data, config=config, set=_overrides(set_), **settings), end="")
 
 
 @app.command()
@@ -140,15 +134,19 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Labelled images or texts.")],
     test: Annotated[
-        str | None, typer.Option(help="Labelled ones to test on; else DATA's test split or a held-out fifth.")
+        str | None, typer.Option(help="Labelled data to test on; when left out, DATA's test split or a fifth of DATA.")
     ] = None,
     probe: Annotated[
         str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval, finetune; or sts.")
     ] = "knn,linear",
-    label_column: Annotated[str | None, typer.Option(help="Of a table; label, or found, when left out.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Of a table of texts; found when left out.")] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of a table with the labels; label or a usual name when left out.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of a table with the texts; a usual name when left out.")
+    ] = None,
 ) -> None:
-    """Measure an encoder with simple probes, beside raw pixels or TF-IDF and the untrained encoder."""
+    """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api
 
     probes, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
@@ -172,7 +170,7 @@ def embed(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    to: Annotated[Target, typer.Option(help="Library that is to open the encoder.")],
+    to: Annotated[Target, typer.Option(help="Library that will open the encoder.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
 ) -> None:
@@ -187,8 +185,8 @@ def export(
 @app.command()
 def fill(
     run: Annotated[Path, typer.Argument(help="Run folder of bert.")],
-    text: Annotated[str, typer.Argument(help="With [MASK] where a word is missing.")],
-    top: Annotated[int, typer.Option(help="Guesses for each.")] = 5,
+    text: Annotated[str, typer.Argument(help="Text with [MASK] where a word is missing.")],
+    top: Annotated[int, typer.Option(help="Guesses for each [MASK].")] = 5,
 ) -> None:
     """Print the most probable words for every [MASK]."""
     from selfstudy import api
@@ -203,12 +201,16 @@ def fill(
 @app.command()
 def complete(
     run: Annotated[Path, typer.Argument(help="Run folder of gpt.")],
-    prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "",
-    tokens: Annotated[int, typer.Option(help="The most that are added.")] = 100,
-    temperature: Annotated[float, typer.Option(help="0 takes the most probable token each time.")] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="Draw among so many tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw among the fewest tokens with this probability.")] = 0.95,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    prompt: Annotated[str, typer.Argument(help="Beginning of the text.")] = "",
+    tokens: Annotated[int, typer.Option(help="Largest number of tokens to add.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the draws; 0 takes the most probable token.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw from this many tokens, the most probable ones.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the fewest tokens that together have this probability.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
 ) -> None:
     """Continue a text."""
     from selfstudy import api
@@ -234,7 +236,7 @@ def methods() -> None:
 
 @app.command()
 def encoders() -> None:
-    """List good encoders; any other timm name works too, and so does a directory of transformers."""
+    """List good encoders; any other timm name works too, and so does a folder that transformers can read."""
     from selfstudy.encoders.catalogue import CATALOGUE
     from selfstudy.encoders.text_catalogue import TEXT_CATALOGUE
 
@@ -253,10 +255,10 @@ def samples() -> None:
 @app.command()
 def demo(
     minutes: Annotated[float, typer.Option(help="Length of the training.")] = 3.0,
-    text: Annotated[bool, typer.Option("--text", help="On the source of the standard library, as text.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Learn from text: the source of the standard library.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo-output"),
 ) -> None:
-    """Pretrain, evaluate, embed and export on the bundled images, in about four minutes; or on text."""
+    """Pretrain, evaluate, embed and export on bundled images or on text, in about four minutes."""
     from selfstudy.demo import run_demo, run_text_demo
 
     (run_text_demo if text else run_demo)(out, minutes=minutes, console=_console())
@@ -268,7 +270,7 @@ def inspect(
     data: Annotated[str, typer.Argument(help="Images.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the pictures; RUN/pictures when left out.")] = None,
 ) -> None:
-    """Draw what a run has learnt: neighbours, attention, prototypes, reconstructions."""
+    """Draw pictures of what a run has learnt: neighbours, attention, prototypes, reconstructions."""
     from selfstudy import api
 
     for file in api.inspect(run, data, out=out, console=_console()):
@@ -286,7 +288,7 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
-    out: Annotated[Path | None, typer.Option(help="HTML file to write as well, with the curves.")] = None,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write as well; it also has the curves.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the numbers as CSV.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the HTML file if it exists.")] = False,
 ) -> None:
@@ -297,19 +299,9 @@ def compare(
     print(comparison.to_csv() if csv else comparison, end="" if csv else "\n")
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings among the options of pretrain and recipe, as the API takes them."""
-    from selfstudy.config import with_overrides
-
-    read = {
-        "image_size": _size(options["image_size"]),
-        "context": _number(options["context"], "--context"),
-        "held_out": _share(options["held_out"]),
-        "batch_size": _number(options["batch_size"], "--batch-size"),
-        "workers": _number(options["workers"], "--workers"),
-        "set": _flat(with_overrides({}, options["set_"] or [])),
-    }
-    return {name: options[name] for name in _AS_GIVEN} | read
+def _overrides(texts: list[str] | None) -> dict[str, Any]:
+    """The values of ``--set`` by dotted key."""
+    return flatten(with_overrides({}, texts or []))
 
 
 def _on_one_line(text: str) -> str:
@@ -322,61 +314,34 @@ def _table(rows: dict[str, str]) -> None:
         print(f"{name:<{width}}  {text}")
 
 
-def _number(text: str | None, option: str) -> int | str | None:
-    if text is None or text == "auto":
-        return text
-    if not text.isdigit():
-        raise UsageError(f"{option} {text!r} is neither auto nor a whole number")
-    return int(text)
-
-
-def _share(text: str | None) -> float | str | None:
-    """A share as a number, a path as it is."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text
-
-
-def _size(text: str | None) -> int | str | tuple[int, int] | None:
-    parts = (text or "").lower().split("x")
-    if len(parts) == 2 and all(part.isdigit() for part in parts):
-        return int(parts[0]), int(parts[1])
-    return _number(text, "--image-size")
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    from selfstudy.config import flatten
-
-    return flatten(settings)
-
-
 def main() -> None:
     """Run the command line; every deliberate error becomes its message and its exit code."""
+    shown = _Shown()
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, obj=shown)
     except SelfstudyError as error:
-        _fail(error, error.exit_code)
+        _fail(error, error.exit_code, trace=shown.trace)
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         fault = _fault_of_the_machine(error)
-        _fail(fault or error, 1 if fault is None else fault.exit_code)
+        _fail(fault or error, 1 if fault is None else fault.exit_code, trace=shown.trace)
 
 
 def _fault_of_the_machine(error: Exception) -> EnvironmentFault | None:
-    """What an error of the operating system or of memory is to its reader, wherever it was raised; None of a bug."""
+    """The EnvironmentFault for an error of the operating system or of memory; None for a bug."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported
         return EnvironmentFault(f"out of memory: {first_line(error)}\nuse a smaller --batch-size or encoder")
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         where = f"{error.filename}: " if error.filename else ""
-        return EnvironmentFault(f"{where}{error.strerror}\nfree space, or mend the permissions, and run it again")
+        return EnvironmentFault(f"{where}{error.strerror}\nfree space or correct the permissions, then run it again")
     return None
 
 
-def _fail(error: Exception, code: int) -> None:
-    if _debug:
+def _fail(error: Exception, code: int, *, trace: bool) -> None:
+    """Print the message of an error, and the trace if asked for, and exit with the code."""
+    if trace:
         traceback.print_exception(error)
     message = str(error) if isinstance(error, SelfstudyError) else f"internal error: {type(error).__name__}: {error}"
     hint = "" if isinstance(error, SelfstudyError) else "\nthis is a bug; selfstudy --debug ... shows the trace"

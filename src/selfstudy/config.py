@@ -1,4 +1,4 @@
-"""The settings that runs of every modality have, as closed pydantic models; YAML, dotted overrides, durations.
+"""The settings that runs of every modality have, as closed pydantic models; YAML and dotted overrides.
 
 A modality adds its own settings in ``config.py`` of its folder, as a subclass of :class:`RunConfig`. Most fields may be
 left at ``auto``; :mod:`selfstudy.runs.draft` replaces each ``auto`` by a value and keeps the reason. Does not import
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
+from selfstudy.ops.duration import Duration
 
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
@@ -26,46 +27,6 @@ T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_METHOD = "simclr"
 _MAX_YAML_BYTES = 1_000_000
-_UNITS = {"step": "steps", "epoch": "epochs", "minute": "minutes", "sample": "samples", "%": "%"}
-
-
-class Duration(NamedTuple):
-    """An amount of training: ``"10 epochs"``, ``"500 steps"``, ``"5 minutes"``, ``"100000 samples"``, ``"5 %"``."""
-
-    amount: float
-    unit: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Duration":
-        """The duration written as number and unit.
-
-        Raises:
-            UsageError: not a positive number followed by a known unit.
-
-        >>> Duration.parse("10 epochs")
-        Duration(amount=10.0, unit='epochs')
-        """
-        number, _, unit = text.strip().replace("%", " %").partition(" ")
-        unit = _UNITS.get(unit.strip().removesuffix("s") or "", "")
-        try:
-            amount = float(number)
-        except ValueError:
-            amount = math.nan
-        if not unit or not amount > 0 or math.isinf(amount):
-            raise UsageError(
-                f"duration {text!r} is not a positive number and a unit\n"
-                "write '10 epochs', '500 steps', '5 minutes' or '100000 samples'"
-            )
-        return cls(amount, unit)
-
-    def __str__(self) -> str:
-        """The text that :meth:`parse` reads."""
-        return f"{int(self.amount) if self.amount.is_integer() else self.amount} {self.unit}"
-
-    def steps(self, *, steps_per_epoch: int, batch_size: int, total: int | None = None) -> int | None:
-        """Optimizer steps, at least 1; None for minutes, whose number of steps is known only afterwards."""
-        each = {"steps": 1.0, "epochs": steps_per_epoch, "samples": 1 / batch_size, "%": (total or 0) / 100}
-        return max(1, round(self.amount * each[self.unit])) if self.unit in each else None
 
 
 class Closed(BaseModel):
@@ -74,32 +35,59 @@ class Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Keyword(NamedTuple):
+    """A short name of a setting: a keyword of :func:`selfstudy.pretrain` and an option of the command line.
+
+    Attributes:
+        name: ``"batch_size"`` stands for the keyword ``batch_size`` and for the option ``--batch-size``.
+        kind: the type that the command line asks for; the field itself reads other texts.
+        help: the help text of the option; empty where it is the field's description.
+        unit: the unit that makes a duration of a number; empty for all other settings.
+    """
+
+    name: str
+    kind: type[str] | type[int] | type[float] = str
+    help: str = ""
+    unit: str = ""
+
+
+class SameResult:
+    """Marks a setting that does not change the weights after a number of steps, apart from rounding.
+
+    It may change on ``--resume``, and ``compare`` ignores it. Every setting without this mark changes results.
+    """
+
+
 class DataConfig(Closed):
     """The data to learn from. Each modality adds settings of its own in a subclass."""
 
-    path: str
-    modality: Annotated[str, Field(description="kind of data; auto: the one that the method learns from")] = "auto"
+    path: Annotated[
+        str,
+        Field(description="Folder, file, archive, list or sample that holds the data."),
+        SameResult(),  # wherever the data lie: a run keeps their fingerprint
+    ]
+    modality: Annotated[str, Field(description="Kind of data; auto is the kind that the method learns from.")] = "auto"
 
 
 class EncoderConfig(Closed):
     """The network that is trained. Each modality adds settings of its own in a subclass."""
 
-    name: str = "auto"
+    name: Annotated[str, Field(description="Name of the network; 'selfstudy encoders' lists good ones.")] = "auto"
 
 
 class OptimizerConfig(Closed):
-    """How the weights move. ``warmup`` and ``final_lr`` are fractions: of training, and of ``lr``."""
+    """How the weights move."""
 
-    name: Literal["auto", "adamw", "sgd", "lars"] = "auto"
-    lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
-    weight_decay: Auto | NotNegative = "auto"
-    momentum: Annotated[Auto | float, Field(description="of sgd and lars; adamw has no use for it")] = "auto"
-    beta2: Annotated[Auto | float, Field(description="of adamw alone: what is kept of squared gradients per step")] = (
-        "auto"
-    )
-    warmup: Auto | float = "auto"
-    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip: Annotated[Auto | NotNegative, Field(description="largest gradient norm; 0 for none")] = "auto"
+    name: Annotated[
+        Literal["auto", "adamw", "sgd", "lars"], Field(description="Optimizer; auto is the one of the method's recipe.")
+    ] = "auto"
+    lr: Annotated[Auto | float, Field(description="Peak learning rate for the whole batch.")] = "auto"
+    weight_decay: Annotated[Auto | NotNegative, Field(description="Weight decay of the optimizer.")] = "auto"
+    momentum: Annotated[Auto | float, Field(description="Momentum of sgd and lars; adamw ignores it.")] = "auto"
+    beta2: Annotated[Auto | float, Field(description="Decay rate of adamw's mean squared gradient.")] = "auto"
+    warmup: Annotated[Auto | float, Field(description="Share of training in which the learning rate rises.")] = "auto"
+    final_lr: Annotated[float, Field(ge=0, le=1, description="Last learning rate, as a share of lr.")] = 0.0
+    clip: Annotated[Auto | NotNegative, Field(description="Largest norm of the gradient; 0 does not clip.")] = "auto"
 
     @field_validator("lr")
     @classmethod
@@ -112,26 +100,53 @@ class OptimizerConfig(Closed):
     @classmethod
     def _is_fraction(cls, value: Auto | float, info: ValidationInfo) -> Auto | float:
         if value != "auto" and not 0 <= value < 1:
-            hint = "; for a number of steps divide it by those of the run" if info.field_name == "warmup" else ""
+            hint = "; for a number of steps, divide it by the steps of the run" if info.field_name == "warmup" else ""
             raise UsageError(f"optimizer.{info.field_name}={value:g}\nset a fraction, at least 0 and below 1{hint}")
         return value
 
 
 class TrainConfig(Closed):
-    """How long, how large, on what."""
+    """Length, batch size, precision and hardware of training."""
 
-    duration: str = "auto"
-    batch_size: Annotated[Auto | int, Field(description="images per optimizer step, over all processes")] = "auto"
-    accumulate: Annotated[Auto | Count, Field(description="micro-batches per step")] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Annotated[Auto | bool, Field(description="torch.compile the encoder's layers")] = "auto"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: Annotated[int, Field(ge=1, description="processes, one per device, that share every batch")] = 1
-    workers: Annotated[Auto | Annotated[int, Field(ge=0)], Field(description="decoding processes")] = "auto"
-    seed: Annotated[int, Field(ge=0)] = 0
-    checkpoint_every: str = "2 minutes"
-    keep: Annotated[int, Field(ge=2, description="checkpoints kept")] = 2
-    log_every: Annotated[int, Field(ge=1, description="steps")] = 10
+    duration: Annotated[
+        str,
+        Field(description="Length of training: '10 epochs', '500 steps', '5 minutes' or '100000 samples'."),
+        Keyword("epochs", float, "Train for this many epochs.", "epochs"),
+        Keyword("steps", int, "Train for this many optimizer steps.", "steps"),
+        Keyword("minutes", float, "Train for this many minutes.", "minutes"),
+        Keyword("samples", int, "Train until this many images or rows of text were seen.", "samples"),
+    ] = "auto"
+    batch_size: Annotated[
+        Auto | int,
+        Field(description="Images or rows of text per optimizer step, over all processes."),
+        Keyword("batch_size"),
+    ] = "auto"
+    accumulate: Annotated[Auto | Count, Field(description="Micro-batches per step; more of them need less memory.")] = (
+        "auto"
+    )
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], Field(description="Precision of training."), Keyword("precision")
+    ] = "auto"
+    compile: Annotated[Auto | bool, Field(description="Compile the encoder's layers with torch.compile.")] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Field(description="Device to train on; auto takes the GPU if there is one."),
+        Keyword("device"),
+        SameResult(),
+    ] = "auto"
+    devices: Annotated[int, Field(ge=1, description="Processes that share every batch, one per device.")] = 1
+    workers: Annotated[
+        Auto | Annotated[int, Field(ge=0)],
+        Field(description="Processes that read and decode the data; 0 does it in the training process."),
+        Keyword("workers"),
+        SameResult(),
+    ] = "auto"
+    seed: Annotated[int, Field(ge=0, description="Seed of every random number of the run."), Keyword("seed", int)] = 0
+    checkpoint_every: Annotated[
+        str, Field(description="Time between checkpoints, written like train.duration, or '5 %' of it."), SameResult()
+    ] = "2 minutes"
+    keep: Annotated[int, Field(ge=2, description="Checkpoints to keep."), SameResult()] = 2
+    log_every: Annotated[int, Field(ge=1, description="Steps between lines of metrics.jsonl."), SameResult()] = 10
 
     @field_validator("duration")
     @classmethod
@@ -140,9 +155,7 @@ class TrainConfig(Closed):
             return text
         duration = Duration.parse(text)
         if duration.unit == "%":
-            raise UsageError(
-                f"train.duration={text!r} is a share of itself\nwrite '10 epochs', '500 steps' or the like"
-            )
+            raise UsageError(f"train.duration={text!r} is a share of itself\nwrite '10 epochs' or '500 steps'")
         return str(duration)
 
     @field_validator("checkpoint_every")
@@ -152,12 +165,13 @@ class TrainConfig(Closed):
 
 
 class HealthConfig(Closed):
-    """The label-free check of the representation while it is trained."""
+    """The label-free check of the representation during training."""
 
-    every: Annotated[int, Field(ge=1, description="steps between readings")] = 50
+    every: Annotated[int, Field(ge=1, description="Steps between readings."), SameResult()] = 50
     on_collapse: Annotated[
         Literal["warn", "stop"],
-        Field(description="stop ends the run, in the first tenth of it only at NaN or infinity"),
+        Field(description="Reaction to a collapse. stop ends the run, but in its first tenth only at NaN or infinity."),
+        SameResult(),
     ] = "warn"
 
 
@@ -168,7 +182,11 @@ class RunConfig(Closed):
     """
 
     data: DataConfig
-    method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    method: Annotated[
+        dict[str, Any],
+        Field(description="Pretext task; 'selfstudy methods' lists them.", validate_default=True),
+        Keyword("method"),
+    ] = {}
     encoder: EncoderConfig = EncoderConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
@@ -181,7 +199,11 @@ class RunConfig(Closed):
 
 
 def settled(value: T | Auto) -> T:
-    """A setting as :mod:`selfstudy.runs.draft` leaves it: no longer ``auto``."""
+    """The setting itself, which :mod:`selfstudy.runs.draft` has decided.
+
+    Raises:
+        ValueError: it is still ``auto``.
+    """
     if value == "auto":
         raise ValueError("a setting is used before it was resolved")
     return value
@@ -201,28 +223,32 @@ def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") 
     try:
         return model.model_validate(dict(settings))
     except ValidationError as error:
-        raise UsageError("\n".join(dict.fromkeys(_complaint(model, item, prefix) for item in error.errors()))) from None
+        complaints: dict[str, list[str]] = {}
+        for item in error.errors():  # a setting of several types has one for each
+            subject, complaint = _complaint(model, item, prefix)
+            complaints.setdefault(subject, []).append(complaint)
+        lines = [f"{subject}{' or '.join(dict.fromkeys(found))}" for subject, found in complaints.items()]
+        raise UsageError("\n".join(lines)) from None
 
 
-def _complaint(model: type[BaseModel], item: Any, prefix: str) -> str:
-    """One line for one pydantic error."""
+def _complaint(model: type[BaseModel], item: Any, prefix: str) -> tuple[str, str]:
+    """The setting that one pydantic error is about, and what is allowed there."""
     path = [str(part) for part in item["loc"]]
     if item["type"] == "extra_forbidden":
         siblings = _fields(model, path[:-1])
-        where = ".".join([part for part in [prefix, *path[:-1]] if part])
+        given = ".".join([part for part in [prefix, *path] if part])
         known = ", ".join(siblings)
-        given = ".".join([part for part in [where, path[-1]] if part])
-        return f"unknown setting {given!r}{did_you_mean(path[-1], siblings)}\nknown there: {known}"
+        return f"unknown setting {given!r}", f"{did_you_mean(path[-1], siblings)}\nknown there: {known}"
     names = [part for part in path if not part[:1].isupper() and "[" not in part and part not in _TYPE_TAGS]
     key = ".".join([part for part in [prefix, *names] if part])
-    return f"setting {key!r}: got {item['input']!r}; {item['msg'][:1].lower()}{item['msg'][1:]}"
+    return f"setting {key!r}: got {item['input']!r}; input should be ", item["msg"].removeprefix("Input should be ")
 
 
 _TYPE_TAGS = {"int", "float", "str", "bool", "literal", "constrained-int", "constrained-float"}
 
 
 def _fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
-    """Names of the fields at a path inside a model."""
+    """The names of the fields at a path inside a model."""
     for part in path:
         annotation = model.model_fields[part].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
@@ -253,7 +279,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def with_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested settings with ``"method.temperature=0.2"`` and the like applied, in order.
+    """A copy of nested settings, with overrides such as ``"method.temperature=0.2"`` applied in order.
 
     Raises:
         UsageError: an override that is not ``dotted.key=value``.
@@ -268,7 +294,11 @@ def with_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dic
 
 
 def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
-    """Put ``value`` at a dotted key of nested settings, making the levels it needs."""
+    """Put ``value`` at a dotted key of nested settings; missing groups are created.
+
+    Raises:
+        UsageError: a part of the key is a setting, not a group.
+    """
     *parents, last = dotted.split(".")
     for parent in parents:
         settings = settings.setdefault(parent, {})
@@ -278,7 +308,7 @@ def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _scalar(text: str, value: str) -> Any:
-    """The value as YAML reads it, with 1e-4 understood as a number."""
+    """The value as YAML reads it, and a number for ``1e-4``."""
     if "e" in value.lower():
         with suppress(ValueError):
             return float(value)
@@ -302,7 +332,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:
-    """The configuration as YAML; the reason of each derived value is a comment after it."""
+    """The configuration as YAML, with the reason of each derived value as a comment."""
     lines: list[str] = []
     for group, values in config.model_dump(mode="json").items():
         lines.append(f"{group}:")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from selfstudy.config import RunConfig, read_yaml
 from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.plugins import Entry, found, loaded
 from selfstudy.runs.settings import build_config
 from selfstudy.runs.settings import configured as configured_settings
+from selfstudy.text.config import TextRunConfig
 from selfstudy.text.modality import TextModality
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     Exporter = Callable[[Path, Path], ExportResult]
 
+SETTINGS: dict[str, type[RunConfig]] = {"images": ImageRunConfig, "text": TextRunConfig}
+"""The settings models of our own modalities: what the options of the command line are made from."""
 _OURS = {"images": "selfstudy.images.modality:ImageModality", "text": "selfstudy.text.modality:TextModality"}
 _EXPORTS = {
     "images.timm": "selfstudy.export.timm:export_timm",
@@ -67,7 +71,7 @@ def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any])
 
     See :func:`selfstudy.runs.settings.build_config`.
     """
-    return build_config(data, settings, keywords=keywords, models=_models())
+    return build_config(data, settings, keywords=keywords, models=models())
 
 
 def of_config(file: Path) -> "Modality":
@@ -77,7 +81,7 @@ def of_config(file: Path) -> "Modality":
         UsageError: an unknown method or modality.
         FileRefusedError: the file is damaged.
     """
-    return named(configured_settings(read_yaml(file), _models()).data.modality)
+    return named(configured_settings(read_yaml(file), models()).data.modality)
 
 
 def of_run(run: str | Path) -> "Modality":
@@ -131,5 +135,6 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
     return text.load(folder)
 
 
-def _models() -> dict[str, type[RunConfig]]:
+def models() -> dict[str, type[RunConfig]]:
+    """The settings model of every modality by its name."""
     return {name: modality.settings for name, modality in usable().items()}

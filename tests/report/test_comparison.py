@@ -4,14 +4,16 @@ import statistics
 import pytest
 
 from selfstudy.errors import UsageError
+from selfstudy.modalities import SETTINGS
 from selfstudy.report.comparison import Comparison
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.settings import without_effect
 from tests.report.conftest import PROTOCOL, score
 
 
 def compare(*folders):
-    return Comparison([read_run(RunFolder(folder)) for folder in folders])
+    return Comparison([read_run(RunFolder(folder)) for folder in folders], ignored=without_effect(SETTINGS))
 
 
 def scored(pretrained, untrained=30.0, **more):
@@ -21,6 +23,17 @@ def scored(pretrained, untrained=30.0, **more):
 def test_only_what_differs_is_listed(make_run):
     sections = dict(compare(make_run("a", workers=0), make_run("b", method="moco", workers=2)).sections())
     assert sections["settings that differ"] == [["method.name", "simclr", "moco"]]
+
+
+@pytest.mark.parametrize(("key", "differs"), [("cache", False), ("cache_gigabytes", False), ("context", True)])
+def test_a_setting_that_changes_no_result_is_no_difference(make_run, key, differs):
+    runs = [make_run("a"), make_run("b")]
+    for folder, value in zip(runs, (16, 32), strict=True):
+        file = folder / "config.yaml"
+        file.write_text(file.read_text().replace("data:\n", f"data:\n  {key}: {value}\n"))
+    found = compare(*runs)
+    assert len(found.columns) == 1 + differs
+    assert dict(found.sections()).get("settings that differ") == ([[f"data.{key}", "16", "32"]] if differs else None)
 
 
 def test_other_data_are_a_difference_even_at_the_same_path(make_run):

@@ -24,7 +24,7 @@ def _base():
 def test_a_number_that_no_text_encoder_can_have_is_refused(key, value, why):
     settings = _base()
     cfg.set_key(settings, key, value)
-    with pytest.raises(UsageError, match=rf"(?m)^setting '{key}': got {value}; input should be {why}$"):
+    with pytest.raises(UsageError, match=rf"^setting '{key}': got {value}; input should be 'auto' or {why}$"):
         cfg.validate(TextRunConfig, settings)
 
 
@@ -34,3 +34,11 @@ def test_a_picture_has_no_place_among_the_settings_of_text():
     with pytest.raises(UsageError, match=r"unknown setting 'data\.image_size'"):
         cfg.validate(TextRunConfig, settings)
     assert not hasattr(cfg.validate(TextRunConfig, _base()).data, "size")
+
+
+@pytest.mark.parametrize(("given", "kept"), [("0.1", 0.1), (0.1, 0.1), ("more/text", "more/text"), (0, 0.0)])
+def test_what_is_held_out_is_a_share_or_a_path(given, kept):
+    settings = _base()
+    cfg.set_key(settings, "data.held_out", given)
+    found = cfg.validate(TextRunConfig, settings).data.held_out
+    assert found == kept and type(found) is type(kept)

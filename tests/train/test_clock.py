@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from selfstudy.config import Duration
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.schedules import Cosine
 from selfstudy.train.clock import Clock
 

@@ -1,10 +1,21 @@
 """The settings of a run on images. Does not import torch."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from selfstudy.config import Auto, DataConfig, EncoderConfig, NotNegative, RunConfig, settled
+from selfstudy.config import (
+    Auto,
+    DataConfig,
+    EncoderConfig,
+    Keyword,
+    NotNegative,
+    RunConfig,
+    SameResult,
+    read_yaml,
+    settled,
+)
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.views.presets import PRESETS
 
@@ -12,33 +23,59 @@ from selfstudy.views.presets import PRESETS
 class ImageDataConfig(DataConfig):
     """The images to learn from, and how they are read."""
 
-    image_size: Annotated[Auto | int | tuple[int, int], Field(description="side, or [height, width], in pixels")] = (
+    image_size: Annotated[
+        Auto | int | tuple[int, int],
+        Field(description="Image size in pixels: 224, or 96x64 for height x width."),
+        Keyword("image_size"),
+    ] = "auto"
+    channels: Annotated[Auto | int, Field(description="Channels of every image; auto takes those of the images.")] = (
         "auto"
     )
-    channels: Annotated[Auto | int, Field(description="channels an image must have")] = "auto"
-    mean: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
-    std: Annotated[Auto | list[float], Field(description="per channel, in [0, 1]; measured when auto")] = "auto"
+    mean: Annotated[Auto | list[float], Field(description="Mean per channel, in [0, 1]; auto measures it.")] = "auto"
+    std: Annotated[
+        Auto | list[float], Field(description="Standard deviation per channel, in [0, 1]; auto measures it.")
+    ] = "auto"
     views: Annotated[
         str | dict[str, Any] | list[dict[str, Any]],
-        Field(description="auto: the method's own, for photographs; else changes to them"),
+        Field(description=f"Changes to the method's own views: {', '.join(PRESETS)}, or a YAML file."),
+        Keyword("views"),
     ] = "auto"
     cache_gigabytes: Annotated[
-        Auto | NotNegative, Field(description="memory for decoded images; 0 reads them every time")
+        Auto | NotNegative,
+        Field(description="Memory for decoded images, in gigabytes; 0 decodes them in every epoch."),
+        SameResult(),
     ] = "auto"
-    max_bad: Annotated[float, Field(ge=0, le=1, description="share of unreadable inputs above which a run stops")] = 0.1
+    max_bad: Annotated[
+        float, Field(ge=0, le=1, description="Share of unreadable images above which a run stops."), SameResult()
+    ] = 0.1
+
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        """(height, width) for ``"96x64"``."""
+        parts = given.lower().split("x") if isinstance(given, str) else []
+        return tuple(map(int, parts)) if len(parts) == 2 and all(part.isdigit() for part in parts) else given
 
     @field_validator("views", mode="before")
     @classmethod
-    def _is_known(cls, views: Any) -> Any:
-        if isinstance(views, str) and views not in ("auto", "own", *PRESETS):
+    def _from_file(cls, given: Any) -> Any:
+        """The content of a YAML file that was named; refuses unknown names."""
+        if isinstance(given, str | Path) and Path(given).suffix in (".yaml", ".yml"):
+            content = read_yaml(given)
+            given = content.get("views", content)
+        if isinstance(given, str) and given not in ("auto", "own", *PRESETS):
             raise UsageError(
-                f"unknown views {views!r}{did_you_mean(views, PRESETS)}\nknown: {', '.join(PRESETS)}, or a .yaml file"
+                f"unknown views {given!r}{did_you_mean(given, PRESETS)}\nknown: {', '.join(PRESETS)}, or a .yaml file"
             )
-        return views
+        return given
 
     @property
     def size(self) -> tuple[int, int]:
-        """The resolved image size as (height, width), in pixels."""
+        """The resolved image size as (height, width), in pixels.
+
+        Raises:
+            ValueError: the size is still ``auto``.
+        """
         if isinstance(self.image_size, tuple):
             return self.image_size
         side = settled(self.image_size)
@@ -48,11 +85,20 @@ class ImageDataConfig(DataConfig):
 class ImageEncoderConfig(EncoderConfig):
     """The network that is trained on images."""
 
-    name: Annotated[str, Field(description="a timm name")] = "auto"
-    stem: Literal["auto", "stock", "no_pool", "small"] = "auto"
-    patch_size: Auto | int | None = "auto"
-    pool: Annotated[Literal["auto", "own", "token", "avg"], Field(description="of vision transformers")] = "auto"
-    pretrained: bool = False
+    name: Annotated[
+        str, Field(description="Any timm name; 'selfstudy encoders' lists good ones."), Keyword("encoder")
+    ] = "auto"
+    stem: Annotated[
+        Literal["auto", "stock", "no_pool", "small"],
+        Field(description="First layers: no_pool has no max-pool; small also has a stride-1 first convolution."),
+        Keyword("stem"),
+    ] = "auto"
+    patch_size: Annotated[Auto | int | None, Field(description="Patch size of vision transformers, pixels.")] = "auto"
+    pool: Annotated[
+        Literal["auto", "own", "token", "avg"],
+        Field(description="How a vision transformer makes one vector of its tokens: class token, or mean of patches."),
+    ] = "auto"
+    pretrained: Annotated[bool, Field(description="Start from timm's pretrained weights.")] = False
 
     @field_validator("name")
     @classmethod

@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +20,6 @@ from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
 from selfstudy.report.record import Line, RunRecord, is_number
 
-# Where a run lies and how its process is fed changes no result.
-_NO_DIFFERENCE = {"data.path", "data.cache", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
 _SEED = "train.seed"
 _UNTRAINED, _PRETRAINED = "untrained encoder", "pretrained encoder"
 
@@ -74,8 +72,12 @@ class Comparison:
         numbers: all that was measured, in rows that may be compared.
     """
 
-    def __init__(self, records: Sequence[RunRecord]) -> None:
+    def __init__(self, records: Sequence[RunRecord], *, ignored: Collection[str]) -> None:
         """Compare at least two runs.
+
+        Args:
+            records: the runs.
+            ignored: dotted names of settings that change no result.
 
         Raises:
             UsageError: fewer, or one that is named twice.
@@ -87,7 +89,8 @@ class Comparison:
             raise UsageError(
                 f"{len(records)} run to compare\nname two or more run folders: selfstudy compare runs/a runs/b"
             )
-        self.columns = _columns(records)
+        self._ignored = {*ignored, _SEED}
+        self.columns = _columns(records, self._ignored)
         self.numbers = [number for column in self.columns for number in _numbers(column)]
 
     def __str__(self) -> str:
@@ -100,7 +103,10 @@ class Comparison:
 
     def sections(self) -> list[tuple[str, list[list[str]]]]:
         """Headings with their rows: a word, then a cell for each column."""
-        found = [("settings that differ", _differences(self.columns)), ("training", _training(self.columns))]
+        found = [
+            ("settings that differ", _differences(self.columns, self._ignored)),
+            ("training", _training(self.columns)),
+        ]
         found += [(f"{title(one[0])} [{number}]", self._rows(one)) for number, one in enumerate(self._protocols(), 1)]
         return [(name, rows) for name, rows in found if rows]
 
@@ -147,20 +153,22 @@ class Comparison:
         return [[name, *(cells.get((name, column.name), "-") for column in self.columns)] for name in names]
 
 
-def _columns(records: Sequence[RunRecord]) -> list[Column]:
+def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Column]:
     """The runs by their settings but for the seed, each column with a name of its own."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        groups.setdefault(repr((_settings(record), record.environment.get("data_fingerprint"))), []).append(record)
+        groups.setdefault(repr((_settings(record, ignored), record.environment.get("data_fingerprint"))), []).append(
+            record
+        )
     folders = [group[0].path for group in groups.values()]
     short = len({folder.name for folder in folders}) == len(folders)
     names = [_name(group, short=short) for group in groups.values()]
     return [Column(name, group) for name, group in zip(names, groups.values(), strict=True)]
 
 
-def _settings(run: RunRecord) -> dict[str, Any]:
-    """Those that can change a result, but for the seed."""
-    return {key: value for key, value in run.settings.items() if key not in {*_NO_DIFFERENCE, _SEED}}
+def _settings(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
+    """The settings of a run by dotted name, without the ignored ones."""
+    return {key: value for key, value in run.settings.items() if key not in ignored}
 
 
 def _name(group: list[RunRecord], *, short: bool) -> str:
@@ -168,9 +176,9 @@ def _name(group: list[RunRecord], *, short: bool) -> str:
     return (first.name if short else str(first)) + (f" x{len(group)}" if len(group) > 1 else "")
 
 
-def _differences(columns: list[Column]) -> list[list[str]]:
+def _differences(columns: list[Column], ignored: Collection[str]) -> list[list[str]]:
     """A row for every setting, library or machine that is not the same for all."""
-    described = [_description(column.runs[0]) for column in columns]
+    described = [_description(column.runs[0], ignored) for column in columns]
     keys = list(dict.fromkeys(key for one in described for key in one))
     groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
     keys.sort(key=lambda key: groups.index(key.partition(".")[0]))  # each method has settings of its own
@@ -178,13 +186,13 @@ def _differences(columns: list[Column]) -> list[list[str]]:
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _description(run: RunRecord) -> dict[str, Any]:
+def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
     """Settings that can change a result, the data by its fingerprint, and the environment."""
     environment = run.environment
     versions = environment.get("versions")
     return {
         "data": f"{run.settings.get('data.path')} ({str(environment.get('data_fingerprint'))[:8]})",
-        **_settings(run),
+        **_settings(run, ignored),
         **(versions if isinstance(versions, dict) else {}),
         "processors": environment.get("processors"),
         "platform": environment.get("platform"),

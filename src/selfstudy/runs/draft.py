@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from selfstudy.config import Duration, RunConfig, set_key, validate
+from selfstudy.config import RunConfig, set_key, validate
 from selfstudy.errors import DataError, UsageError
 from selfstudy.machine.devices import best_device, precision_of
 from selfstudy.methods.base import DataFacts, Method
+from selfstudy.ops.duration import Duration
 
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
 

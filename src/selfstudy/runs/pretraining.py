@@ -21,12 +21,14 @@ from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memor
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.schedules import Cosine
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
 from selfstudy.runs.resolved import Resolved
+from selfstudy.runs.settings import without_effect
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
@@ -34,16 +36,6 @@ from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, ProgressBar
 
-# Of the data their fingerprint says whether they are the same, wherever they lie now.
-_FREE_ON_RESUME = {
-    "data.path",
-    "data.column",
-    "train.workers",
-    "train.checkpoint_every",
-    "train.keep",
-    "train.log_every",
-    "train.device",
-}
 OpenWork = Callable[[Console], Work]  # opens the data, saying what was found
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
@@ -253,7 +245,12 @@ def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Co
 
 
 def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
-    """Refuse to resume with other settings or data than the run in the folder, if there is one, began with."""
+    """Refuse to resume the run in the folder with other settings or data than it began with.
+
+    Raises:
+        UsageError: a setting that changes results has another value.
+        DataError: the data have another fingerprint.
+    """
     if not folder.config.is_file():
         return
     changes = _changes(cfg.read_yaml(folder.config), resolved.config)
@@ -273,21 +270,22 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
 
 
 def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ and may not; a longer duration in the same unit is an extension and allowed.
+    """The settings, old and new, that differ and may not; a longer duration in the same unit is allowed.
 
-    A setting that was not ``written`` did not exist when the run began, and may be anything.
+    A setting that was not ``written``, or was left at ``auto``, was not decided when the run began, and may have any
+    value.
     """
     saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
     unknown_then = old.keys() - cfg.flatten(written).keys()
     different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
-    before, after = (cfg.Duration.parse(config.train.duration) for config in (saved, asked))
+    before, after = (Duration.parse(config.train.duration) for config in (saved, asked))
     if before.unit == after.unit and after.amount >= before.amount:
         different.pop("train.duration", None)
     return {
         key: pair
         for key, pair in different.items()
-        if key not in _FREE_ON_RESUME | unknown_then and not key.startswith("health.")
+        if pair[0] != "auto" and key not in unknown_then | without_effect({"this run": type(asked)})
     }
 
 

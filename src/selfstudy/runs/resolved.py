@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from selfstudy.config import Duration, RunConfig, validate
+from selfstudy.config import RunConfig, validate
 from selfstudy.methods.base import Method, MethodConfig
+from selfstudy.ops.duration import Duration
 
 I = TypeVar("I")  # noqa: E741 - the inputs: what one modality decides about its data and its encoder
 

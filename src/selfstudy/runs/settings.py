@@ -1,11 +1,19 @@
-"""What callers give, data, files and keywords, as one validated configuration."""
+"""The table of all settings, and one validated configuration from data, files and keywords. Does not import torch.
+
+Only the fields of the settings models describe a setting. The options of the command line, the keywords of
+:mod:`selfstudy.api`, the rules of ``--resume`` and ``compare``, and ``docs/settings.md`` are made from them.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from selfstudy import config as cfg
-from selfstudy.config import RunConfig, validate
+from selfstudy.config import Keyword, RunConfig, SameResult, validate
 from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.methods import method_class
@@ -13,38 +21,119 @@ from selfstudy.methods import method_class
 if TYPE_CHECKING:
     from selfstudy.methods.base import Method
 
-_SHORT = {
-    "method": "method.name",
-    "encoder": "encoder.name",
-    "stem": "encoder.stem",
-    "image_size": "data.image_size",
-    "views": "data.views",
-    "tokenizer": "data.tokenizer",
-    "context": "data.context",
-    "held_out": "data.held_out",
-    "batch_size": "train.batch_size",
-    "precision": "train.precision",
-    "device": "train.device",
-    "workers": "train.workers",
-    "seed": "train.seed",
-}
-_DURATIONS = ("epochs", "steps", "minutes", "samples")
-Models = Mapping[str, type[RunConfig]]  # the settings of each modality, by its name
+Models = Mapping[str, type[RunConfig]]  # the settings model of each modality, by the modality's name
 
 
-def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> cfg.RunConfig:
-    """The validated configuration of nested settings, and of keywords, which come on top and are put into them.
+class Row(NamedTuple):
+    """One setting, as the field of its model describes it.
+
+    Attributes:
+        key: the dotted name, such as ``"train.batch_size"``.
+        description: one or two sentences that say what the setting is.
+        values: the allowed words and types, such as ``("auto", "int")``.
+        default: the value of a setting that is not given; None if it has to be given.
+        keywords: the short names of the setting.
+        changes_result: False if the field is marked as :class:`selfstudy.config.SameResult`.
+    """
+
+    key: str
+    description: str
+    values: tuple[str, ...]
+    default: Any
+    keywords: tuple[Keyword, ...]
+    changes_result: bool
+
+
+def rows_of(model: type[RunConfig]) -> list[Row]:
+    """The settings of one modality, in the order of its model; of a method's settings, the name alone."""
+    rows = []
+    for group, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += [_row(f"{group}.{name}", one) for name, one in field.annotation.model_fields.items()]
+        else:
+            rows.append(_row(f"{group}.name", field)._replace(values=("str",), default=cfg.DEFAULT_METHOD))
+    return rows
+
+
+def table(models: Models) -> list[Row]:
+    """The settings of several modalities, one row for each key, with the rows of a group together.
+
+    Where modalities differ, the description starts with the modality's name, and the default is that of the first one.
+    A setting changes results if it does so in any modality.
+    """
+    found: dict[str, dict[str, Row]] = {}
+    for modality, model in models.items():
+        for row in rows_of(model):
+            found.setdefault(row.key, {})[modality] = row
+    groups = list(dict.fromkeys(key.partition(".")[0] for key in found))
+    rows = [_merged(rows, everywhere=len(rows) == len(models)) for rows in found.values()]
+    return sorted(rows, key=lambda row: groups.index(row.key.partition(".")[0]))
+
+
+def keywords_of(models: Models) -> dict[str, tuple[Keyword, Row]]:
+    """The keywords of several modalities by name, each with the setting that it stands for."""
+    return {keyword.name: (keyword, row) for row in table(models) for keyword in row.keywords}
+
+
+def without_effect(models: Models) -> set[str]:
+    """The dotted names of the settings that change no result."""
+    return {row.key for row in table(models) if not row.changes_result}
+
+
+def _row(key: str, field: FieldInfo) -> Row:
+    """The row of one field."""
+    return Row(
+        key,
+        field.description or "",
+        tuple(_values(field.annotation)),
+        None if field.is_required() else field.default,
+        tuple(mark for mark in field.metadata if isinstance(mark, Keyword)),
+        not any(isinstance(mark, SameResult) for mark in field.metadata),
+    )
+
+
+def _values(annotation: Any) -> list[str]:
+    """The words of a choice and the names of the types that an annotation allows.
+
+    >>> _values(Literal["auto", "cpu"] | Annotated[int, "at least 1"] | None)
+    ['auto', 'cpu', 'int', 'null']
+    """
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return [str(part) for part in parts]
+    if origin in (Union, UnionType):
+        return [value for part in parts for value in _values(part)]
+    if origin is Annotated:
+        return _values(parts[0])
+    return ["null" if annotation is NoneType else (origin or annotation).__name__]  # as YAML writes None
+
+
+def _merged(rows: Mapping[str, Row], *, everywhere: bool) -> Row:
+    """One row for the rows that modalities, by name, have for one key."""
+    first, *more = rows.values()
+    same = everywhere and all(row.description == first.description for row in more)
+    texts = [f"{modality.capitalize()}: {row.description}" for modality, row in rows.items()]
+    return first._replace(
+        description=first.description if same else " ".join(texts),
+        values=tuple(dict.fromkeys(value for row in rows.values() for value in row.values)),
+        keywords=tuple(dict.fromkeys(keyword for row in rows.values() for keyword in row.keywords)),
+        changes_result=any(row.changes_result for row in rows.values()),
+    )
+
+
+def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> RunConfig:
+    """The validated configuration of nested settings and of keywords, which are put into the nested ones.
 
     Args:
-        data: as for :func:`selfstudy.api.pretrain`; None where the nested settings name it.
-        nested: such as ``{"train": {"seed": 0}}``.
-        keywords: the settings of :func:`selfstudy.api.pretrain`.
-        models: the settings model of each modality, by its name.
+        data: the data of :func:`selfstudy.api.pretrain`; None if the nested settings name it.
+        nested: settings such as ``{"train": {"seed": 0}}``.
+        keywords: the settings of :func:`selfstudy.api.pretrain`; they replace nested ones.
+        models: the settings model of each modality, by the modality's name.
 
     Raises:
         UsageError: no data, an unknown setting, or a value out of its range.
     """
-    _apply(nested, keywords)
+    _apply(nested, keywords, keywords_of(models))
     if data is not None:
         cfg.set_key(nested, "data.path", name_of(data))
     if "path" not in (nested.get("data") or {}):
@@ -53,43 +142,36 @@ def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, An
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Nested settings of a YAML file, or a copy of those given; none of None."""
+    """Nested settings: the content of a YAML file, a copy of a mapping, or nothing for None."""
     if isinstance(config, Mapping):
         return cfg.with_overrides(config, [])
     return {} if config is None else cfg.read_yaml(config)
 
 
 def merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``base``, with the nested settings of ``top`` put into it."""
+    """``base`` itself, after the nested settings of ``top`` were put into it."""
     for key, value in cfg.flatten(top).items():
         cfg.set_key(base, key, value)
     return base
 
 
-def _apply(nested: dict[str, Any], keywords: Mapping[str, Any]) -> None:
-    """Put keyword settings into the nested ones."""
-    for name in keywords:
-        if name not in (*_SHORT, *_DURATIONS, "set"):
-            known = [*_SHORT, *_DURATIONS]
+def _apply(nested: dict[str, Any], given: Mapping[str, Any], known: Mapping[str, tuple[Keyword, Row]]) -> None:
+    """Put keyword settings into nested ones."""
+    setters: dict[str, str] = {}
+    for name, value in given.items():
+        if name not in (*known, "set"):
             raise UsageError(f"unknown setting {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
-    given = [unit for unit in _DURATIONS if keywords.get(unit) is not None]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} were both given; one duration decides a run")
-    for unit in given:
-        cfg.set_key(nested, "train.duration", f"{keywords[unit]} {unit}")
-    for name, key in _SHORT.items():
-        if keywords.get(name) is not None:
-            cfg.set_key(nested, key, _views(keywords[name]) if name == "views" else keywords[name])
-    for key, value in (keywords.get("set") or {}).items():
+        if value is None or name == "set":
+            continue
+        keyword, row = known[name]
+        if row.key in setters:
+            raise UsageError(
+                f"{setters[row.key]} and {name} were both given, and each sets {row.key}\ngive one of them"
+            )
+        setters[row.key] = name
+        cfg.set_key(nested, row.key, f"{value} {keyword.unit}" if keyword.unit else value)
+    for key, value in (given.get("set") or {}).items():
         cfg.set_key(nested, key, value)
-
-
-def _views(given: Any) -> Any:
-    """What ``views`` stands for: the content of a YAML file, or what was given."""
-    if isinstance(given, str | Path) and Path(given).suffix in (".yaml", ".yml"):
-        content = cfg.read_yaml(given)
-        return content.get("views", content)
-    return given
 
 
 def configured(settings: Mapping[str, Any], models: Models) -> RunConfig:

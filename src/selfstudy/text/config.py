@@ -1,39 +1,71 @@
 """The settings of a run on text. Does not import torch."""
 
-from typing import Annotated, Literal
+from contextlib import suppress
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from selfstudy.config import Auto, Count, DataConfig, EncoderConfig, RunConfig
+from selfstudy.config import Auto, Count, DataConfig, EncoderConfig, Keyword, RunConfig, SameResult
 
 
 class TextDataConfig(DataConfig):
     """The text to learn from, and how it becomes rows of tokens."""
 
     documents: Annotated[
-        Literal["auto", "file", "blank-line", "line", "record"], Field(description="what a document is")
+        Literal["auto", "file", "blank-line", "line", "record"],
+        Field(description="What one document is: a file, a paragraph, a line, or a record of a table."),
     ] = "auto"
-    column: Annotated[str | None, Field(description="of a table: the one with the text; auto looks for it")] = "auto"
+    column: Annotated[
+        str | None,
+        Field(description="Column of a table that holds the text; auto looks for it."),
+        SameResult(),  # the fingerprint tells whether the documents are the same
+    ] = "auto"
     held_out: Annotated[
-        str | float, Field(description="share of the documents kept for evaluation, or the path of other text")
+        str | float,
+        Field(description="Share of the documents to keep for evaluation, or the path of other text."),
+        Keyword("held_out"),
     ] = 0.05
-    tokenizer: Annotated[str, Field(description="auto, bpe, wordpiece, char, byte, or a tokenizer.json")] = "auto"
-    vocab_size: Auto | int | None = "auto"
-    context: Annotated[Auto | Annotated[int, Field(ge=8)], Field(description="tokens of the longest row")] = "auto"
-    cache: Annotated[
-        str, Field(description="folder of the tokenised corpora; auto: selfstudy/tokens in XDG_CACHE_HOME or ~/.cache")
+    tokenizer: Annotated[
+        str,
+        Field(description="Tokenizer: bpe, wordpiece, char, byte, or the path of a tokenizer.json."),
+        Keyword("tokenizer"),
     ] = "auto"
+    vocab_size: Annotated[Auto | int | None, Field(description="Entries of a tokenizer that is trained.")] = "auto"
+    context: Annotated[
+        Auto | Annotated[int, Field(ge=8)], Field(description="Longest row, in tokens."), Keyword("context")
+    ] = "auto"
+    cache: Annotated[
+        str,
+        Field(description="Folder of tokenised text; auto is selfstudy/tokens in XDG_CACHE_HOME or ~/.cache."),
+        SameResult(),
+    ] = "auto"
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _from_text(cls, given: Any) -> Any:
+        """The share for ``"0.1"``; a path stays a path."""
+        with suppress(ValueError):
+            return float(given) if isinstance(given, str) else given
+        return given
 
 
 class TextEncoderConfig(EncoderConfig):
     """The network that is trained on text."""
 
-    name: Annotated[str, Field(description="layout and size, bert-mini, or a directory of transformers")] = "auto"
-    width: Annotated[Auto | Count | None, Field(description="width D; auto: as the size has it")] = "auto"
-    depth: Auto | Count | None = "auto"
-    heads: Auto | Count | None = "auto"
-    dropout: Annotated[Auto | Annotated[float, Field(ge=0, lt=1)], Field(description="of every layer")] = "auto"
-    pool: Annotated[Literal["mean", "cls", "last"], Field(description="how a text's tokens become one vector")] = "mean"
+    name: Annotated[
+        str,
+        Field(description="Layout and size, such as bert-mini, or a folder that transformers can read."),
+        Keyword("encoder"),
+    ] = "auto"
+    width: Annotated[Auto | Count | None, Field(description="Width of the layers; auto is that of the size.")] = "auto"
+    depth: Annotated[Auto | Count | None, Field(description="Number of layers; auto is that of the size.")] = "auto"
+    heads: Annotated[Auto | Count | None, Field(description="Attention heads; auto is that of the size.")] = "auto"
+    dropout: Annotated[
+        Auto | Annotated[float, Field(ge=0, lt=1)], Field(description="Dropout rate of every layer.")
+    ] = "auto"
+    pool: Annotated[
+        Literal["mean", "cls", "last"], Field(description="How the tokens of a text become one vector.")
+    ] = "mean"
 
 
 class TextRunConfig(RunConfig):

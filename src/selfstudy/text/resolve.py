@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfstudy.config import Duration, validate
+from selfstudy.config import validate
 from selfstudy.encoders.text_catalogue import SIZES, TextShape, longest_row, shape_in, shape_of
 from selfstudy.errors import UsageError
 from selfstudy.machine.processors import processors
 from selfstudy.methods.base import DataFacts, Method
 from selfstudy.methods.reads import Text
+from selfstudy.ops.duration import Duration
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
 from selfstudy.text.config import TextRunConfig

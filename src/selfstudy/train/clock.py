@@ -2,7 +2,7 @@
 
 import time
 
-from selfstudy.config import Duration
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.schedules import Progress
 
 _TOTAL_BEFORE_MEASURING = 1000  # assumed at the first step; large, so that the first warm-up step is gentle

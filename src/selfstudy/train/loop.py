@@ -16,10 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from selfstudy.config import Duration
 from selfstudy.data.batches import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
+from selfstudy.ops.duration import Duration
 from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Progress, Schedule
 from selfstudy.optim.optimizer import clip_gradients, set_learning_rate
