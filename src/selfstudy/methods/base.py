@@ -11,7 +11,7 @@ from selfstudy.methods.reads import Images as Images
 from selfstudy.methods.reads import Reads, from_old_flags
 from selfstudy.methods.reads import Text as Text
 from selfstudy.ops.schedules import Progress
-from selfstudy.views.spec import Spec
+from selfstudy.views.spec import Spec, View, one_each
 
 
 class MethodConfig(BaseModel):
@@ -46,10 +46,10 @@ class DataFacts(NamedTuple):
     """What a method's default recipe may depend on.
 
     Attributes:
-        num_images: or rows of text.
-        image_size: (height, width) in pixels; (1, T) of rows of T tokens.
-        channels: of images; 1 for text.
-        batch_size: images or rows per step.
+        num_images: the number of inputs: images, rows of text, or others.
+        image_size: (height, width) in pixels; (1, T) for inputs of T tokens or samples.
+        channels: the number of channels of an input; 1 for text.
+        batch_size: inputs per step.
         total_steps: of the whole run, or a guess for a budget in minutes.
         width: D of a text encoder; 0 where the encoder is not known yet.
         trained: whether a text encoder begins with weights that were learnt before.
@@ -176,6 +176,28 @@ class Method(nn.Module):
         A method for text gets (1, T), with T the longest row in tokens, and asks for :class:`Tokens`.
         """
         raise NotImplementedError
+
+    @classmethod
+    def equal_views(cls) -> int:
+        """The number of views of one input, for data that are not images and have views of their own.
+
+        A joint-embedding method compares views of the same kind and does not look inside them, so it can learn from
+        views of anything that an encoder reads.
+
+        Raises:
+            UsageError: the method needs something else, such as tokens or labels.
+        """
+        size = (32, 32)  # methods that cut small crops from large images cut none from images this small
+        specs = one_each(cls.default_views(size))
+        needs = cls.reads.needs or ", ".join({type(spec).__name__.lower() for spec in specs} - {"view"})
+        if not needs and (len(specs) < 2 or {spec.size for spec in specs if isinstance(spec, View)} != {size}):
+            needs = "images"
+        if needs:
+            raise UsageError(
+                f"{cls.__name__} needs {needs}, and these data only have views\n"
+                "use a method that compares views, such as simclr, byol or vicreg"
+            )
+        return len(specs)
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
