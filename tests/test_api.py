@@ -369,7 +369,7 @@ def test_a_diverging_run_stops_and_keeps_what_was_whole(tmp_path):
         ({"methd": "simclr"}, "unknown setting 'methd'; did you mean 'method'"),
         ({"method": "simcrl"}, "unknown method 'simcrl'; did you mean 'simclr'"),
         ({"encoder": "resnet19"}, "unknown encoder 'resnet19'; did you mean"),
-        ({"steps": 3, "epochs": 2}, "epochs and steps were both given"),
+        ({"steps": 3, "epochs": 2}, "steps and epochs were both given"),
         ({"set": {"method.temprature": 1}}, r"unknown setting 'method\.temprature'; did you mean 'temperature'"),
     ],
 )

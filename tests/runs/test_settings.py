@@ -12,6 +12,7 @@ from selfstudy import config as cfg
 from selfstudy.config import DataConfig, EncoderConfig, Keyword, RunConfig, SameResult
 from selfstudy.errors import UsageError
 from selfstudy.images.config import ImageRunConfig
+from selfstudy.methods.reads import Reads
 from selfstudy.modalities import SETTINGS
 from selfstudy.runs import settings
 from selfstudy.runs.pretraining import _changes
@@ -187,9 +188,9 @@ def test_the_table_names_a_modality_where_they_differ():
     found = {row.key: row for row in table(SETTINGS)}
     assert found["train.seed"].description == "Seed of every random number of the run."
     assert found["data.context"].description == "Text: Longest row, in tokens."
-    assert found["encoder.name"].description.startswith("Image: Any timm name; ")
+    assert found["encoder.name"].description.startswith("Images: Any timm name; ")
     assert " Text: Layout and size, such as bert-mini" in found["encoder.name"].description
-    assert found["encoder.pool"].values == ("auto", "token", "avg", "mean", "cls", "last")
+    assert found["encoder.pool"].values == ("auto", "own", "token", "avg", "mean", "cls", "last")
 
 
 def test_each_setting_has_one_row_and_groups_stay_together():
@@ -235,13 +236,16 @@ def test_a_misspelt_setting_of_the_method_is_refused_and_a_wrong_value_too():
 
 
 def test_another_package_brings_the_settings_of_its_modality(monkeypatch):
+    class Signals(Reads):
+        modality = "signal"
+
     class Wave:
-        modality, Config = "signal", settings.method_class("simclr").Config
+        reads, Config = Signals(), settings.method_class("simclr").Config
 
     monkeypatch.setattr(settings, "method_class", lambda name: Wave)
     built = _build({**SETTINGS, "signal": SignalRunConfig}, rate=50)
     assert isinstance(built, SignalRunConfig) and built.data.rate == 50
-    with pytest.raises(UsageError, match="^Wave learns from 'signal', and there are no settings for it\nknown: image,"):
+    with pytest.raises(UsageError, match="^there are no settings for data of the modality 'signal'\nknown: images,"):
         _build()
 
 
@@ -304,7 +308,8 @@ def test_these_may_not_change_on_resume(text, model, key, value):
 def test_the_settings_of_an_old_run_load_as_they_were_written(text):
     written = cfg.flatten(yaml.safe_load(text))
     found = cfg.flatten(settings.configured(yaml.safe_load(text), SETTINGS).model_dump(mode="json"))
-    assert found == written | {"data.modality": "auto"}
+    modality = found.pop("data.modality")
+    assert found == written and modality in SETTINGS
 
 
 def test_a_run_older_than_its_modality_resumes_with_more_memory_and_another_setting_is_refused(tmp_path):

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -253,7 +253,7 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
     """
     if not folder.config.is_file():
         return
-    changes = _changes(cfg.read_yaml(folder.config), resolved.config)
+    changes = _changes(cfg.read_yaml(folder.config), resolved.config, resolved.reasons)
     if changes:
         raise UsageError(
             "--resume cannot change these settings:\n"
@@ -269,11 +269,13 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
         )
 
 
-def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
+def _changes(
+    written: Mapping[str, Any], asked: cfg.RunConfig, derived: Collection[str] = ()
+) -> dict[str, tuple[Any, Any]]:
     """The settings, old and new, that differ and may not; a longer duration in the same unit is allowed.
 
-    A setting that was not ``written``, or was left at ``auto``, was not decided when the run began, and may have any
-    value.
+    A setting that was not ``written`` did not exist when the run began, and may have any value. One that is ``derived``
+    now, and was written as ``auto``, stands for the same value as then.
     """
     saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
@@ -285,7 +287,8 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
     return {
         key: pair
         for key, pair in different.items()
-        if pair[0] != "auto" and key not in unknown_then | without_effect({"this run": type(asked)})
+        if key not in unknown_then | without_effect({"this run": type(asked)})
+        and not (pair[0] == "auto" and key in {*derived, "data.modality"})
     }
 
 

@@ -14,18 +14,10 @@ import numpy as np
 
 from selfstudy.data.names import TEST_NAMES, TRAIN_NAMES, part_named
 from selfstudy.errors import DataError, UsageError, did_you_mean
+from selfstudy.text.columns import LABEL_COLUMNS, column_names, known_column
+from selfstudy.text.columns import text_column as find_text_column
 from selfstudy.text.documents import find_files, implies_header, is_valid_text, single_file
-from selfstudy.text.files import (
-    LABEL_COLUMNS,
-    Record,
-    TextFile,
-    column_names,
-    known_column,
-    read_plain,
-    read_records,
-    with_plain_newlines,
-)
-from selfstudy.text.files import text_column as find_text_column
+from selfstudy.text.files import Record, TextFile, read_plain, read_records, with_plain_newlines
 
 _FIRST, _SECOND, _SCORES = ("sentence1",), ("sentence2",), ("score", "label")
 _SHOWN = 3
