@@ -39,7 +39,6 @@ from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.images.batches import TrainingData, render
-from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.resolve import resolve
 from selfstudy.images.work import Data, encoder_spec, open_data, specs_of
 from selfstudy.machine.allocator import keep_freed_memory
@@ -47,7 +46,6 @@ from selfstudy.machine.devices import best_device
 from selfstudy.methods import available, method_class
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.results import Score
-from selfstudy.probes.table import PROBES
 from selfstudy.runs.draft import Resolved
 from selfstudy.runs.folder import RunFolder
 from selfstudy.train.clock import Clock
@@ -139,7 +137,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     record["train_seconds"] = round(trained.seconds, 1)
     try:
         _save(encoder, run, normalization, facts)
-        results = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console, known=known)
+        results = methods.evaluated(run, task.folder, known, console)
         record["scores"] = [score._asdict() for score in results]
     finally:
         if not keep:

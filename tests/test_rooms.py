@@ -30,6 +30,7 @@ FLOOR = {room: -number for number, floor in enumerate(FLOORS) for room in floor}
 WITHOUT_TORCH = ["disk/atomic.py", "errors.py", "plugins.py", "config.py", "runs/folder.py", "cli.py", "__init__.py"]
 WITHOUT_TORCH += [
     "methods/__init__.py",
+    "probes/__init__.py",
     "probes/results.py",
     *(f"report/{name}.py" for name in ("comparison", "figures", "page", "record")),
 ]

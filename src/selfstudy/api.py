@@ -22,13 +22,14 @@ from selfstudy.export.timm_wrapper import export_timm_wrapper
 from selfstudy.export.torchvision import export_torchvision
 from selfstudy.export.transformers import export_transformers
 from selfstudy.images.embedder import Embedder, embed_images
-from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.inspect import inspect_run
 from selfstudy.images.opening import open_source
 from selfstudy.machine.processors import limit_threads
 from selfstudy.modalities import open_work
+from selfstudy.probes import DEFAULT, named
+from selfstudy.probes.evaluation import Question
+from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.results import Results
-from selfstudy.probes.table import PROBES, STS, require_known
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -58,7 +59,7 @@ class Run:
 
     folder: Path
 
-    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, **columns: Any) -> Results:
+    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = DEFAULT, **columns: Any) -> Results:
         """See :func:`evaluate`."""
         return evaluate(self.folder, data, test=test, probe=probe, **columns)
 
@@ -148,7 +149,7 @@ def evaluate(
     data: Any,
     *,
     test: Any = None,
-    probe: Sequence[str] = PROBES,
+    probe: Sequence[str] = DEFAULT,
     label_column: str | None = None,
     text_column: str | None = None,
     console: Console | None = None,
@@ -174,25 +175,15 @@ def evaluate(
     """
     folder = RunFolder.existing(run)
     limit_threads()
-    text, out = is_text(folder.path), console or _QUIET
+    chosen, out = named(probe), console or _QUIET
     asked = {"label_column": label_column, "text_column": text_column}
-    columns: dict[str, Any] = {name: column for name, column in asked.items() if column is not None}
-    if text_column is not None and not text:
-        raise UsageError(f"text column {text_column!r}: {folder.path} is a run on images\nleave the text column out")
-    if text:  # slow to load
-        from selfstudy.text.evaluate import evaluate_pairs, evaluate_text_run
-    if text and list(probe) == [STS]:
-        if test is not None:
-            raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
-        if columns:
-            raise UsageError(
-                "probe sts reads columns sentence1, sentence2 and score\nleave the label and the text column out"
-            )
-        results = evaluate_pairs(folder, data, console=out)
+    columns = {role: column for role, column in asked.items() if column is not None}
+    if is_text(folder.path):  # slow to load
+        from selfstudy.text.evaluate import open_evaluation
     else:
-        require_known(probe)
-        evaluate_run = evaluate_text_run if text else evaluate_image_run
-        results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out, **columns)
+        from selfstudy.images.evaluate import open_evaluation
+    opened = open_evaluation(folder, Question(chosen, data, test, columns), out)
+    results = run_evaluation(opened, chosen, console=out)
     on = {"data": " ".join([name_of(data), *columns.values()]), "test": None if test is None else name_of(test)}
     folder.append(folder.evaluations, (score._asdict() | on for score in results))
     return results

@@ -6,19 +6,17 @@ the figure of metric learning since Song et al. 2016, arXiv:1511.06452. Images t
 average precision takes them as found together, as scikit-learn does, and recall@k is the mean over their orders.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from selfstudy.probes.features import Cosines, Features
 from selfstudy.probes.results import Score
 
 NEAREST = (1, 5)  # the k of recall@k
 _BLOCK = 2**22  # cosines held at once, and twice as many while they are sorted: 48 MiB of float32
-Cosines = Callable[[Tensor], Tensor]  # rows of test (m,) int64 to their cosines with all of train (m, N)
 
 
 class Retrieval(NamedTuple):
@@ -28,28 +26,15 @@ class Retrieval(NamedTuple):
     recall: dict[int, float]
 
 
-def retrieval_scores(
-    name: str, cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, features: str
-) -> list[Score]:
-    """The lines of the table: mean average precision and recall@k; ``features`` says in the protocol what they are."""
-    found = retrieve(cosines, train_labels, test_labels)
+def measure(features: Features) -> list[Score]:
+    """Mean average precision and recall@k of all test examples."""
+    found = retrieve(features.cosines(), features.targets, features.test_targets)
     protocol = (
-        f"retrieval: cosine, {features}; test asks, train answers; mAP over the whole ranking, R@k: one of the query's "
-        f"class among the k nearest, {len(train_labels):,} train / {len(test_labels):,} test, test used once"
+        f"retrieval: cosine, {features.words.plain}; test asks, train answers; mAP over the whole ranking, R@k: one of "
+        f"the query's class among the k nearest, {features.counts}, test used once"
     )
-    recall = [Score(name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
-    return [Score(name, "retrieval-map", found.precision, protocol), *recall]
-
-
-def cosines_of(train: Tensor, test: Tensor) -> Cosines:
-    """Cosines of dense features (N, D) and (M, D), in float32."""
-    bank = F.normalize(train.float(), dim=1)
-
-    def cosines(rows: Tensor) -> Tensor:
-        with torch.autocast(train.device.type, enabled=False):
-            return F.normalize(test[rows].float(), dim=1) @ bank.T
-
-    return cosines
+    recall = [Score(features.name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
+    return [Score(features.name, "retrieval-map", found.precision, protocol), *recall]
 
 
 def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, block: int = _BLOCK) -> Retrieval:
