@@ -138,7 +138,7 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     try:
         _save(encoder, run, normalization, facts)
         results = methods.evaluated(run, task.folder, known, console)
-        record["scores"] = [score._asdict() for score in results]
+        record["scores"] = records.recorded(results)
     finally:
         if not keep:
             shutil.rmtree(run.path, ignore_errors=True)

@@ -33,7 +33,7 @@ from selfstudy.methods.base import Method
 from selfstudy.modalities import open_work
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question, evaluate
-from selfstudy.probes.results import Results, Score
+from selfstudy.probes.results import Results, Score, scores_in
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import pretrain
 
@@ -100,7 +100,7 @@ def known_scores(found: list[Record], data: str, settings: Record) -> list[Score
     pixels: list[Score] = []
     untrained: list[Score] = []
     for record in (record for record in found if record.get("data") == data):
-        scores = [Score(**score) for score in record.get("scores", [])]
+        scores = [score for line in record.get("scores", []) for score in scores_in(line)]
         pixels = pixels or [score for score in scores if score.features not in (PRETRAINED, UNTRAINED)]
         if _first_encoder(record.get("settings")) == _first_encoder(settings):
             untrained = untrained or [score for score in scores if score.features == UNTRAINED]
@@ -134,7 +134,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
         known = known_scores(records.load(out), facts["data"], cfg.read_yaml(run.config))
         scores = evaluated(run, task.folder, known, console)
-        record["scores"] = [score._asdict() for score in scores]
+        record["scores"] = records.recorded(scores)
     finally:
         record |= observed(run)
         record.get("settings", {}).get("data", {}).update(path=DATA[facts["data"]])

@@ -183,9 +183,9 @@ def evaluate(
     else:
         from selfstudy.images.evaluate import open_evaluation
     opened = open_evaluation(folder, Question(chosen, data, test, columns), out)
-    results = run_evaluation(opened, chosen, console=out)
-    on = {"data": " ".join([name_of(data), *columns.values()]), "test": None if test is None else name_of(test)}
-    folder.append(folder.evaluations, (score._asdict() | on for score in results))
+    names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
+    results = run_evaluation(opened, chosen, console=out).on(*names)
+    folder.append(folder.evaluations, (score.line() for score in results))
     return results
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from selfstudy.errors import TrainingError
 from selfstudy.probes import finetune as room
 from selfstudy.probes.finetune import RECIPE, Batch, Task, finetune, measure, order_of, protocol_of
+from selfstudy.probes.results import wilson
 
 QUICK = RECIPE._replace(epochs=3, steps=1, batch_size=16, clip=0.1)
 
@@ -160,4 +161,5 @@ def test_the_protocol_names_every_choice():
 def test_the_probe_trains_with_adamw_under_its_recipe():
     (score,) = measure(problem(512, recipe=RECIPE._replace(learning_rate=1e-2)))
     assert (score.features, score.probe) == ("x", "finetune") and score.accuracy > 95
+    assert score.interval == wilson(score.accuracy, 512)
     assert score.protocol.startswith("fine-tuned: whole encoder and linear head, AdamW 0.01 (weight decay 0.05,")

@@ -6,6 +6,7 @@ import torch
 from selfstudy.probes import features as room
 from selfstudy.probes import knn
 from selfstudy.probes.features import DenseFeatures
+from selfstudy.probes.results import wilson
 
 
 def slow_knn(train, labels, test, k, temperature):
@@ -97,4 +98,5 @@ def test_more_neighbours_than_images_means_all_of_them_and_the_protocol_says_so(
 def test_accuracy_is_in_percent_under_the_protocol_that_names_every_choice():
     labels = torch.arange(200) % 4
     (score,) = knn.measure(DenseFeatures("x", torch.eye(4)[labels], labels, torch.eye(4), torch.tensor([0, 1, 3, 2])))
-    assert score == ("x", "knn", 50.0, "k-NN k=20 T=0.07 cosine, frozen, final model, 200 train / 4 test", None)
+    assert score[:3] == ("x", "knn", 50.0) and score.interval == wilson(50.0, 4) and score.unit == "%"
+    assert score.protocol == "k-NN k=20 T=0.07 cosine, frozen, final model, 200 train / 4 test"

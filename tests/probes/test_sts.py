@@ -70,7 +70,7 @@ def test_the_score_is_that_of_the_cosines_times_a_hundred():
     cosines = [float(x @ y / x.norm() / y.norm()) for x, y in zip(a.double(), b.double(), strict=True)]
     score = similarity_score("pretrained encoder", a, b, scores)
     assert score.accuracy == pytest.approx(100 * slow_spearman(cosines, scores.tolist()), abs=1e-9)
-    assert score[:2] == ("pretrained encoder", "sts")
+    assert score[:2] == ("pretrained encoder", "sts") and score.unit == ""
     assert score.protocol == (
         "STS: Spearman correlation x 100 with human scores of the cosine of both embeddings, frozen, final model, "
         "40 pairs"

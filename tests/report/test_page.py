@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from selfstudy.probes.results import held_out_scores
 from selfstudy.report.page import health_panels, render_run, score_tables, training_panels
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
@@ -54,10 +55,12 @@ def test_without_scores_the_page_says_how_to_get_them(make_run):
 
 
 def test_held_out_text_is_shown_with_its_units(make_run):
-    line = score("pretrained encoder", 33.3, probe="held-out text", protocol="every token once")
-    line |= {"bits_per_byte": 1.2345, "nats_per_token": 2.5, "perplexity": 12.18}
-    text = words(page(make_run("a", scores=[line])))
-    assert "bits per byte 1.234 nats per token 2.5000 perplexity 12.2 accuracy 33.3 % every token once" in text
+    line = {"bits_per_byte": 1.2345, "nats_per_token": 2.5, "perplexity": 12.18, "accuracy": 33.3}
+    line |= {"tokens": 1000, "text_bytes": 2500, "protocol": "every token once", "data": "documents of digest f00"}
+    text = words(page(make_run("a", scores=held_out_scores(line))))
+    assert "features bits per byte nats per token perplexity token accuracy" in text
+    assert "pretrained encoder 1.234 2.5000 12.2 33.3 % every token once every token once; 1,000 tokens, 2," in text
+    assert "No labels have been asked yet" in text
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "environment.json", "evaluations.jsonl", "health.jsonl"])

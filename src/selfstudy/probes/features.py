@@ -17,7 +17,7 @@ from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.regression import covariance_of, design, logistic_regression, predict, standardisation
-from selfstudy.probes.results import Score
+from selfstudy.probes.results import Score, wilson
 
 _BLOCK = 16 * 2**20  # cosines held at once: 64 MiB of float32
 _PATH_ELEMENTS = 2**26  # above this many numbers (256 MiB of float32) the L2 strength is chosen on part of the examples
@@ -124,7 +124,7 @@ class Features(ABC):
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
         """The accuracy of predicted class indices (M,)."""
         accuracy = 100.0 * float((predictions == self.test_targets).double().mean())
-        return Score(self.name, probe, accuracy, protocol)
+        return Score(self.name, probe, accuracy, protocol, interval=wilson(accuracy, len(self.test_targets)))
 
 
 class DenseFeatures(Features):

@@ -22,7 +22,7 @@ from selfstudy.ops.classification import cross_entropy
 from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Cosine, Progress
 from selfstudy.optim.optimizer import build_optimizer
-from selfstudy.probes.results import Score
+from selfstudy.probes.results import Score, wilson
 
 _STEP_STREAM = 0x66696E65
 
@@ -111,7 +111,9 @@ def measure(task: Task) -> list[Score]:
     """
     recipe = task.recipe
     optimizer = partial(build_optimizer, name="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return [Score(task.name, "finetune", finetune(task, optimizer=optimizer), protocol_of(task))]
+    accuracy = finetune(task, optimizer=optimizer)
+    interval = wilson(accuracy, task.n_test)
+    return [Score(task.name, "finetune", accuracy, protocol_of(task), interval=interval)]
 
 
 def finetune(task: Task, *, optimizer: Callable[[nn.Module], torch.optim.Optimizer]) -> float:

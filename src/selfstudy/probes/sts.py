@@ -45,7 +45,7 @@ def measure(pairs: Similarities) -> list[Score]:
     except DataError as error:
         raise DataError(f"{pairs.name}: {error}") from None
     protocol = f"STS: Spearman correlation x 100 with human scores of {pairs.how}, {len(pairs.scores):,} pairs"
-    return [Score(pairs.name, "sts", 100 * correlation, protocol)]
+    return [Score(pairs.name, "sts", 100 * correlation, protocol, unit="")]
 
 
 def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) -> Similarities:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfstudy.errors import UsageError
-from selfstudy.probes.results import aligned, shown, title
+from selfstudy.probes.results import Score, aligned, is_number, shown, title
 from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
-from selfstudy.report.record import Line, RunRecord, is_number
+from selfstudy.report.record import Line, RunRecord
 
 # Where a run lies and how its process is fed changes no result.
 _NO_DIFFERENCE = {"data.path", "data.cache", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
@@ -32,7 +32,7 @@ class Number(NamedTuple):
     Attributes:
         column: the run, or runs that differ in their seed alone.
         features: what was measured, e.g. ``"pretrained encoder"``.
-        probe: how, e.g. ``"knn"``; ``"bits per byte"`` of held-out text.
+        probe: how, such as ``"knn"``, or ``"bits per byte"`` for held-out text.
         mean: over the column's runs that have it.
         deviation: sample standard deviation; NaN of a single run.
         runs: how many have it.
@@ -40,6 +40,7 @@ class Number(NamedTuple):
         data: what the probe learnt from, as it was named; empty where nobody wrote it down.
         test: what it was tested on, where that was named apart.
         protocol: how it was measured.
+        unit: the unit of mean, deviation and gain.
     """
 
     column: str
@@ -52,6 +53,7 @@ class Number(NamedTuple):
     data: str
     test: str
     protocol: str
+    unit: str
 
     @property
     def place(self) -> tuple[str, str, str, str]:
@@ -224,41 +226,35 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _numbers(column: Column) -> list[Number]:
-    """What was measured of a column's runs."""
-    measured: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    """All that was measured of a column's runs."""
+    measured: dict[tuple[str, ...], list[tuple[Score, float]]] = {}
     for run in column.runs:
-        values = dict(_values(run))
-        for key, value in values.items():
-            untrained = values.get((_UNTRAINED, *key[1:]), math.nan)
-            gain = value - untrained if key[0] == _PRETRAINED else math.nan
-            measured.setdefault(key, []).append((value, gain))
+        scores = {_key(score): score for score in run.evaluations}
+        for key, score in scores.items():
+            untrained = scores.get((_UNTRAINED, *key[1:])) if score.features == _PRETRAINED else None
+            gain = math.nan if untrained is None else score.value - untrained.value
+            measured.setdefault(key, []).append((score, gain))
     return [_number(column.name, key, pairs) for key, pairs in measured.items()]
 
 
-def _number(column: str, key: tuple[str, ...], pairs: list[tuple[float, float]]) -> Number:
-    """Mean and deviation of values, each with its gain."""
+def _key(score: Score) -> tuple[str, ...]:
+    """Features, probe, data, test and protocol."""
+    return score.features, score.probe, score.data or "", score.test or "", score.protocol
+
+
+def _number(column: str, key: tuple[str, ...], pairs: list[tuple[Score, float]]) -> Number:
+    """Mean and deviation of scores, each with its gain."""
     features, probe, data, test, protocol = key
-    values = [value for value, _ in pairs]
+    values, unit = [score.value for score, _ in pairs], pairs[-1][0].unit
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
     gain = statistics.fmean(gain for _, gain in pairs)
-    return Number(column, features, probe, statistics.fmean(values), deviation, len(values), gain, data, test, protocol)
-
-
-def _values(run: RunRecord) -> list[tuple[tuple[str, ...], float]]:
-    """Features, probe, data, test and protocol of every number of a run, and the number."""
-    found = []
-    for line in run.evaluations:
-        value = line.get("bits_per_byte", line.get("accuracy"))
-        if is_number(value):
-            probe = "bits per byte" if "bits_per_byte" in line else str(line.get("probe"))
-            key = (str(line.get("features")), probe, *(str(line.get(name) or "") for name in ("data", "test")))
-            found.append(((*key, str(line.get("protocol"))), float(value)))
-    return found
+    mean = statistics.fmean(values)
+    return Number(column, features, probe, mean, deviation, len(values), gain, data, test, protocol, unit)
 
 
 def _cell(number: Number) -> str:
-    """The number with its unit, its deviation, and what it is above the untrained encoder."""
-    text = shown(number.probe, number.mean, number.deviation if number.runs > 1 else None)
+    """The number with its unit, its deviation, and its gain over the untrained encoder."""
+    text = shown(number.mean, number.unit, number.deviation if number.runs > 1 else None)
     return text if math.isnan(number.gain) else f"{text} ({number.gain:+.1f})"
 
 

@@ -1,14 +1,15 @@
 """The page about one run: what it learnt, how well, on what, and how to use it."""
 
 import base64
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from selfstudy.probes.results import Results, Score
+from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number
 from selfstudy.report.figures import Curve, Panel, draw
-from selfstudy.report.record import Line, RunRecord, is_number
+from selfstudy.report.record import Line, RunRecord
 
 _PLACE = {"step", "total", "time"}
 _TITLES = {
@@ -24,7 +25,6 @@ _TITLES = {
 }
 _CAPTIONS = {"views": "an image, then its views as the method saw them"}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
-_LANGUAGE = {"bits_per_byte": "{:.3f}", "nats_per_token": "{:.4f}", "perplexity": "{:.1f}", "accuracy": "{:.1f} %"}
 
 
 class Table(NamedTuple):
@@ -49,7 +49,7 @@ def render_run(record: RunRecord) -> str:
         about=_about(record),
         health=record.health[-1] if record.health else None,
         scores=score_tables(record.evaluations),
-        language=[_language(line) for line in record.evaluations if "bits_per_byte" in line],
+        labels_asked=any(score.probe not in HELD_OUT_TEXT for score in record.evaluations),
         training=Markup(draw(training_panels(record))),  # matplotlib has escaped every name in it
         watched=Markup(draw(health_panels({"": record}))),
         pictures=[
@@ -79,31 +79,18 @@ def _about(record: RunRecord) -> list[str]:
     return words
 
 
-def score_tables(evaluations: list[Line]) -> list[Table]:
-    """The numbers of every pair of data sets; what was measured in a second way begins a second table."""
-    tables: list[tuple[tuple[Any, Any], dict[tuple[str, str], Score]]] = []
-    for line in evaluations:
-        if is_number(line.get("accuracy")) and "bits_per_byte" not in line:
-            spread = line.get("spread")
-            features, probe, protocol = (str(line.get(key, "")) for key in ("features", "probe", "protocol"))
-            score = Score(features, probe, line["accuracy"], protocol, spread if is_number(spread) else None)
-            data = (line.get("data"), line.get("test"))
-            place = (score.features, score.probe)
-            cells = next((cells for of, cells in tables if of == data and place not in cells), None)
-            if cells is None:
-                cells = {}
-                tables.append((data, cells))
-            cells[place] = score
-    return [
-        Table(data=data, test=test, rows=Results(cells.values()).table(), protocols=Results(cells.values()).protocols())
-        for (data, test), cells in tables
-    ]
-
-
-def _language(line: Line) -> Line:
-    """What was foretold of held-out text, as words."""
-    known = {name: how.format(line[name]) for name, how in _LANGUAGE.items() if is_number(line.get(name))}
-    return {"figures": {name.replace("_", " "): text for name, text in known.items()}, "protocol": line.get("protocol")}
+def score_tables(scores: Sequence[Score]) -> list[Table]:
+    """The numbers of every pair of data sets; a number that was measured in a second way begins a second table."""
+    tables: list[tuple[tuple[str | None, str | None], dict[tuple[str, str], Score]]] = []
+    for score in scores:
+        data, place = (score.data, score.test), (score.features, score.probe)
+        cells = next((cells for of, cells in tables if of == data and place not in cells), None)
+        if cells is None:
+            cells = {}
+            tables.append((data, cells))
+        cells[place] = score
+    found = [(*data, Results(cells.values())) for data, cells in tables]
+    return [Table(data, test, results.table(), results.protocols()) for data, test, results in found]
 
 
 def training_panels(record: RunRecord) -> list[Panel]:

@@ -1,10 +1,10 @@
 """What a run folder holds, read as it stands: training may still be under way, and files may be missing."""
 
 import json
-import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,14 +12,10 @@ import pyarrow.parquet as pq
 
 from selfstudy import config as cfg
 from selfstudy.errors import FileRefusedError, first_line
+from selfstudy.probes.results import Score, is_number, scores_in
 from selfstudy.runs.folder import RunFolder
 
 Line = dict[str, Any]
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a value from a file can be drawn or averaged."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 class Inputs(NamedTuple):
@@ -47,7 +43,7 @@ class RunRecord(NamedTuple):
         reasons: of those that were derived.
         environment: ``environment.json``; empty where there is none.
         metrics: lines of ``metrics.jsonl``; ``health`` those of ``health.jsonl``.
-        evaluations: lines of ``evaluations.jsonl``, of several with one protocol on the same data the newest.
+        evaluations: scores of ``evaluations.jsonl``; of several with one protocol on the same data the newest.
         encoder: ``encoder/config.json``; empty before the first one is written.
         inputs: the scan, for runs on images.
         pictures: PNG files that the run or its inspection drew.
@@ -59,7 +55,7 @@ class RunRecord(NamedTuple):
     environment: Line
     metrics: list[Line]
     health: list[Line]
-    evaluations: list[Line]
+    evaluations: list[Score]
     encoder: Line
     inputs: Inputs | None
     pictures: list[Path]
@@ -93,7 +89,7 @@ def read_run(folder: RunFolder) -> RunRecord:
         environment=_object(folder.environment),
         metrics=_lines(folder.metrics),
         health=_lines(folder.health),
-        evaluations=_newest(_lines(folder.evaluations)),
+        evaluations=_newest(score for line in _lines(folder.evaluations) for score in scores_in(line)),
         encoder=_object(folder.encoder / "config.json"),
         inputs=_inputs(folder.inputs),
         pictures=[picture for picture in pictures if picture.is_file()],
@@ -126,10 +122,9 @@ def _lines(file: Path) -> list[Line]:
     return found
 
 
-def _newest(evaluations: list[Line]) -> list[Line]:
-    """The last of all lines that measured the same in the same way."""
-    keys = ("features", "probe", "data", "test", "protocol")
-    return list({tuple(str(line.get(key)) for key in keys): line for line in evaluations}.values())
+def _newest(scores: Iterable[Score]) -> list[Score]:
+    """The last of all scores that measured the same in the same way."""
+    return list({(one.features, one.probe, one.data, one.test, one.protocol): one for one in scores}.values())
 
 
 def _inputs(file: Path) -> Inputs | None:

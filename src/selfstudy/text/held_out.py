@@ -1,11 +1,10 @@
 """What a run on text foretells of the part of its corpus that was held out."""
 
-from typing import Any
-
 from rich.console import Console
 
 from selfstudy.config import RunConfig
 from selfstudy.encoders.text import TextEncoder
+from selfstudy.probes.results import Score, held_out_scores
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import Wrap
 from selfstudy.text.corpus import Corpus
@@ -46,7 +45,7 @@ def measure_held_out(
         protocol = (
             f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special; held out: {corpus.held_out}"
         )
-    folder.append(folder.evaluations, [_line(figures, protocol, corpus)])
+    folder.append(folder.evaluations, [score.line() for score in _scores(figures, protocol, corpus)])
     accuracy = "" if figures.accuracy is None else f" · accuracy {figures.accuracy:.1f} %"
     console.print(
         f"held out {figures.bits_per_byte:.3f} bits per byte · {figures.nats_per_token:.4f} nats per token"
@@ -56,14 +55,8 @@ def measure_held_out(
     return figures
 
 
-def _line(figures: LanguageFigures, protocol: str, corpus: Corpus) -> dict[str, Any]:
-    """Figures of two runs may be compared if protocol and data are the same, whatever their tokenizers."""
-    return {
-        "features": "pretrained encoder",
-        "probe": "held-out text",
-        "data": f"documents of digest {corpus.store.fingerprint[:12]}",
-        "bits_per_byte": figures.bits_per_byte,
-        "perplexity": figures.perplexity,
-        **figures._asdict(),
-        "protocol": protocol,
-    }
+def _scores(figures: LanguageFigures, protocol: str, corpus: Corpus) -> list[Score]:
+    """One score for each figure; bits per byte compare runs on the same documents, whatever their tokenizers."""
+    derived = {"bits_per_byte": figures.bits_per_byte, "perplexity": figures.perplexity}
+    data = f"documents of digest {corpus.store.fingerprint[:12]}"
+    return held_out_scores({**figures._asdict(), **derived, "protocol": protocol, "data": data})
