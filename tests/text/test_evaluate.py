@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 import selfstudy
-from selfstudy.errors import UsageError
+from selfstudy.errors import DataError, UsageError
 from selfstudy.probes import named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.features import Features
@@ -59,6 +59,24 @@ def test_bags_of_words_and_the_untrained_encoder_come_before_the_pretrained_one(
     assert [one.name for one in subjects] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
     assert [Task in one.inputs for one in subjects] == [False, True, True]
     assert opened(run, table, test=table).about == "20 train, 20 test texts; test texts given apart"
+
+
+def test_a_folder_with_a_train_and_a_test_part_is_tested_on_its_own(run, table, tmp_path):
+    for part, numbers in (("train", range(4)), ("test", range(2))):
+        for name in ("red", "blue"):
+            for number in numbers:
+                file = tmp_path / part / name / f"{number}.txt"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(f"{name} ball {number}", encoding="utf-8")
+    assert opened(run, tmp_path).about == "8 train, 4 test texts; the data's own test split"
+    assert opened(run, tmp_path, test=table).about == "8 train, 20 test texts; test texts given apart"
+    assert opened(run, table, test=tmp_path).about == "20 train, 4 test texts; test texts given apart"
+    results = selfstudy.evaluate(run.folder, tmp_path, probe=["linear"])
+    assert results.accuracy("TF-IDF bag of words", "linear") == 100 and "8 train / 4 test" in str(results)
+    (tmp_path / "test" / "green").mkdir()
+    (tmp_path / "test" / "green" / "1.txt").write_text("green")
+    with pytest.raises(DataError, match="only in train: none\nonly in test: green"):
+        opened(run, tmp_path)
 
 
 def test_the_untrained_encoder_has_the_first_weights_of_its_run(run):

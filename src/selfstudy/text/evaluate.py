@@ -133,13 +133,16 @@ def untrained(embedder: TextEmbedder) -> TextEmbedder:
 
 def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:
     """Train and test texts, and a few words on how they were split."""
-    whole = read_labelled_texts(question.data, **question.columns)
-    if question.test is None:
-        train, test = (_part(whole, positions) for positions in test_fifth(_labels(whole)))
+    train, test = read_labelled_texts(question.data, **question.columns)
+    how = "the data's own test split"
+    if question.test is not None:
+        whole, part = read_labelled_texts(question.test, **question.columns)
+        test, how = part or whole, "test texts given apart"
+    if test is None:
+        train, test = (_part(train, positions) for positions in test_fifth(_labels(train)))
         return train, test, "a fifth of each class is for the test"
-    other = read_labelled_texts(question.test, **question.columns)
-    require_same_classes(whole.classes, other.classes)
-    return whole, other, "test texts given apart"
+    require_same_classes(train.classes, test.classes)
+    return train, test, how
 
 
 def _part(whole: LabelledTexts, positions: Tensor) -> LabelledTexts:

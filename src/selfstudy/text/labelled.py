@@ -14,7 +14,7 @@ import numpy as np
 
 from selfstudy.data.names import TEST_NAMES, TRAIN_NAMES, part_named
 from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.text.documents import find_files, implies_header, is_valid_text, single_file
+from selfstudy.text.documents import Problem, find_files, implies_header, is_valid_text, single_file
 from selfstudy.text.files import (
     LABEL_COLUMNS,
     Record,
@@ -59,8 +59,13 @@ class Pairs(NamedTuple):
     scores: np.ndarray
 
 
-def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_column: str = "auto") -> LabelledTexts:
-    """Texts and labels from a table, or from a folder with a sub-folder of ``.txt`` files for each class.
+def read_labelled_texts(
+    path: str | Path, *, text_column: str = "auto", label_column: str = "auto"
+) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """Texts and labels, and those of the test part where the data have one.
+
+    A folder has a sub-folder of ``.txt`` files for each class, or folders ``train`` and ``test`` of such sub-folders; a
+    table has one part.
 
     Args:
         path: a folder, or a ``.tsv`` (without quoting), ``.csv``, ``.jsonl`` or ``.parquet`` file.
@@ -70,13 +75,13 @@ def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_co
 
     Raises:
         UsageError: no path, nothing there, plain text, or a column that is not there or cannot be told.
-        DataError: something that cannot be read, an empty text, fewer than two classes, or a folder of two splits.
+        DataError: something that cannot be read, an empty text, or fewer than two classes in a part.
     """
     path = _as_path(path)
     if path.is_dir():
         if (text_column, label_column) != ("auto", "auto"):
             raise UsageError(f"{path} is a folder, which has no columns\nleave the label and the text column out")
-        return _numbered(*_class_folders(path), f"folder {path}")
+        return _from_folder(path)
     rows = _rows(path, implies_header(text_column, label_column))
     columns = column_names(record.value for record in rows)
     label = _label_column(rows, columns, path) if label_column == "auto" else label_column
@@ -87,7 +92,7 @@ def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_co
         raise UsageError(f"{path} has no column of text beside {label!r}\nit has: {', '.join(columns)}")
     _require(text, columns, path)
     texts = _texts(rows, text, path)
-    return _numbered(texts, [_class_name(record, label, path) for record in rows], f"file {path}")
+    return _numbered(texts, [_class_name(record, label, path) for record in rows], f"file {path}"), None
 
 
 def read_pairs(path: str | Path) -> Pairs:
@@ -157,6 +162,7 @@ def _require(column: str, columns: list[str], path: Path) -> None:
 
 
 def _without_header(columns: list[str]) -> bool:
+    """True if the columns of a table have numbers for names."""
     return columns == [str(number) for number in range(len(columns))]
 
 
@@ -192,27 +198,32 @@ def _class_name(record: Record, column: str, path: Path) -> str:
     return str(value).strip()
 
 
-def _class_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Texts and the names of their folders."""
+def _from_folder(root: Path) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """The texts of a folder of classes, or of its train part and its test part."""
     files, refused = find_files(root, _kind_in_class)
     tops = {file.name.partition("/")[0] for file in files if "/" in file.name}
     train, test = part_named(TRAIN_NAMES, tops), part_named(TEST_NAMES, tops)
-    if train is not None and test is not None:  # as classes they would give a number without meaning
-        raise DataError(
-            f"folder {root} has the parts {train} and {test}, which are no classes\n"
-            f"give {root / train} with --test {root / test}"
-        )
-    loose = [file.name for file in files if "/" not in file.name]
+    if train is None or test is None:  # a folder of one of these names may be a class
+        return _class_folders(root, "", files, refused), None
+    parts = (_class_folders(root, f"{part}/", files, refused) for part in (train, test))
+    return next(parts), next(parts)
+
+
+def _class_folders(root: Path, prefix: str, files: Sequence[TextFile], refused: Sequence[Problem]) -> LabelledTexts:
+    """The texts below ``prefix`` and their classes, the names of their folders."""
+    where = f"folder {root / prefix}"
+    chosen = [(file, file.name.removeprefix(prefix)) for file in files if file.name.startswith(prefix)]
+    loose = [name for _, name in chosen if "/" not in name]
     if loose:
         raise DataError(
-            f"folder {root} has texts outside class folders: {', '.join(loose[:5])}{' …' if len(loose) > 5 else ''}\n"
+            f"{where} has texts outside class folders: {', '.join(loose[:5])}{' …' if len(loose) > 5 else ''}\n"
             "labels are read from folders: good/1.txt, bad/2.txt, ..."
         )
-    problems = [f"{problem.path}: {problem.reason}" for problem in refused]
-    texts = [_whole(file, problems) for file in files]
+    problems = [f"{problem.path}: {problem.reason}" for problem in refused if problem.path.startswith(prefix)]
+    texts = [_whole(file, problems) for file, _ in chosen]
     if problems:
-        _refuse(problems, f"folder {root}")
-    return texts, [file.name.partition("/")[0] for file in files]
+        _refuse(problems, where)
+    return _numbered(texts, [name.partition("/")[0] for _, name in chosen], where)
 
 
 def _kind_in_class(name: str) -> str | None:
