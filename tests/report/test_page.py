@@ -1,10 +1,11 @@
 import json
+import math
 import re
 
 import pytest
 
 from selfstudy.probes.results import held_out_scores
-from selfstudy.report.page import health_panels, render_run, score_tables, training_panels
+from selfstudy.report.page import curve_of, health_panels, render_run, score_tables, training_panels
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import PROTOCOL, score
@@ -82,6 +83,11 @@ def test_every_logged_value_has_a_panel_and_the_loss_its_value_at_chance(make_ru
     assert list(panels) == ["loss", "images per second"]
     assert panels["loss"].curves[0].values == [4.0, 2.0] and panels["loss"].marks == [(5.5, "nothing learnt")]
     assert [panel.title.split(" (")[0] for panel in health_panels({"": record})] == ["effective rank", "dimension std"]
+
+
+def test_a_value_that_is_not_finite_is_no_point_of_a_curve():
+    lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.inf}, {"step": 3}, {"step": None, "loss": 1.0}]
+    assert curve_of("a", lines, "loss") == ("a", [1], [2.0])
 
 
 def test_data_sets_are_not_mixed_in_one_table():
