@@ -94,7 +94,7 @@ def test_the_held_out_text_is_measured_where_the_run_was_after_a_line_that_says_
     console = Console(record=True, file=io.StringIO())
     selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", console=console, **_settings(cache))
     first, then = (line for line in console.export_text().splitlines() if line.startswith("held out"))
-    assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
+    assert first.endswith("tokens to predict on cpu") and "bits per byte" in then
 
 
 def test_held_out_figures_name_the_documents_whatever_the_tokenizer(runs, corpus, cache, tmp_path):

@@ -49,8 +49,8 @@ def test_average_precision_is_scikit_learns(grid):
 
 
 def test_average_precision_of_a_ranking_done_by_hand():
-    near, alike = torch.tensor([[0.5, 0.6, 0.7, 0.8, 0.9]]), torch.tensor([[0.5, 0.7, 0.9]])  # places 5, 3 and 1
-    assert average_precision(near, alike).item() == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
+    near, same = torch.tensor([[0.5, 0.6, 0.7, 0.8, 0.9]]), torch.tensor([[0.5, 0.7, 0.9]])  # places 5, 3 and 1
+    assert average_precision(near, same).item() == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
 
 
 @pytest.mark.parametrize("k", [1, 5])

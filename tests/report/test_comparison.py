@@ -100,5 +100,5 @@ def test_one_run_or_the_same_twice_is_refused(make_run):
     folder = make_run("a")
     with pytest.raises(UsageError, match="1 run to compare\nname two or more"):
         compare(folder)
-    with pytest.raises(UsageError, match="is named twice"):
+    with pytest.raises(UsageError, match="is named twice\nname every run once"):
         compare(folder, folder / ".." / "a")

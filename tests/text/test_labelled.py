@@ -106,7 +106,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_there_are(tmp_path):
         read_labelled_texts(path, label_column="labl")
     with pytest.raises(UsageError, match=r"no column 'txt'; did you mean 'text'\?"):
         read_labelled_texts(path, text_column="txt")
-    with pytest.raises(UsageError, match="no column of text beside 'label'"):
+    with pytest.raises(UsageError, match="no column of text but 'label'"):
         read_labelled_texts(_write(tmp_path / "b.jsonl", '{"label": "a"}\n{"label": "b"}'))
 
 

@@ -39,7 +39,14 @@ def _score(features: Features, shots: int) -> Score:
 
 
 def drawn_labels(targets: Tensor, shots: int, seed: int, draw: int) -> Tensor:
-    """Positions (K x shots,) of the images whose labels are known; those of fewer shots are among those of more."""
+    """Positions (K x shots,) int64 of the labels that one draw shows; those of fewer shots are among those of more.
+
+    Args:
+        targets: (N,) int64 in [0, K), at least ``shots`` of every class.
+        shots: the number of labels of each class.
+        seed: any integer.
+        draw: the number of the draw.
+    """
     chosen = []
     for label in range(int(targets.max()) + 1):
         members = torch.nonzero(targets == label).flatten()

@@ -20,8 +20,8 @@ def logistic_regression(x: Tensor, targets: Tensor, l2: float, *, start: Tensor,
         x: (N, D + 1) float32, standardised features and a last column of ones.
         targets: (N,) int64 in [0, K).
         l2: positive.
-        start: (D + 1, K), where to begin.
-        covariance: (D + 1, D + 1) of ``x``, or an estimate: it decides the speed, not the result.
+        start: (D + 1, K), the weights to begin with.
+        covariance: (D + 1, D + 1), that of ``x`` or an estimate; it decides the speed, not the result.
 
     Returns:
         (D + 1, K) float32; the last row is the bias.
@@ -45,13 +45,13 @@ def logistic_regression(x: Tensor, targets: Tensor, l2: float, *, start: Tensor,
         return loss + 0.5 * float((penalty * weights.square()).sum())
 
     with torch.no_grad():
-        optimizer.step(evaluate)  # type: ignore[no-untyped-call]
+        optimizer.step(evaluate)  # type: ignore[no-untyped-call]  # torch has no types here
         weights: Tensor = torch.linalg.solve_triangular(factor.T, u, upper=True)
     return weights
 
 
 def _mean_cross_entropy(x: Tensor, targets: Tensor, weights: Tensor) -> tuple[float, Tensor]:
-    """The mean cross entropy and its gradient (D + 1, K), written out: no graph over all images is kept."""
+    """The mean cross entropy and its gradient (D + 1, K), written out, so that no graph over all rows is kept."""
     loss, gradient = 0.0, torch.zeros_like(weights)
     for rows, wanted in zip(torch.split(x, _CHUNK), torch.split(targets[:, None], _CHUNK), strict=True):
         log_probabilities = (rows @ weights).log_softmax(dim=1)  # (n, K)
@@ -63,7 +63,7 @@ def _mean_cross_entropy(x: Tensor, targets: Tensor, weights: Tensor) -> tuple[fl
 
 
 def standardisation(train: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and divisor (D,) of every feature; a constant one is only centred, its rounding noise not blown up."""
+    """Mean (D,) and divisor (D,) of every feature; the divisor of a constant one is 1, as its noise is no signal."""
     mean, std = train.float().mean(dim=0), train.float().std(dim=0, correction=0)
     return mean, torch.where(std > 1e-6 * mean.abs(), std, torch.ones_like(std))
 
@@ -77,7 +77,7 @@ def design(features: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def predict(features: Tensor, mean: Tensor, scale: Tensor, weights: Tensor) -> Tensor:
-    """The class index (M,) int64 of features (M, D), by weights (D + 1, K) of what :func:`design` makes of them."""
+    """The class index (M,) int64 of features (M, D), by weights (D + 1, K)."""
     parts = torch.split(features, _CHUNK)
     return torch.cat([(design(part, mean, scale) @ weights).argmax(dim=1) for part in parts])
 

@@ -1,4 +1,4 @@
-"""The page about one run: what it learnt, how well, on what, and how to use it."""
+"""The page about one run: its scores, curves, data and settings, and how to use its encoder."""
 
 import base64
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _TITLES = {
     "uniformity": "uniformity (0 collapsed, -4 even)",
     "teacher_entropy": "entropy of the teacher, nats",
 }
-_CAPTIONS = {"views": "an image, then its views as the method saw them"}
+_CAPTIONS = {"views": "an image, followed by its views as the method saw them"}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
 
 
@@ -31,9 +31,10 @@ class Table(NamedTuple):
     """Scores on one pair of data sets.
 
     Attributes:
-        data: what the probes learnt from, if it was written down; ``test`` likewise.
-        rows: of cells, the first a heading.
-        protocols: each once.
+        data: the name of the data that the probes learnt from, if it was written down.
+        test: the name of the test data, if they were given apart.
+        rows: rows of cells; the first is the heading.
+        protocols: the protocols of all scores, each once.
     """
 
     data: str | None
@@ -43,7 +44,7 @@ class Table(NamedTuple):
 
 
 def render_run(record: RunRecord) -> str:
-    """The page, as HTML that needs no other file and no network."""
+    """The page as HTML that needs no other file and no network."""
     return template("run.html").render(
         run=record,
         about=_about(record),
@@ -61,14 +62,14 @@ def render_run(record: RunRecord) -> str:
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of ``templates/``; whatever is put into it is escaped."""
+    """A template of ``templates/``; everything that is put into it is escaped."""
     loader = jinja2.PackageLoader("selfstudy.report")
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return pages.get_template(name)
 
 
 def _about(record: RunRecord) -> list[str]:
-    """The run in a few words."""
+    """A few words about the run."""
     settings, last = record.settings, record.last
     words = [str(settings.get(f"{group}.name")) for group in ("method", "encoder")]
     words += [f"on {settings.get('data.path')}", str(settings.get("train.duration"))]
@@ -94,7 +95,7 @@ def score_tables(scores: Sequence[Score]) -> list[Table]:
 
 
 def training_panels(record: RunRecord) -> list[Panel]:
-    """A panel for everything that was logged while training, the loss first."""
+    """A panel for each value that was logged in training."""
     names = list(dict.fromkeys(name for line in record.metrics for name in line if name not in _PLACE))
     return [
         Panel(_title(name), [curve_of("", record.metrics, name)], _marks(record) if name == "loss" else ())
@@ -103,7 +104,7 @@ def training_panels(record: RunRecord) -> list[Panel]:
 
 
 def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
-    """A panel for every label-free statistic that some run has, with a curve for each run by its name."""
+    """A panel for each label-free statistic that some run has, with a named curve for each run."""
     panels = []
     for name in _HEALTH:
         curves = [curve_of(run, record.health, name) for run, record in records.items()]
@@ -113,13 +114,13 @@ def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
 
 
 def curve_of(name: str, lines: list[Line], key: str) -> Curve:
-    """A logged value over the steps that have it."""
+    """The curve of a logged value over the steps at which it is a finite number."""
     chosen = [(line["step"], line[key]) for line in lines if is_number(line.get(key)) and is_number(line.get("step"))]
     return Curve(name, [step for step, _ in chosen], [value for _, value in chosen])
 
 
 def _marks(record: RunRecord) -> list[tuple[float, str]]:
-    """The loss when nothing is learnt, where the method has such a value."""
+    """The loss at chance, where the method has such a value."""
     chance = record.health[-1].get("chance_loss") if record.health else None
     return [(chance, "nothing learnt")] if is_number(chance) else []
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, read as it stands: training may still be under way, and files may be missing."""
+"""Reads run folders. Training may still be under way, so files may be missing."""
 
 import json
 from collections import Counter
@@ -19,13 +19,13 @@ Line = dict[str, Any]
 
 
 class Inputs(NamedTuple):
-    """The scan of a run's images in short.
+    """A summary of the scan of a run's images.
 
     Attributes:
-        used: how many were trained on.
-        formats: how many of each file format.
-        skipped: how many for each reason.
-        sizes: heights and widths, smallest and largest: ``((h, w), (h, w))`` of either side by itself.
+        used: the number of images that were trained on.
+        formats: the number of used images in each file format.
+        skipped: the number of skipped inputs for each reason.
+        sizes: the smallest (height, width) and the largest, each side by itself, in pixels; None without images.
     """
 
     used: int
@@ -39,14 +39,15 @@ class RunRecord(NamedTuple):
 
     Attributes:
         path: the folder.
-        settings: of ``config.yaml``, by dotted key.
-        reasons: of those that were derived.
-        environment: ``environment.json``; empty where there is none.
-        metrics: lines of ``metrics.jsonl``; ``health`` those of ``health.jsonl``.
-        evaluations: scores of ``evaluations.jsonl``; of several with one protocol on the same data the newest.
-        encoder: ``encoder/config.json``; empty before the first one is written.
-        inputs: the scan, for runs on images.
-        pictures: PNG files that the run or its inspection drew.
+        settings: the settings in ``config.yaml``, by dotted key.
+        reasons: the reasons of derived settings, by dotted key.
+        environment: the content of ``environment.json``; empty if there is none.
+        metrics: the lines of ``metrics.jsonl``.
+        health: the lines of ``health.jsonl``.
+        evaluations: the scores in ``evaluations.jsonl``; of several with one protocol on the same data, the newest.
+        encoder: the content of ``encoder/config.json``; empty before an encoder is written.
+        inputs: the summary of the scan, for runs on images.
+        pictures: the PNG files that the run and its inspection drew.
     """
 
     path: Path
@@ -67,7 +68,7 @@ class RunRecord(NamedTuple):
 
     @property
     def speed(self) -> tuple[str, float] | None:
-        """What speed is counted in, such as ``"images"``, and the median per second; None without a measurement."""
+        """The unit of speed, such as ``"images"``, and the median per second; None without a measurement."""
         names = [name for name, value in self.last.items() if name.endswith("_per_second") and is_number(value)]
         if not names:
             return None
@@ -76,10 +77,10 @@ class RunRecord(NamedTuple):
 
 
 def read_run(folder: RunFolder) -> RunRecord:
-    """Everything a page about a run shows.
+    """All that a page about a run shows.
 
     Raises:
-        FileRefusedError: a file is not what its name says.
+        FileRefusedError: a file is damaged.
     """
     pictures = [folder.views, *sorted(folder.pictures.glob("*.png"))]
     return RunRecord(
@@ -108,7 +109,7 @@ def _object(file: Path) -> Line:
 
 
 def _lines(file: Path) -> list[Line]:
-    """The JSON objects of a file's lines; one that a kill has torn is left out."""
+    """The JSON objects on the lines of a file; a line that a kill has torn is left out."""
     found: list[Line] = []
     if not file.is_file():
         return found
@@ -123,12 +124,12 @@ def _lines(file: Path) -> list[Line]:
 
 
 def _newest(scores: Iterable[Score]) -> list[Score]:
-    """The last of all scores that measured the same in the same way."""
+    """The newest of all scores that measure the same thing in the same way."""
     return list({(one.features, one.probe, one.data, one.test, one.protocol): one for one in scores}.values())
 
 
 def _inputs(file: Path) -> Inputs | None:
-    """A scan in short, or None where there is none."""
+    """The summary of a scan, or None if there is none."""
     if not file.is_file():
         return None
     try:
@@ -141,13 +142,13 @@ def _inputs(file: Path) -> Inputs | None:
 
 
 def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often every value occurs, the most frequent first."""
+    """The number of times each value occurs, the most frequent first."""
     values = {row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()}
     return {str(value): count for value, count in Counter(values).most_common()}
 
 
 def _sizes(used: pa.Table) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Smallest height and width, then the largest."""
+    """The smallest height and width, and the largest."""
     if not len(used):
         return None
     height, width = (pc.min_max(used[name]).as_py() for name in ("height", "width"))

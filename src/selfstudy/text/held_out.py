@@ -1,5 +1,6 @@
-"""What a run on text foretells of the part of its corpus that was held out."""
+"""Measures a run on the held-out part of its corpus."""
 
+import torch
 from rich.console import Console
 
 from selfstudy.config import RunConfig
@@ -13,38 +14,29 @@ from selfstudy.text.language import LanguageFigures, load_mask_set, mask_set, sa
 from selfstudy.text.tokenizer import token_bytes
 
 _SHORTEST = 16  # tokens
-_RATE, _SEED = 0.15, 0  # the share by which masked models are compared, however many tokens they hid in training
+_RATE, _SEED = 0.15, 0  # the share that masked models are compared at, whatever share they hid in training
 
 
 def measure_held_out(
     folder: RunFolder, encoder: TextEncoder, corpus: Corpus, config: RunConfig, console: Console
 ) -> LanguageFigures | None:
-    """The figures, printed and added to the run's evaluations; None where too little was held out to measure."""
+    """The figures on held-out text, printed and added to the run's evaluations; None where that text is too short.
+
+    Args:
+        folder: the run.
+        encoder: the trained encoder, with its head; put into eval mode.
+        corpus: the run's corpus.
+        config: the run's settings.
+        console: where the figures are printed.
+    """
     if len(corpus.store.held_out) < _SHORTEST:
-        console.print(f"held out {len(corpus.store.held_out)} tokens are too few to measure anything", highlight=False)
+        console.print(f"held out {len(corpus.store.held_out)} tokens, too few to measure anything", highlight=False)
         return None
     encoder.eval()
     device = next(encoder.parameters()).device
-    context, stream = config.data.size[1], corpus.store.held_out
-    console.print(f"held out {len(stream):,} tokens to foretell on {device.type}", highlight=False)  # can take minutes
-    if encoder.causal:
-        across = bool(config.method.get("across_documents", False))
-        figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)
-        protocol = f"every held-out token once, from at most {context} before it; held out: {corpus.held_out}"
-    else:
-        special = corpus.special
-        assert special.cls is not None and special.sep is not None and special.pad is not None
-        length = min(context - 2, len(stream))
-        digest, file = stream_digest(stream.blocks()), corpus.store.folder / f"masks-{length}.safetensors"
-        if not file.is_file():
-            save_mask_set(mask_set(len(stream), length, _RATE, _SEED), file, digest=digest)
-        masks = load_mask_set(file, digest=digest)
-        wrap = Wrap(special.cls, special.sep, special.pad)
-        table = token_bytes(corpus.tokenizer)
-        figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
-        protocol = (
-            f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special; held out: {corpus.held_out}"
-        )
+    count = len(corpus.store.held_out)
+    console.print(f"held out {count:,} tokens to predict on {device.type}", highlight=False)  # can take minutes
+    figures, protocol = (_causal if encoder.causal else _masked)(encoder, corpus, config, device)
     folder.append(folder.evaluations, [score.line() for score in _scores(figures, protocol, corpus)])
     accuracy = "" if figures.accuracy is None else f" · accuracy {figures.accuracy:.1f} %"
     console.print(
@@ -53,6 +45,33 @@ def measure_held_out(
         highlight=False,
     )
     return figures
+
+
+def _causal(
+    encoder: TextEncoder, corpus: Corpus, config: RunConfig, device: torch.device
+) -> tuple[LanguageFigures, str]:
+    """The figures of a causal model, with their protocol."""
+    context, across = config.data.size[1], bool(config.method.get("across_documents", False))
+    stream = corpus.store.held_out
+    figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)
+    return figures, f"every held-out token once, from at most {context} before it; held out: {corpus.held_out}"
+
+
+def _masked(
+    encoder: TextEncoder, corpus: Corpus, config: RunConfig, device: torch.device
+) -> tuple[LanguageFigures, str]:
+    """The figures of a masked model on the corpus's stored mask set, with their protocol."""
+    special, stream = corpus.special, corpus.store.held_out
+    assert special.cls is not None and special.sep is not None and special.pad is not None
+    length = min(config.data.size[1] - 2, len(stream))
+    digest, file = stream_digest(stream.blocks()), corpus.store.folder / f"masks-{length}.safetensors"
+    if not file.is_file():
+        save_mask_set(mask_set(len(stream), length, _RATE, _SEED), file, digest=digest)
+    masks = load_mask_set(file, digest=digest)
+    wrap, table = Wrap(special.cls, special.sep, special.pad), token_bytes(corpus.tokenizer)
+    figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
+    how = f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special"
+    return figures, f"{how}; held out: {corpus.held_out}"
 
 
 def _scores(figures: LanguageFigures, protocol: str, corpus: Corpus) -> list[Score]:
