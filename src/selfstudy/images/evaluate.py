@@ -23,7 +23,7 @@ from selfstudy.probes.evaluation import Evaluation, Question, Subject
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
-from selfstudy.probes.split import require_same_classes, test_fifth
+from selfstudy.probes.split import require_same_classes, split_test_fifth
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.views.geometry import fit
@@ -196,7 +196,7 @@ def _scan_labels(source: Source, channels: int) -> Labelled:
 
 def _split(whole: Labelled) -> tuple[Labelled, Labelled, str]:
     """A fifth of every class becomes the test part."""
-    train, test = (_subset(whole, positions.numpy()) for positions in test_fifth(whole.labels))
+    train, test = (_subset(whole, positions.numpy()) for positions in split_test_fifth(whole.labels))
     return train, test, "a fifth of each class is for the test"
 
 

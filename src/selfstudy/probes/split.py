@@ -10,7 +10,7 @@ _SHARE = 5  # one in five
 _SPLIT_STREAM = 0x73706C
 
 
-def test_fifth(labels: Tensor) -> tuple[Tensor, Tensor]:
+def split_test_fifth(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Positions of train and of the test fifth: a fifth of every class, at least one, by a fixed permutation.
 
     Args:

@@ -13,7 +13,7 @@ from selfstudy.probes.evaluation import Evaluation, Question, Subject
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
-from selfstudy.probes.split import require_same_classes, test_fifth
+from selfstudy.probes.split import require_same_classes, split_test_fifth
 from selfstudy.probes.sts import Similarities, of_embeddings
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
@@ -139,7 +139,7 @@ def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:
         whole, part = read_labelled_texts(question.test, **question.columns)
         test, how = part or whole, "test texts given apart"
     if test is None:
-        train, test = (_part(train, positions) for positions in test_fifth(_labels(train)))
+        train, test = (_part(train, positions) for positions in split_test_fifth(_labels(train)))
         return train, test, "a fifth of each class is for the test"
     require_same_classes(train.classes, test.classes)
     return train, test, how
