@@ -9,6 +9,7 @@ from pydantic import Field
 
 import selfstudy
 from selfstudy import config as cfg
+from selfstudy import modalities
 from selfstudy.config import DataConfig, EncoderConfig, Keyword, RunConfig, SameResult
 from selfstudy.errors import UsageError
 from selfstudy.images.config import ImageRunConfig
@@ -16,7 +17,7 @@ from selfstudy.methods.reads import Reads
 from selfstudy.modalities import SETTINGS
 from selfstudy.runs import settings
 from selfstudy.runs.pretraining import _changes
-from selfstudy.runs.settings import build_config, keywords_of, rows_of, table, without_effect
+from selfstudy.runs.settings import gather, keywords_of, rows_of, table, without_effect
 from selfstudy.text.config import TextRunConfig
 
 # Written by runs of 2026-11, before a run kept its modality.
@@ -127,7 +128,7 @@ class SignalRunConfig(RunConfig):
 
 
 def _build(models=SETTINGS, nested=None, **keywords):
-    return build_config("photos", nested or {}, keywords=keywords, models=models)
+    return modalities.validated(gather("photos", nested or {}, keywords=keywords, models=models), models)
 
 
 @pytest.mark.parametrize("model", [*SETTINGS.values(), SignalRunConfig])
@@ -220,7 +221,7 @@ def test_two_keywords_of_one_setting_are_refused():
 
 def test_a_run_without_data_is_refused():
     with pytest.raises(UsageError, match="^no data given\nname a folder"):
-        build_config(None, {}, keywords={}, models=SETTINGS)
+        gather(None, {}, keywords={}, models=SETTINGS)
 
 
 def test_a_group_of_settings_is_a_mapping_and_a_method_has_a_name():
@@ -307,7 +308,7 @@ def test_these_may_not_change_on_resume(text, model, key, value):
 @pytest.mark.parametrize("text", [OLD_IMAGES, OLD_TEXT])
 def test_the_settings_of_an_old_run_load_as_they_were_written(text):
     written = cfg.flatten(yaml.safe_load(text))
-    found = cfg.flatten(settings.configured(yaml.safe_load(text), SETTINGS).model_dump(mode="json"))
+    found = cfg.flatten(modalities.validated(yaml.safe_load(text)).model_dump(mode="json"))
     modality = found.pop("data.modality")
     assert found == written and modality in SETTINGS
 

@@ -139,7 +139,6 @@ class Text(Reads):
             raise UsageError(f"{method} cannot train an encoder that sees {sees}\nuse one such as --encoder {fitting}")
 
 
-_CLASS_OF: dict[str, type[Images] | type[Text]] = {"image": Images, "text": Text}
 _FIELD_OF = {
     "needs_tokens": "tokens",
     "uses_labels": "labels",
@@ -162,4 +161,6 @@ def from_old_flags(attributes: Mapping[str, Any]) -> Images | Text | None:
     fields = {new: attributes[old] for old, new in _FIELD_OF.items() if old in attributes}
     if not fields and "modality" not in attributes:
         return None
-    return _CLASS_OF[attributes.get("modality", "image")](**fields)
+    # images were the default, so only methods for text had to say what they read
+    reads: type[Images] | type[Text] = Text if "modality" in attributes else Images
+    return reads(**fields)

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfstudy import config as cfg
 from selfstudy.data.embeddings import list_left_out, write_embeddings
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin_with_spaces
+from selfstudy.encoders.text_store import load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
@@ -68,8 +68,8 @@ class TextEmbedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
-        """The embedder of a run folder, or of an ``encoder/`` folder."""
-        return cls(*load_text_encoder(encoder_folder(folder)), device=device)
+        """The encoder in an ``encoder/`` folder."""
+        return cls(*load_text_encoder(Path(folder)), device=device)
 
     def embed(self, texts: str | Sequence[str]) -> np.ndarray:
         """The embeddings (n, D) float32 of texts.
@@ -236,17 +236,6 @@ def encode_rows(encoder: TextEncoder, rows: Sequence[Tensor]) -> Tensor:
         return torch.cat([encode_rows(encoder, [row]) for row in rows])
     embedding: Tensor = encoder(padded(rows, 0 if pad is None else pad).to(encoder.starts_word.device))
     return embedding
-
-
-def encoder_folder(folder: str | Path) -> Path:
-    """The ``encoder/`` folder of a run; the folder itself if it has none."""
-    folder = Path(folder)
-    return folder / "encoder" if (folder / "encoder").is_dir() else folder
-
-
-def is_text(folder: str | Path) -> bool:
-    """True if the encoder in a folder reads text."""
-    return (encoder_folder(folder) / FACTS).is_file()
 
 
 def _printable_token(token: str) -> str:

@@ -4,9 +4,17 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from selfstudy.errors import DataError, UsageError
+from selfstudy.errors import DataError
 from selfstudy.images.features import raw_pixels
-from selfstudy.probes.table import FROZEN, evaluate_features, require_known
+from selfstudy.probes import DEFAULT, named
+from selfstudy.probes.features import DenseFeatures
+
+FROZEN = ("knn", "linear", "low-shot", "retrieval")
+
+
+def evaluate_features(*data, probes=DEFAULT):
+    features = DenseFeatures(*data)
+    return [score for probe in named(probes) for score in probe.measure(features)]
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +52,6 @@ def test_label_values_need_not_be_consecutive(digits):
     train, labels, test, test_labels = digits
     moved = evaluate_features("x", train, labels * 10 + 5, test, test_labels * 10 + 5, probes=FROZEN)
     assert moved == evaluate_features("x", *digits, probes=FROZEN)
-
-
-def test_probes_come_in_the_order_asked_for(digits):
-    assert [score.probe for score in evaluate_features("x", *digits, probes=["linear", "knn"])] == ["linear", "knn"]
-
-
-def test_an_unknown_probe_is_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
-        require_known(["knn", "liner"])
-    assert "known: knn, linear, low-shot, retrieval, finetune; sts by itself" in str(caught.value)
 
 
 def test_labels_are_checked(digits):
