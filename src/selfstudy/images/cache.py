@@ -33,7 +33,7 @@ class Images:
         return self._items[position] if self.tensor is None else self.tensor[position]
 
     def subset(self, positions: Tensor) -> "Images":
-        """The images at these positions."""
+        """The images at ``positions`` (n,) int64, in their order."""
         if self.tensor is not None:
             return Images(self.tensor[positions])
         return Images([self._items[int(position)] for position in positions])
