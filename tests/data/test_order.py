@@ -24,3 +24,4 @@ def test_a_step_can_be_asked_for_in_any_order():
 def test_fewer_inputs_than_a_batch_say_both_numbers():
     with pytest.raises(DataError, match=r"found 5 inputs, batch size 8\nuse --batch-size 5 or less, or add inputs"):
         EpochOrder(0, 5, 8)
+    assert EpochOrder(0, 8, 8).steps_per_epoch == 1

@@ -32,7 +32,8 @@ def test_transformers_frames_texts_as_the_encoder_was_trained(tmp_path, layout):
     tokenizer = AutoTokenizer.from_pretrained(saved(tmp_path / "encoder", layout, head=True))
     ids = tokenizer(TEXTS[0])["input_ids"]
     assert (ids[0] == tokenizer.cls_token_id, ids[-1] == tokenizer.sep_token_id) == (layout == "bert",) * 2
-    assert tokenizer.model_max_length == CONTEXT and (tokenizer.mask_token is None) == (layout == "gpt2")
+    assert tokenizer.pad_token == "[PAD]" and tokenizer.model_max_length == CONTEXT
+    assert (tokenizer.mask_token is None) == (tokenizer.bos_token is not None) == (layout == "gpt2")
 
 
 @pytest.mark.parametrize("name", ["selfstudy.json", "model.safetensors", "tokenizer.json"])

@@ -24,6 +24,14 @@ def test_a_pair_has_the_last_tokens_after_both_texts(embedder):
     assert tokenizer.encode(*TEXTS[:2]).ids == [*before, *plain[0], *after, *plain[1], *after]
 
 
+def test_texts_that_take_more_than_a_row_are_left_out(embedder):
+    embedder.context = 5
+    assert all(
+        len(one.ids) <= 5 - sum(map(len, embedder.frame))
+        for one in embedder.tokenizer.encode_batch(texts_that_fit(embedder), add_special_tokens=False)
+    )
+
+
 def test_texts_to_compare_on_fit_into_a_row_and_keep_their_ends(embedder):
     texts = texts_that_fit(embedder)
     assert len(texts) >= 4 and all(text == text.strip() for text in texts)

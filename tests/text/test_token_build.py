@@ -139,6 +139,14 @@ def test_a_build_cut_off_while_reading_continues_to_the_same_files(tmp_path, mon
         assert contents(folder) == contents(tmp_path / "whole")
 
 
+def test_a_shard_ends_with_the_document_that_brings_it_to_its_size(tmp_path):
+    sizes = [len(encoded([document])) for document in DOCUMENTS[:2]]
+    for more, shards in ((0, [1, 1]), (1, [2])):
+        apart = {"held_out_documents": DOCUMENTS[2:3], "shard_tokens": sizes[0] + more}
+        build(tmp_path / f"{more}", DOCUMENTS[:2], **apart)
+        assert [shard.documents for shard in read_manifest(tmp_path / f"{more}").train] == shards
+
+
 def test_finished_shards_are_not_written_again(tmp_path, monkeypatch):
     monkeypatch.setattr("selfstudy.text.token_build._BATCH_DOCUMENTS", 3)
     with pytest.raises(OSError, match="pulled out"):

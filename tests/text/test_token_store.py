@@ -91,6 +91,7 @@ def test_damage_is_found_and_named(tmp_path, name, way):
     manifest = read_manifest(tmp_path)
     assert damage_in(tmp_path, manifest, verify=True) is None
     damage(tmp_path / name, way)
+    assert way != "flipped" or damage_in(tmp_path, manifest, verify=False) is None
     found = damage_in(tmp_path, manifest, verify=way == "flipped")
     assert name in found and ("missing" if way == "missing" else "damaged") in found
 
