@@ -161,6 +161,5 @@ def from_old_flags(attributes: Mapping[str, Any]) -> Images | Text | None:
     fields = {new: attributes[old] for old, new in _FIELD_OF.items() if old in attributes}
     if not fields and "modality" not in attributes:
         return None
-    # images were the default, so only methods for text had to say what they read
-    reads: type[Images] | type[Text] = Text if "modality" in attributes else Images
-    return reads(**fields)
+    old_names: dict[str, type[Images] | type[Text]] = {cls.__name__.lower().rstrip("s"): cls for cls in (Images, Text)}
+    return old_names[attributes.get("modality", "image")](**fields)

@@ -68,7 +68,15 @@ class TextEmbedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
-        """The encoder in an ``encoder/`` folder."""
+        """The embedder in an ``encoder/`` folder.
+
+        Args:
+            folder: the ``encoder/`` folder of a run.
+            device: the device to compute on; by default the accelerator of the machine, or the CPU.
+
+        Raises:
+            FileRefusedError: the encoder is missing or damaged.
+        """
         return cls(*load_text_encoder(Path(folder)), device=device)
 
     def embed(self, texts: str | Sequence[str]) -> np.ndarray:
@@ -88,7 +96,7 @@ class TextEmbedder:
         return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
 
     def of_texts(self, texts: Sequence[str]) -> Tensor:
-        """The embeddings (n, D) float32 on the CPU of at least one text, as :meth:`embed` describes them."""
+        """The embeddings (n, D) float32 of ``texts``, at least one, on the CPU; see :meth:`embed`."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
         pieces.sort(key=lambda pair: len(pair[1]))  # rows of the same length need no padding
@@ -128,7 +136,7 @@ class TextEmbedder:
             return encode_rows(self.encoder, rows).float().cpu()
 
     def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
-        """The first row (T,) int64 of every text."""
+        """The first row (T,) int64 of each of ``texts``; the rest of a longer text is left out."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [next(self._pieces(text.ids[: self._room])) for text in encoded]
 
