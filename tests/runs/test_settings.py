@@ -119,6 +119,7 @@ class SignalDataConfig(DataConfig):
 
     rate: Annotated[int, Field(description="Samples per second."), Keyword("rate")] = 100
     buffer: Annotated[int, Field(description="Samples in memory."), SameResult()] = 8
+    image_size: Annotated[int | None, Field(description="Samples of a window."), Keyword("window")] = None
 
 
 class SignalRunConfig(RunConfig):
@@ -190,6 +191,12 @@ def test_the_table_names_a_modality_where_they_differ():
     assert found["encoder.name"].description.startswith("Image: Any timm name; ")
     assert " Text: Layout and size, such as bert-mini" in found["encoder.name"].description
     assert found["encoder.pool"].values == ("auto", "token", "avg", "mean", "cls", "last")
+
+
+def test_a_setting_has_the_keywords_and_values_of_every_modality():
+    found = {row.key: row for row in table({**SETTINGS, "signal": SignalRunConfig})}["data.image_size"]
+    assert [keyword.name for keyword in found.keywords] == ["image_size", "window"]
+    assert found.values == ("auto", "int", "tuple", "null")
 
 
 def test_each_setting_has_one_row_and_groups_stay_together():
@@ -291,7 +298,7 @@ def test_these_may_change_on_resume(text, model, key, value):
         (OLD_IMAGES, ImageRunConfig, "train.seed", 1),
         (OLD_IMAGES, ImageRunConfig, "data.image_size", 32),
         (OLD_IMAGES, ImageRunConfig, "train.duration", "10 steps"),
-        (OLD_IMAGES, ImageRunConfig, "train.duration", "2 epochs"),
+        (OLD_IMAGES, ImageRunConfig, "train.duration", "30 epochs"),
         (OLD_TEXT, TextRunConfig, "data.documents", "line"),
         (OLD_TEXT, TextRunConfig, "encoder.pool", "last"),
     ],
