@@ -157,7 +157,7 @@ def test_the_keywords_are_the_ones_that_users_know():
 
 def test_the_settings_without_an_effect_are_these_and_no_others():
     shared = {"data.path", "train.device", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
-    shared |= {"health.every", "health.on_collapse"}
+    shared |= {"health.every", "health.on_collapse", "data.modality"}
     images, text = {"data.cache_gigabytes", "data.max_bad"}, {"data.cache", "data.column"}
     assert without_effect({"image": ImageRunConfig}) == shared | images
     assert without_effect({"text": TextRunConfig}) == shared | text
@@ -284,7 +284,8 @@ def _refused(text, model, key, value):
         (OLD_TEXT, TextRunConfig, "data.column", "text"),
         (OLD_TEXT, TextRunConfig, "train.device", "cuda"),
         (OLD_TEXT, TextRunConfig, "train.duration", "30 steps"),
-        (OLD_TEXT, TextRunConfig, "data.modality", "text"),  # which the run is too old to have
+        (OLD_TEXT, TextRunConfig, "data.modality", "text"),
+        (OLD_TEXT.replace("  compile: false\n", ""), TextRunConfig, "train.compile", True),  # older than the setting
     ],
 )
 def test_these_may_change_on_resume(text, model, key, value):
