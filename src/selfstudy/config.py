@@ -66,7 +66,11 @@ class DataConfig(Closed):
         Field(description="Folder, file, archive, list or sample that holds the data."),
         SameResult(),  # wherever the data lie: a run keeps their fingerprint
     ]
-    modality: Annotated[str, Field(description="Kind of data; auto is the kind that the method learns from.")] = "auto"
+    modality: Annotated[
+        str,
+        Field(description="Kind of data; auto is the kind that the method learns from."),
+        SameResult(),  # the fingerprint tells data apart, and runs of 2026-11 do not name the kind
+    ] = "auto"
 
 
 class EncoderConfig(Closed):

@@ -121,6 +121,7 @@ class SignalDataConfig(DataConfig):
 
     rate: Annotated[int, Field(description="Samples per second."), Keyword("rate")] = 100
     buffer: Annotated[int, Field(description="Samples in memory."), SameResult()] = 8
+    image_size: Annotated[int | None, Field(description="Samples of a window."), Keyword("window")] = None
 
 
 class SignalRunConfig(RunConfig):
@@ -158,7 +159,7 @@ def test_the_keywords_are_the_ones_that_users_know():
 
 def test_the_settings_without_an_effect_are_these_and_no_others():
     shared = {"data.path", "train.device", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
-    shared |= {"health.every", "health.on_collapse"}
+    shared |= {"health.every", "health.on_collapse", "data.modality"}
     images, text = {"data.cache_gigabytes", "data.max_bad"}, {"data.cache", "data.column"}
     assert without_effect({"image": ImageRunConfig}) == shared | images
     assert without_effect({"text": TextRunConfig}) == shared | text
@@ -192,6 +193,12 @@ def test_the_table_names_a_modality_where_they_differ():
     assert found["encoder.name"].description.startswith("Images: Any timm name; ")
     assert " Text: Layout and size, such as bert-mini" in found["encoder.name"].description
     assert found["encoder.pool"].values == ("auto", "own", "token", "avg", "mean", "cls", "last")
+
+
+def test_a_setting_has_the_keywords_and_values_of_every_modality():
+    found = {row.key: row for row in table({**SETTINGS, "signal": SignalRunConfig})}["data.image_size"]
+    assert [keyword.name for keyword in found.keywords] == ["image_size", "window"]
+    assert found.values == ("auto", "int", "tuple", "null")
 
 
 def test_each_setting_has_one_row_and_groups_stay_together():
@@ -282,7 +289,8 @@ def _refused(text, model, key, value):
         (OLD_TEXT, TextRunConfig, "data.column", "text"),
         (OLD_TEXT, TextRunConfig, "train.device", "cuda"),
         (OLD_TEXT, TextRunConfig, "train.duration", "30 steps"),
-        (OLD_TEXT, TextRunConfig, "data.modality", "text"),  # which the run is too old to have
+        (OLD_TEXT, TextRunConfig, "data.modality", "text"),
+        (OLD_TEXT.replace("  compile: false\n", ""), TextRunConfig, "train.compile", True),  # older than the setting
     ],
 )
 def test_these_may_change_on_resume(text, model, key, value):
@@ -296,7 +304,7 @@ def test_these_may_change_on_resume(text, model, key, value):
         (OLD_IMAGES, ImageRunConfig, "train.seed", 1),
         (OLD_IMAGES, ImageRunConfig, "data.image_size", 32),
         (OLD_IMAGES, ImageRunConfig, "train.duration", "10 steps"),
-        (OLD_IMAGES, ImageRunConfig, "train.duration", "2 epochs"),
+        (OLD_IMAGES, ImageRunConfig, "train.duration", "30 epochs"),
         (OLD_TEXT, TextRunConfig, "data.documents", "line"),
         (OLD_TEXT, TextRunConfig, "encoder.pool", "last"),
     ],
