@@ -98,7 +98,7 @@ def read_run(folder: RunFolder) -> RunRecord:
 
 
 def _object(file: Path) -> Line:
-    """The JSON object of a file, empty if there is no such file."""
+    """The JSON object of a file, empty if the file is missing."""
     if not file.is_file():
         return {}
     try:
