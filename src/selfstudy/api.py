@@ -129,24 +129,24 @@ def evaluate(
     text_column: str | None = None,
     console: Console | None = None,
 ) -> Results:
-    """How good an encoder is under simple probes, beside raw pixels or TF-IDF and the same encoder untrained.
+    """Scores of an encoder under simple probes, with those of raw pixels or TF-IDF and of the same encoder untrained.
 
-    A run that began with timm's weights is measured beside those.
+    A run that began with timm's weights is compared with those. The scores are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
-        data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or
-            class sub-folders of text files; for ``"sts"`` a table of two sentences and a score.
-        test: labelled ones to test on; when left out, ``data``'s own test split, or a fifth of it held out.
+        data: labelled images or texts: class folders, two folders ``train`` and ``test`` of class folders, a table
+            with a column of labels, or for images a named data set; for ``"sts"`` a table of two sentences and a score.
+        test: labelled data to test on; if left out, the test split of ``data``, or a fifth of every class.
         probe: any of ``"knn"``, ``"linear"``, ``"low-shot"``, ``"retrieval"`` and ``"finetune"``, which trains the
-            whole encoder; or ``"sts"`` alone, for pairs of sentences.
-        label_column: of a table; when left out ``label``, and for text the usual names.
-        text_column: of a table of texts; found when left out.
-        console: where progress is printed; nowhere when left out.
+            whole encoder; or ``"sts"`` alone, for pairs of sentences; or probes of other packages.
+        label_column: a column of a table; if left out ``label``, and for text other usual names.
+        text_column: a column of a table of texts; found if left out.
+        console: the console that shows progress; none if left out.
 
     Raises:
-        UsageError: an unknown probe, a column where there is none, or no run at ``run``.
-        DataError: no labels, or train and test classes that differ.
+        UsageError: an unknown probe, a missing column, or no run at ``run``.
+        DataError: no labels, or different classes in train and test.
     """
     folder = RunFolder.existing(run)
     limit_threads()

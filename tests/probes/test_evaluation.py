@@ -1,11 +1,16 @@
 import io
+from functools import partial
 
 import pytest
+import torch
 from rich.console import Console
+from torch import nn
 
 from selfstudy.errors import UsageError
-from selfstudy.probes import Probe
+from selfstudy.probes import Probe, named
 from selfstudy.probes.evaluation import Evaluation, Question, Subject, evaluate
+from selfstudy.probes.features import DenseFeatures, Features
+from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.results import Score
 
 QUIET = Console(quiet=True)
@@ -51,3 +56,58 @@ def test_a_probe_that_the_data_have_no_input_for_is_refused_before_any_work():
         Question([ONE, OTHER, TWO], "data").require_inputs((int,), "numbers")
     with pytest.raises(UsageError, match="probe other cannot be asked of numbers\nask for another probe, or give oth"):
         Question([OTHER], "data").require_inputs((int,), "numbers")
+
+
+class Signals(nn.Module):
+    """An encoder of signals over time (B, 2, T): the mean of a convolution."""
+
+    embed_dim = 6
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 6, 5)
+
+    def forward(self, signals):
+        return torch.relu(self.conv(signals)).mean(dim=2)
+
+
+def signals(n, seed):
+    """Waves of two frequencies, (n, 2, 40), and which one each has."""
+    draw, labels = torch.Generator().manual_seed(seed), torch.arange(n) % 2
+    phase = torch.rand(n, 2, 1, generator=draw) * 6
+    return torch.sin(torch.arange(40) * (0.3 + labels[:, None, None]) + phase), labels
+
+
+def task(name, encoder, train, test):
+    order = order_of(len(train[0]), RECIPE._replace(epochs=2, steps=1))
+
+    def batch(step):
+        rows = order.batch(step)[1]
+        return Batch(train[0][rows], train[1][rows])
+
+    recipe, apply = RECIPE._replace(epochs=2, steps=1), lambda network, inputs: network(inputs)
+    return Task(name, encoder, recipe, order, batch, [Batch(*test)], len(test[0]), 2, apply, "whole signals")
+
+
+def subject(name, encoder, train, test):
+    def features():
+        with torch.no_grad():
+            return DenseFeatures(name, encoder(train[0]), train[1], encoder(test[0]), test[1])
+
+    return Subject(name, {Features: features, Task: partial(task, name, encoder, train, test)})
+
+
+def test_a_third_kind_of_data_is_evaluated_under_all_probes_by_saying_how_its_features_are_made():
+    torch.manual_seed(0)
+    train, test = signals(80, 0), signals(40, 1)
+    raw = Subject("raw signals", {Features: lambda: DenseFeatures("raw signals", *flat(train), *flat(test))})
+    subjects = [raw, subject("untrained encoder", Signals(), train, test)]
+    probes = named(["knn", "linear", "low-shot", "retrieval", "finetune"])
+    found = evaluate(Evaluation("80 train, 40 test signals", subjects), probes, console=QUIET)
+    columns = [[score.probe for score in found if score.features == one.name] for one in subjects]
+    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "linear", "low-shot-1"]
+    assert found.accuracy("raw signals", "knn") > 70 and "80 train / 40 test" in str(found)
+
+
+def flat(part):
+    return part[0].flatten(1), part[1]

@@ -21,7 +21,7 @@ def problem(n, dim=20, classes=4, *, seed=0):
 
 
 class Result(NamedTuple):
-    """What the probe says, and the strength it chose."""
+    """The answer of the probe, and the strength it chose."""
 
     accuracy: float
     l2: float

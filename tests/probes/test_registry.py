@@ -88,7 +88,10 @@ def test_a_probe_of_another_package_does_not_take_the_name_of_ours(tmp_path, mon
     assert "'knn' of centroids 2.0 is not used: the name is taken by selfstudy" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("code", ["measure = 3", "def measure(features): ...", "def measure(a: int, b: int): ..."])
+NO_PROBES = ["measure = 3", "def measure(a): ...", "def measure(a: int, b: int): ...", "def measure(a: 'Unknown'): ..."]
+
+
+@pytest.mark.parametrize("code", NO_PROBES)
 def test_an_entry_point_that_is_no_probe_is_refused(tmp_path, monkeypatch, fresh, code):
     _install(tmp_path, monkeypatch, "centroids", code)
     with pytest.raises(

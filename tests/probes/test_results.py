@@ -30,7 +30,7 @@ def test_it_prints_an_aligned_table_with_each_protocol_once(results):
     assert repr(results) == str(results)
 
 
-def test_a_spread_stands_beside_its_number():
+def test_a_spread_is_printed_with_its_number():
     text = str(Results([Score("x", "low-shot-1", 45.25, "p", 1.04), Score("x", "low-shot-5", 50.0, "p", 0.0)]))
     assert text.splitlines()[:2] == ["features       1 label      5 labels", "x         45.2 ± 1.0 %  50.0 ± 0.0 %"]
 

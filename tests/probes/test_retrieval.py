@@ -62,10 +62,10 @@ def test_recall_is_that_of_the_slow_loop(k):
 @pytest.mark.parametrize("k", [1, 2, 3, 6])
 def test_recall_of_equally_near_images_is_the_mean_over_their_orders(k):
     near = torch.tensor([0.1, 0.5, 0.5, 0.5, 0.5, 0.9])
-    alike = torch.tensor([True, True, False, True, False, False])
+    same = torch.tensor([True, True, False, True, False, False])
     orders = [(5, *middle, 0) for middle in itertools.permutations(range(1, 5))]
-    wanted = np.mean([any(alike[i] for i in order[:k]) for order in orders])
-    assert hit_chance(near[None], near[None, alike], k).item() == pytest.approx(wanted)
+    wanted = np.mean([any(same[i] for i in order[:k]) for order in orders])
+    assert hit_chance(near[None], near[None, same], k).item() == pytest.approx(wanted)
 
 
 def test_the_order_of_the_gallery_does_not_matter():

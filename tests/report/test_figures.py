@@ -21,7 +21,7 @@ def test_a_short_curve_stays_as_it_is():
 def test_a_figure_is_one_element_with_its_words_as_text_and_the_same_every_time():
     panels = [Panel("loss <b> $x", [Curve("a & b", [1, 2], [2.0, 1.0]), Curve("c", [1], [1.0])], [(3.0, "nothing")])]
     text = draw(panels)
-    root = xml.etree.ElementTree.fromstring(text)  # well-formed, whatever the names hold
+    root = xml.etree.ElementTree.fromstring(text)  # well-formed, with any characters in names
     assert root.tag.endswith("svg")
     words = "".join(root.itertext())
     assert all(name in words for name in ("loss <b> $x", "a & b", "nothing"))

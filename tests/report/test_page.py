@@ -16,7 +16,7 @@ def page(folder):
 
 
 def words(html):
-    """What a reader sees outside the figures, on one line."""
+    """The text that a reader sees outside the figures, on one line."""
     return " ".join(re.sub(r"<svg.*?</svg>|<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
 
 
@@ -42,7 +42,7 @@ def test_a_page_needs_no_other_file_and_no_network(make_run):
     assert "<script" not in html
 
 
-def test_a_spread_over_draws_stands_beside_its_number(make_run):
+def test_a_spread_over_draws_is_printed_with_its_number(make_run):
     scores = [
         score("pretrained encoder", 51.52, probe="low-shot-5", spread=1.26),
         score("raw pixels", 30.0, spread=None),

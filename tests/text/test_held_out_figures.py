@@ -1,4 +1,4 @@
-"""Held-out text: every token once, each from what stands before it, whatever the rows are batched into."""
+"""Held-out text: every token is predicted once, from those before it, with rows in batches of any size."""
 
 import numpy as np
 import pytest

@@ -174,7 +174,7 @@ def test_columns_of_pairs_that_cannot_be_told_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("score", ["high", "nan", "inf", ""])
-def test_a_score_that_is_no_number_is_named(tmp_path, score):
+def test_a_score_that_is_not_a_number_is_named(tmp_path, score):
     path = _write(tmp_path / "a.tsv", f"sentence1\tsentence2\tscore\na\tb\t1\nc\td\t{score}\n")
     with pytest.raises(DataError, match=rf"row 1 \(from 0\): the score '{score}' is not a finite number"):
         read_pairs(path)

@@ -48,7 +48,7 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     """The labelled images of a question, with the subjects of a run's evaluation.
 
     Raises:
-        UsageError: a probe that images have no input for, a text column, or a column of what is no table.
+        UsageError: a probe that images have no input for, a text column, or a column of data that are not a table.
         DataError: no labels, or train and test classes that differ.
     """
     question.require_inputs((Features, Task), "labelled images")
@@ -87,7 +87,7 @@ def _pixels(images: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
 
 
 def _task(name: str, embedder: Embedder, train: Labelled, test: Labelled, *, half: bool, console: Console) -> Task:
-    """The fine-tuning of an encoder on images; test images are prepared as they are to be embedded."""
+    """The fine-tuning of an encoder on images; test images are prepared as for embedding."""
     check_labels(train.labels, test.labels, train.classes)
     preprocessing, device = embedder.preprocessing, embedder.device
     embedder.encoder.to(device)

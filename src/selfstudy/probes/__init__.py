@@ -65,7 +65,10 @@ def _loaded(entry: Entry) -> Probe:
     """The probe behind an entry, which names a function or a module that holds it."""
     thing = entry.load()
     measure = getattr(thing, _FUNCTION, thing)
-    hints = get_type_hints(measure) if callable(measure) else {}
+    try:
+        hints = get_type_hints(measure) if callable(measure) else {}
+    except NameError:  # a type that is imported for type checkers only
+        hints = {}
     needs = [hint for name, hint in hints.items() if name != "return"]
     if len(needs) != 1 or not isinstance(needs[0], type):
         raise UsageError(

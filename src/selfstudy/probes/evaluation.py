@@ -15,13 +15,13 @@ from selfstudy.probes.results import Results, Score
 
 
 class Question(NamedTuple):
-    """What is to be measured on which labelled data.
+    """A user's request: probes, and the labelled data to ask them on.
 
     Attributes:
         probes: the probes.
-        data: whatever the user named: a path, a name, arrays.
+        data: a path, a name or arrays, as the user gave them.
         test: labelled data to test on; None for ``data``'s own test split, or a fifth of it.
-        columns: columns of a table by their role, ``label_column`` or ``text_column``; roles left open are not there.
+        columns: columns of a table by their role, ``label_column`` or ``text_column``; only those the user named.
     """
 
     probes: Sequence[Probe]
@@ -79,9 +79,9 @@ def evaluate(
 
     Args:
         evaluation: the opened data.
-        probes: asked in this order.
-        console: where progress is printed.
-        known: scores of other evaluations; a subject that has any of these probes there is not measured again.
+        probes: the probes, in the order they are asked.
+        console: the console that shows progress.
+        known: scores of other evaluations; a subject with a score of one of these probes is not measured again.
 
     Raises:
         DataError: labels or features on which a score would mean nothing.

@@ -118,7 +118,7 @@ class Features(ABC):
         Args:
             rows: (n,) int64, or a slice of train.
             l2: the strength, positive.
-            start: of a trial; decides the speed, not the result.
+            start: the start of a trial; it decides the speed, not the result.
         """
 
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
@@ -162,7 +162,7 @@ class DenseFeatures(Features):
 
     @contextmanager
     def _exact(self) -> Iterator[None]:
-        """No gradients, and float32 whatever the caller has asked of autocast."""
+        """No gradients, and float32 even within autocast."""
         with torch.no_grad(), torch.autocast(self.train.device.type, enabled=False):
             yield
 
@@ -180,7 +180,7 @@ class DenseFeatures(Features):
         """Cosines and rows of the nearest, (M, k) each, merging one block of train after another.
 
         Args:
-            k: at most N.
+            k: the number of train examples, at most N.
             chunk: test examples compared at once. It bounds memory and does not change the result.
         """
         best = torch.full((len(self.test), k), float("-inf"), device=self.test.device)

@@ -55,7 +55,7 @@ RECIPE = FinetuneRecipe()
 
 
 class Batch(NamedTuple):
-    """What an encoder reads of B examples, and their classes (B,) int64."""
+    """The inputs of an encoder for B examples, and their classes (B,) int64."""
 
     inputs: Any
     targets: Tensor
@@ -94,7 +94,7 @@ class Task(NamedTuple):
 
     @property
     def epochs(self) -> int:
-        """The number of epochs that the recipe has on so many examples."""
+        """The number of epochs that the recipe takes with this number of examples."""
         return max(self.recipe.epochs, math.ceil(self.recipe.steps / self.order.steps_per_epoch))
 
 

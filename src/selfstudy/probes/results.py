@@ -26,16 +26,16 @@ class Score(NamedTuple):
     """One number of an evaluation, and one line of ``evaluations.jsonl``.
 
     Attributes:
-        features: what was probed, such as ``"pretrained encoder"``.
+        features: the features that were probed, such as ``"pretrained encoder"``.
         probe: the column: a probe such as ``"knn"``, one of its figures such as ``"low-shot-5"`` (5 labels of each
             class) or ``"retrieval-recall-5"``, or one of :data:`HELD_OUT_TEXT`.
         value: the number, in ``unit``.
-        protocol: how it was measured; numbers with different protocols must not be compared.
+        protocol: the way it was measured; numbers with different protocols must not be compared.
         spread: standard deviation over repetitions, where there were any.
         unit: ``"%"``, ``"bits/byte"``, ``"nats/token"``, or ``""`` for a pure number, such as 100 times a correlation.
-        interval: ends of the 95 % interval for test examples drawn anew, where one is known.
-        data: what the probe learnt from, as it was named.
-        test: what it was tested on, where that was named apart.
+        interval: the ends of the 95 % interval over draws of the test examples, where one is known.
+        data: the name of the data that the probe learnt from.
+        test: the name of the test data, where they were given apart.
     """
 
     features: str
@@ -81,7 +81,7 @@ def scores_in(line: Mapping[str, Any]) -> list[Score]:
 def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
     """The figures of a language model on held-out text, one score each; figures that are not finite are left out.
 
-    All but bits per byte depend on how the text was cut into tokens, so their protocol names the numbers of both.
+    All except bits per byte depend on how the text was cut into tokens, so their protocol names the numbers of both.
 
     Args:
         figures: ``bits_per_byte``, ``nats_per_token``, ``perplexity``, ``accuracy``, ``tokens``, ``text_bytes``,

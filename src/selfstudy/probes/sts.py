@@ -19,7 +19,7 @@ ENCODER_COSINE = "the cosine of both embeddings, frozen, final model"
 
 
 class Similarities(NamedTuple):
-    """How similar the two parts of every pair are, by some features and by people.
+    """The similarity of the two parts of every pair, by some features and by people.
 
     Attributes:
         name: the row of the table, such as ``"pretrained encoder"``.

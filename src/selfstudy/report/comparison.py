@@ -29,15 +29,15 @@ class Number(NamedTuple):
 
     Attributes:
         column: the name of the column: a run, or runs that differ only in their seed.
-        features: what was measured, such as ``"pretrained encoder"``.
+        features: the features that were measured, such as ``"pretrained encoder"``.
         probe: the probe or figure, such as ``"knn"``, or ``"bits per byte"`` for held-out text.
         mean: the mean over the column's runs that have this number.
         deviation: the sample standard deviation; NaN for a single run.
         runs: the number of runs that have it.
-        gain: how much the pretrained encoder is above itself untrained, the mean over runs; NaN where that is unknown.
+        gain: the pretrained encoder minus itself untrained, the mean over runs; NaN where that is unknown.
         data: the name of the data that the probe learnt from; empty where it was not written down.
         test: the name of the test data, where they were given apart; else empty.
-        protocol: how it was measured.
+        protocol: the way it was measured.
         unit: the unit of mean, deviation and gain.
     """
 
@@ -60,7 +60,7 @@ class Number(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Runs with the same settings but for the seed."""
+    """Runs whose settings differ only in the seed."""
 
     name: str
     runs: list[RunRecord]

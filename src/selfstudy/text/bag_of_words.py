@@ -22,7 +22,9 @@ from selfstudy.probes.features import Cosines, Features, Rows, Trial, Words
 
 NAME = "TF-IDF bag of words"
 PAIRED = "the cosine of both bags of words, TF-IDF of single words (lower case, sublinear tf) of these sentences"
-_MANY = 1000  # from so many train texts on, a term of a single one is dropped: most terms are such, and teach nothing
+_MANY = (
+    1000  # with this many train texts, a term of only one of them is dropped: most terms are such, and teach nothing
+)
 _TOLERANCE, _MOST_PASSES = 1e-5, 300  # of the gradient of the mean loss, as for dense features
 _BLOCK = 2**22  # cosines held at once: 32 MiB of float64, and about twice that while the nearest are found
 
@@ -32,7 +34,7 @@ class BagsOfWords(Features):
 
     Attributes:
         train: (N, V) scipy CSR matrix, float64.
-        test: (M, V), likewise.
+        test: (M, V) scipy CSR matrix, float64.
 
     Args:
         train_texts: N texts.

@@ -15,7 +15,7 @@ from selfstudy.text.resolve import TextInputs
 from selfstudy.text.tokenizer import token_bytes
 
 _SHORTEST = 16  # tokens
-_RATE, _SEED = 0.15, 0  # the share that masked models are compared at, whatever share they hid in training
+_RATE, _SEED = 0.15, 0  # masked models are compared at this share, which may not be the one of their training
 
 
 def measure_held_out(
@@ -27,8 +27,8 @@ def measure_held_out(
         folder: the run.
         encoder: the trained encoder, with its head; put into eval mode.
         corpus: the run's corpus.
-        resolved: the run's settings.
-        console: where the figures are printed.
+        resolved: the settings of the run.
+        console: the console that shows the figures.
     """
     if len(corpus.store.held_out) < _SHORTEST:
         console.print(f"held out {len(corpus.store.held_out)} tokens, too few to measure anything", highlight=False)
@@ -76,7 +76,7 @@ def _masked(
 
 
 def _scores(figures: LanguageFigures, protocol: str, corpus: Corpus) -> list[Score]:
-    """One score for each figure; bits per byte compare runs on the same documents, whatever their tokenizers."""
+    """One score for each figure; only bits per byte can be compared between tokenizers."""
     derived = {"bits_per_byte": figures.bits_per_byte, "perplexity": figures.perplexity}
     data = f"documents of digest {corpus.store.fingerprint[:12]}"
     return held_out_scores({**figures._asdict(), **derived, "protocol": protocol, "data": data})

@@ -126,7 +126,7 @@ def mask_set(store_length: int, row_length: int, rate: float, seed: int) -> Mask
     Args:
         store_length: the number of tokens in the held-out stream.
         row_length: the number of tokens in a row.
-        rate: the share that is hidden, by custom 0.15, whatever share training hides.
+        rate: the share that is hidden, by custom 0.15, even where training hides another share.
         seed: any integer.
 
     Raises:
