@@ -19,8 +19,9 @@ from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 # Two numbers: the ends of a range, or the first and the last value of a schedule.
-Shares = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Shares = tuple[Share, Share]
 Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -88,18 +89,35 @@ class EncoderConfig(Closed):
 
 
 class OptimizerConfig(Closed):
-    """How the weights move. ``warmup`` and ``final_lr`` are fractions: of training, and of ``lr``."""
+    """How the weights move. ``warmup`` is a fraction of training."""
 
-    name: Literal["auto", "adamw", "sgd", "lars"] = "auto"
+    name: Literal["auto", "adamw", "sgd", "lars", "larc"] = "auto"
     lr: Annotated[Auto | float, Field(description="peak learning rate, for the whole batch")] = "auto"
+    bias_lr: Annotated[NotNegative, Field(description="learning rate of biases and norms, as a fraction of lr")] = 1.0
+    layer_decay: Annotated[
+        float,
+        Field(gt=0, le=1, description="factor of the encoder's learning rate per layer, from the last one on"),
+    ] = 1.0
     weight_decay: Auto | NotNegative = "auto"
+    final_weight_decay: Annotated[
+        NotNegative | None, Field(description="weight decay at the end, along a cosine; null: it is constant")
+    ] = None
+    decay_biases: Annotated[bool, Field(description="let biases and norms decay as well")] = False
     momentum: Annotated[Auto | float, Field(description="of sgd and lars; adamw has no use for it")] = "auto"
     beta2: Annotated[Auto | float, Field(description="of adamw alone: what is kept of squared gradients per step")] = (
         "auto"
     )
     warmup: Auto | float = "auto"
-    final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup_from: Annotated[Share, Field(description="fraction of lr that the warm-up starts from")] = 0.0
+    schedule: Annotated[
+        str | dict[str, Any],
+        Field(description="learning rate after the warm-up: cosine, linear, constant, wsd, steps, or {name: wsd, ...}"),
+    ] = "cosine"
+    final_lr: Annotated[Share, Field(description="learning rate at the end, as a fraction of lr")] = 0.0
     clip: Annotated[Auto | NotNegative, Field(description="largest gradient norm; 0 for none")] = "auto"
+    clip_by: Annotated[
+        Literal["all", "each"], Field(description="clip by the norm of all gradients together, or each by its own")
+    ] = "all"
 
     @field_validator("lr")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import Encoder, TokenEncoder
@@ -30,6 +31,7 @@ class EncoderSpec:
         pool: how a vision transformer makes one vector of its tokens: ``token``, ``avg``, or ``auto``, its own way.
         pretrained: start from timm's weights, fetched by timm.
         long_run: whether training is long enough for the slower small stem to pay.
+        drop_path: probability of skipping the last block in training; that of the others grows from 0 in equal steps.
     """
 
     name: str
@@ -40,6 +42,7 @@ class EncoderSpec:
     pool: str | None = "auto"
     pretrained: bool = False
     long_run: bool = False
+    drop_path: float = 0.0
 
 
 class TimmEncoder(Encoder):
@@ -64,6 +67,11 @@ class TimmEncoder(Encoder):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Have torch compile the network, as it would :meth:`forward` of any module."""
         self.network.compile(*args, **kwargs)
+
+    def layer_rates(self, decay: float) -> dict[nn.Parameter, float]:
+        """See :class:`selfstudy.encoders.base.Encoder`; timm tells the layers."""
+        groups = param_groups_layer_decay(self.network, layer_decay=decay)
+        return {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 class TimmTokenEncoder(TimmEncoder, TokenEncoder):
@@ -149,6 +157,8 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
         # Small views of multi-crop have fewer patches: their position embeddings are interpolated, their edges padded.
         options |= {"img_size": tuple(spec.image_size), "patch_size": spec.patch_size}
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
+    if spec.drop_path:
+        options["drop_path_rate"] = spec.drop_path
     network = _create(spec, options, fetch=spec.pretrained and fetch)
     if spec.stem != "stock":
         use_stem(network, spec.stem)
@@ -284,7 +294,7 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
 
 
 def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Module:
-    """Timm's network; a failed download, or a pooling that it does not have, becomes one line."""
+    """Timm's network; a failed download, or an option that it does not have, becomes one line."""
     try:
         return timm.create_model(spec.name, pretrained=fetch, **options)  # type: ignore[no-any-return]
     except AssertionError:
@@ -294,6 +304,10 @@ def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Mo
             f"{spec.name} cannot pool by {spec.pool!r}\n"
             "use another vision transformer, such as vit_tiny_patch16_224, or leave encoder.pool out"
         ) from None
+    except TypeError:
+        if not spec.drop_path:
+            raise
+        raise UsageError(f"{spec.name} has no stochastic depth\nleave encoder.drop_path out") from None
     except (OSError, RuntimeError) as error:
         if not fetch:
             raise

@@ -53,6 +53,9 @@ class ImageEncoderConfig(EncoderConfig):
     patch_size: Auto | int | None = "auto"
     pool: Annotated[Literal["auto", "own", "token", "avg"], Field(description="of vision transformers")] = "auto"
     pretrained: bool = False
+    drop_path: Annotated[
+        float, Field(ge=0, lt=1, description="stochastic depth of the last block; it grows from 0 over the blocks")
+    ] = 0.0
 
     @field_validator("name")
     @classmethod

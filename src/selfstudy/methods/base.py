@@ -11,6 +11,7 @@ from selfstudy.methods.reads import Images as Images
 from selfstudy.methods.reads import Reads, from_old_flags
 from selfstudy.methods.reads import Text as Text
 from selfstudy.ops.schedules import Progress
+from selfstudy.optim.groups import ParameterGroup, parameter_groups
 from selfstudy.views.spec import Spec
 
 
@@ -210,6 +211,13 @@ class Method(nn.Module):
         for module in self.modules():
             if isinstance(module, type(self.encoder)):
                 module.compile(*args, **kwargs)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The trainable parameters, by how they are trained; by default weights and, without decay, all others.
+
+        Settings of the optimizer, such as the factor of each layer, apply on top of it.
+        """
+        return parameter_groups(self)
 
     def before_step(self, progress: Progress) -> None:
         """Called when gradients are final and the optimizer has not moved yet."""

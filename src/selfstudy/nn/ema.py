@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import torch
+from timm.layers import DropPath
 from torch import nn
 
 
@@ -21,6 +22,9 @@ class EMA(nn.Module):
     def __init__(self, source: nn.Module, *, train_mode: bool) -> None:
         super().__init__()
         self.module = copy.deepcopy(source).requires_grad_(False)
+        for part in self.module.modules():
+            if isinstance(part, DropPath):  # only the student skips blocks, as in DINO's and iBOT's code
+                part.drop_prob = 0.0
         self._train_mode = train_mode
         self.train()
 

@@ -8,7 +8,6 @@ measured in docs/log.md (2026-11-26). The head begins at zero, so no draw of its
 import copy
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from selfstudy.errors import TrainingError
 from selfstudy.ops.classification import cross_entropy
 from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Cosine, Progress
+from selfstudy.optim.groups import parameter_groups
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.probes.results import Score
 from selfstudy.probes.table import FINETUNE
@@ -205,7 +205,10 @@ def finetuned(name: str, encoder: nn.Module, task: Task, *, n_test: int, half: b
         TrainingError: a loss that is not finite.
     """
     recipe = task.recipe
-    optimizer = partial(build_optimizer, name="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        groups, rate, decay = parameter_groups(module), recipe.learning_rate, recipe.weight_decay
+        return build_optimizer(groups, name="adamw", lr=rate, weight_decay=decay)
 
     def report(line: str) -> None:
         console.print(f"         {name}, fine-tuned: {line}", highlight=False)

@@ -9,6 +9,7 @@ from selfstudy.config import RunConfig, validate
 from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.methods import method_class
+from selfstudy.optim.shapes import shape_of
 
 if TYPE_CHECKING:
     from selfstudy.methods.base import Method
@@ -108,7 +109,9 @@ def configured(settings: Mapping[str, Any], models: Models) -> RunConfig:
             f"there are no settings for data of the modality {name!r}{did_you_mean(name, models)}\n"
             f"known: {', '.join(models)}; install the package that brings this modality"
         )
-    return validate(models[name], {**settings, "data": data | {"modality": name}})
+    config = validate(models[name], {**settings, "data": data | {"modality": name}})
+    shape_of(config.optimizer.schedule)
+    return config
 
 
 def method_of(settings: Mapping[str, Any]) -> "type[Method]":

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfstudy.config import Duration
 from selfstudy.data.batches import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.ops.random import seed_torch
-from selfstudy.ops.schedules import Progress, Schedule
-from selfstudy.optim.optimizer import clip_gradients, set_learning_rate
+from selfstudy.ops.schedules import Progress
+from selfstudy.optim.pace import Pace
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import COMPILING_STEPS, training_step
@@ -37,8 +37,8 @@ Render = Callable[[Any, torch.device], list[Tensor]]
 class Plan:
     """What the loop needs to know beside the objects it moves."""
 
-    learning_rate: Schedule
-    clip: float
+    pace: Pace
+    clip: Callable[[list[nn.Parameter]], Tensor]  # scales gradients in place and returns their norm ()
     seed: int
     half: bool  # whether the forward pass is in bfloat16 where that is safe
     compiled: bool
@@ -164,12 +164,12 @@ class Trainer:
     def step(self, progress: Progress) -> Observation:
         """One optimizer step: batch, forward, backward, hooks, update."""
         began, number, self._waited = time.perf_counter(), self.steps_done, 0.0
-        set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
+        self._rate = self.plan.pace.set(self._optimizer, progress)
         # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
         seed_torch(self.plan.seed, number, self.fabric.global_rank, device=self.fabric.device)
         passes = self._forward_backward(progress)
         self.method.before_step(progress)
-        norm = clip_gradients(self._parameters, self.plan.clip)
+        norm = self.plan.clip(self._parameters)
         loss, metrics = self._read(passes, norm)
         self._stepper.step()
         self._stepper.zero_grad(set_to_none=True)
@@ -238,7 +238,7 @@ class Trainer:
         return Observation(
             progress=progress,
             loss=loss,
-            metrics=metrics | {"learning_rate": float(self._optimizer.param_groups[0]["lr"])},
+            metrics=metrics | {"learning_rate": self._rate},
             embedding=None if embedding is None else embedding.float(),
             views=passes.views,
             encoder=self.method.encoder,
