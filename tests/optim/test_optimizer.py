@@ -73,9 +73,7 @@ def test_larc_is_the_formula_of_swavs_code():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(
-        UsageError, match="unknown optimizer 'adam'; did you mean 'adamw'\\?\nknown: adamw, sgd"
-    ):
+    with pytest.raises(UsageError, match="unknown optimizer 'adam'; did you mean 'adamw'\\?\nknown: adamw, sgd"):
         build_optimizer(parameter_groups(_network()), name="adam", lr=0.1, weight_decay=0.0)
 
 

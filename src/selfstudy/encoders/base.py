@@ -27,7 +27,7 @@ class Encoder(nn.Module, ABC):
         """Return the factor of each trainable parameter's learning rate; none if the layers are not known.
 
         Args:
-            decay: the factor per layer, in (0, 1], counted from the last layer, whose factor is 1.
+            decay: the factor per layer, in (0, 1]. The method's head has factor 1, the last layer before it ``decay``.
         """
         return {}
 

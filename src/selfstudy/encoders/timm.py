@@ -69,9 +69,9 @@ class TimmEncoder(Encoder):
         self.network.compile(*args, **kwargs)
 
     def layer_rates(self, decay: float) -> dict[nn.Parameter, float]:
-        """See :class:`selfstudy.encoders.base.Encoder`; timm tells the layers."""
+        """See :class:`selfstudy.encoders.base.Encoder`; timm knows the layers."""
         groups = param_groups_layer_decay(self.network, layer_decay=decay)
-        return {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
+        return {parameter: decay * group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 class TimmTokenEncoder(TimmEncoder, TokenEncoder):

@@ -7,9 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from selfstudy.errors import UsageError
-from selfstudy.methods.reads import Images as Images
-from selfstudy.methods.reads import Reads, from_old_flags
-from selfstudy.methods.reads import Text as Text
+from selfstudy.methods.reads import Images, Reads, from_old_flags
 from selfstudy.ops.schedules import Progress
 from selfstudy.optim.groups import ParameterGroup, parameter_groups
 from selfstudy.views.spec import Spec

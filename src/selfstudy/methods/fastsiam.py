@@ -25,6 +25,7 @@ from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
+from selfstudy.optim.groups import ParameterGroup, set_apart
 from selfstudy.views.spec import View
 from selfstudy.views.usual import mild
 
@@ -59,12 +60,14 @@ class FastSiam(Method):
         projection_dim: int = Field(2048, gt=0, description="length of the vectors that are averaged")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
         bottleneck_dim: int = Field(512, gt=0, description="width of the predictor's hidden layer")
+        constant_predictor_rate: bool = Field(False, description="keep the predictor's learning rate at its peak")
 
     config: Config
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
-        self.projector, self.predictor = simsiam_heads(self.embed_dim, **self.config.model_dump())
+        sizes = self.config.model_dump(exclude={"constant_predictor_rate"})
+        self.projector, self.predictor = simsiam_heads(self.embed_dim, **sizes)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
@@ -78,6 +81,11 @@ class FastSiam(Method):
             return Recipe.of("sgd", facts.linear_rate(0.05), warmup=0.0)
         small = facts.if_short(hidden_dim=1024, projection_dim=1024, bottleneck_dim=256)
         return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The default groups, with the predictor set apart if its learning rate is constant."""
+        groups, fixed = super().parameter_groups(), self.config.constant_predictor_rate
+        return set_apart(groups, self.predictor.parameters(), constant=True) if fixed else groups
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
         """Predict, from each view, the mean of the others."""
