@@ -206,7 +206,7 @@ WITHOUT_A_MIRRORED_TEST = {
     "images/sources.py": "tests/images/test_opening.py",
     "images/tables.py": "tests/images/test_opening.py",
     "methods/base.py": "tests/methods/test_contract.py",
-    "optim/settings.py": "a tuple of settings; tests/optim/test_pace.py reads it",
+    "optim/settings.py": "tests/optim/test_pace.py",
     "modalities.py": "tests/test_api.py",
     "probes/split.py": "tests/probes/test_linear.py",
     "runs/settings.py": "tests/test_config.py",

@@ -1,18 +1,19 @@
 """SimSiam: each view predicts the other, and no gradient flows into what is predicted (Chen & He 2021).
 
-Paper: Exploring Simple Siamese Representation Learning, arXiv:2011.10566; loss eq. 1 and 2 with the stop-gradient of
-eq. 3 and 4. No teacher, no negatives: without the stop-gradient all images end in one output (section 4.1).
+Paper: Exploring Simple Siamese Representation Learning, arXiv:2011.10566. The loss is eq. 1 and 2 with the
+stop-gradient of eq. 3 and 4. There is no teacher and no negative. Without the stop-gradient all images end in one
+output (section 4.1).
 
-As in the authors' code each view is encoded on its own, so BatchNorm sees them apart, and BatchNorm without scale and
-shift ends the projector.
+As in the authors' code each view is encoded on its own, so that BatchNorm sees each on its own. BatchNorm without scale
+and shift ends the projector.
 
 Differences from the authors' code:
 
-- The predictor's learning rate falls with all others; theirs stays constant (``--fix-pred-lr``), which gains
-  them less than a point (table 1), but the house optimizer has one learning rate.
-- The projector's hidden layers are 2,048 wide for every encoder; theirs are as wide as the embedding, which for the
-  paper's ResNet-50 is the same.
-- Short runs take AdamW, and heads of half the width.
+- By default the predictor's learning rate falls with all others. Theirs is constant, which gains less than a point
+  (table 1); ``constant_predictor_rate=True``, as in ``recipes/published``, does the same.
+- The projector's hidden layers are 2,048 wide for every encoder. Theirs are as wide as the embedding, which is the
+  same for the paper's ResNet-50.
+- Short runs have AdamW, and heads of half the width.
 """
 
 from pydantic import Field
@@ -38,7 +39,7 @@ class SimSiam(Method):
         """Settings of SimSiam."""
 
         hidden_dim: int = Field(2048, gt=0, description="width of the projector")
-        projection_dim: int = Field(2048, gt=0, description="size of what is predicted")
+        projection_dim: int = Field(2048, gt=0, description="size of the projections, which are predicted")
         bottleneck_dim: int = Field(512, gt=0, description="width of the predictor; a quarter works best")
         constant_predictor_rate: bool = Field(False, description="keep the predictor's learning rate at its peak")
 
@@ -63,7 +64,7 @@ class SimSiam(Method):
         return set_apart(groups, self.predictor.parameters(), constant=True) if fixed else groups
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Project each view, predict it from the other."""
+        """The negative cosine of each view's projection and its prediction from the other view."""
         embedding = self.encoder(views[0])  # (B, D)
         z1, z2 = self.projector(embedding), self.projector(self.encoder(views[1]))  # (B, P)
         one, other = (negative_cosine(self.predictor(a), b.detach()) for a, b in ((z1, z2), (z2, z1)))

@@ -35,7 +35,7 @@ class Constant:
     value: float
 
     def __call__(self, progress: Progress) -> float:
-        """Return the value, whatever the progress."""
+        """Return the value, for any progress."""
         return self.value
 
 

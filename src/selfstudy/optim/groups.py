@@ -1,4 +1,4 @@
-"""Parameter groups: parameters that are trained alike, as values that methods and settings may change."""
+"""Parameter groups: parameters that are trained in the same way, as values that methods and settings may change."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from selfstudy.optim.settings import OptimizerSettings
 
 
 class ParameterGroup(NamedTuple):
-    """Parameters that are trained alike.
+    """Parameters that are trained in the same way.
 
     Attributes:
         parameters: the parameters, in the order of ``named_parameters()``.

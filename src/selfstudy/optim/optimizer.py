@@ -34,7 +34,7 @@ def build_optimizer(
         lr: the learning rate.
         weight_decay: the fraction of the weights taken away per step: times ``lr`` in adamw, added to the gradient
             elsewhere.
-        momentum: the fraction of the last update that is kept, for all but adamw.
+        momentum: the fraction of the last update that is kept; adamw does not use it.
         beta2: the fraction of the squared gradients that adamw keeps; it keeps 0.9 of the gradients.
 
     Raises:

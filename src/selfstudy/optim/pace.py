@@ -1,4 +1,4 @@
-"""How fast the weights move over training: learning rate and weight decay of every parameter group."""
+"""The pace of training: learning rate and weight decay of every parameter group, at any progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

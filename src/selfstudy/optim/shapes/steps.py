@@ -13,7 +13,7 @@ class Steps(Shape):
     """
 
     at: list[Share] = Field([0.5, 0.75], description="fractions of the steps after the warm-up where the rate drops")
-    factor: Share = Field(0.1, description="what the rate is multiplied by at each of them")
+    factor: Share = Field(0.1, description="factor of the rate at each of them")
 
     def __call__(self, done: float) -> float:
         """Return the fraction of the way that is left; see :class:`Shape`."""
