@@ -28,7 +28,7 @@ def test_a_recipe_is_valid_and_names_its_source(path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
-def test_a_recipe_asks_for_views_and_a_schedule_that_there_are(path):
+def test_a_recipe_asks_for_existing_views_and_an_existing_schedule(path):
     settings = cfg.read_yaml(path)
     cfg.set_key(settings, "data.path", "images/")
     config = cfg.validate(ImageRunConfig, settings)

@@ -111,7 +111,7 @@ class OptimizerConfig(Closed):
     warmup_from: Annotated[Share, Field(description="fraction of lr that the warm-up starts from")] = 0.0
     schedule: Annotated[
         str | dict[str, Any],
-        Field(description="learning rate after the warm-up: cosine, linear, constant, wsd, steps, or {name: wsd, ...}"),
+        Field(description="learning rate after the warm-up: the name of a shape, or {name: wsd, decay: 0.1}"),
     ] = "cosine"
     final_lr: Annotated[Share, Field(description="learning rate at the end, as a fraction of lr")] = 0.0
     clip: Annotated[Auto | NotNegative, Field(description="largest gradient norm; 0 for none")] = "auto"

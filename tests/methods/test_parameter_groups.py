@@ -1,4 +1,4 @@
-"""How methods train their parameters: the default groups, and the settings that change them."""
+"""The parameter groups of methods: the default ones, and the settings that change them."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Gradient clipping, together and one by one: by hand, and bit for bit where nothing is to be scaled."""
+"""Gradient clipping, together and one by one: by hand, and bit for bit where nothing is scaled."""
 
 import pytest
 import torch

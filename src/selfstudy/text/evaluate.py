@@ -90,7 +90,7 @@ def evaluate_pairs(folder: RunFolder, data: Any, *, console: Console) -> Results
 def untrained(embedder: TextEmbedder) -> TextEmbedder:
     """The same encoder with random weights: those it had before the first step, if it began with random ones."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
-    return TextEmbedder(embedder.encoder.anew(), embedder.tokenizer, embedder.description, device=embedder.device)
+    return TextEmbedder(embedder.encoder.untrained(), embedder.tokenizer, embedder.description, device=embedder.device)
 
 
 def _open(data: Any, test: Any, columns: Mapping[str, str]) -> tuple[LabelledTexts, LabelledTexts, str]:
