@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from selfstudy.config import RunConfig, read_yaml, validate
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.images.config import ImageRunConfig
+from selfstudy.optim.shapes import shape_of
 from selfstudy.plugins import Entry, found, loaded
 from selfstudy.runs.settings import gather, method_of
 from selfstudy.text.config import TextRunConfig
@@ -96,7 +97,9 @@ def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] 
             f"there are no settings for data of the modality {name!r}{did_you_mean(name, known)}\n"
             f"known: {', '.join(known)}; install the package that brings this modality"
         )
-    return validate(known[name], {**settings, "data": data | {"modality": name}})
+    config = validate(known[name], {**settings, "data": data | {"modality": name}})
+    shape_of(config.optimizer.schedule)  # a misspelt shape needs no data to be refused
+    return config
 
 
 def opener(data: Any, config: RunConfig) -> "OpenWork":

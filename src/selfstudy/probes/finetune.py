@@ -9,7 +9,6 @@ anything.
 import copy
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,7 @@ from selfstudy.errors import TrainingError
 from selfstudy.ops.classification import cross_entropy
 from selfstudy.ops.random import seed_torch
 from selfstudy.ops.schedules import Cosine, Progress
+from selfstudy.optim.groups import parameter_groups
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.probes.results import Score, wilson
 
@@ -110,7 +110,11 @@ def measure(task: Task) -> list[Score]:
         TrainingError: a loss that is not finite.
     """
     recipe = task.recipe
-    optimizer = partial(build_optimizer, name="adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        groups, rate, decay = parameter_groups(module), recipe.learning_rate, recipe.weight_decay
+        return build_optimizer(groups, name="adamw", lr=rate, weight_decay=decay)
+
     accuracy = finetune(task, optimizer=optimizer)
     interval = wilson(accuracy, task.n_test)
     return [Score(task.name, "finetune", accuracy, protocol_of(task), interval=interval)]

@@ -128,7 +128,7 @@ def _subjects_of_pairs(embedder: TextEmbedder, pairs: Pairs) -> Iterator[Subject
 def untrained(embedder: TextEmbedder) -> TextEmbedder:
     """The same encoder with random weights: those before the first step, if the run began with random ones."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
-    return TextEmbedder(embedder.encoder.anew(), embedder.tokenizer, embedder.description, device=embedder.device)
+    return TextEmbedder(embedder.encoder.untrained(), embedder.tokenizer, embedder.description, device=embedder.device)
 
 
 def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:
