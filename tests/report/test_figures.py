@@ -26,6 +26,7 @@ def test_a_figure_is_one_element_with_its_words_as_text_and_the_same_every_time(
     words = "".join(root.itertext())
     assert all(name in words for name in ("loss <b> $x", "a & b", "nothing"))
     assert draw(panels) == text
+    assert text.count('id="axes_') == 1  # no empty places next to it
 
 
 def test_no_panels_make_no_figure():

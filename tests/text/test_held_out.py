@@ -41,7 +41,10 @@ def test_a_causal_model_is_asked_for_every_token_and_its_figures_become_scores(t
     assert lines[0]["protocol"] == protocol and lines[1]["protocol"] == f"{protocol}; 60 tokens, 120 bytes"
     assert {line["data"] for line in lines} == {"documents of digest 0123456789ab"}
     assert printed[0] == "held out 60 tokens to predict on cpu"
-    assert printed[1].startswith(f"held out {figures.bits_per_byte:.3f} bits per byte · ")
+    assert printed[1] == (
+        f"held out {figures.bits_per_byte:.3f} bits per byte · {figures.nats_per_token:.4f} nats per token"
+        f" · perplexity {figures.perplexity:.1f} · accuracy {figures.accuracy:.1f} %"
+    )
 
 
 def test_a_masked_model_is_asked_for_a_stored_set_of_tokens(tmp_path, monkeypatch):

@@ -179,7 +179,7 @@ class Results:
     def to_dict(self) -> dict[str, list[Any]]:
         """The scores as columns for ``pandas.DataFrame``; ``low`` and ``high`` are the ends of the interval."""
         rows = [_cells(score) for score in self.scores]
-        return {column: [row[column] for row in rows] for column in _cells(Score("", "", 0, ""))}
+        return {column: [row[column] for row in rows] for column in _cells(Score("", "", math.nan, ""))}
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """The scores as CSV with a header; also written to ``path`` if there is one."""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 _POINTS = 400  # the most of a curve; a longer one is averaged over as many stretches of steps
@@ -59,8 +58,7 @@ def draw(panels: Sequence[Panel]) -> str:
     rows = math.ceil(len(panels) / _COLUMNS)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH * _COLUMNS, _HEIGHT * rows), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+        axes = figure.subplots(rows, _COLUMNS).flatten()
         for place, panel in zip(axes, panels, strict=False):
             _fill(place, panel)
         for place in axes[len(panels) :]:
