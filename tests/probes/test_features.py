@@ -79,3 +79,14 @@ def test_accuracies_are_those_of_float32_under_autocast(digits):
     expected = evaluate_features("x", *digits, probes=FROZEN)
     with torch.autocast("cpu", torch.bfloat16):
         assert evaluate_features("x", *digits, probes=FROZEN) == expected
+
+
+def test_strengths_are_powers_of_ten_from_strong_to_weak_and_scale_with_the_width(digits):
+    features = DenseFeatures("x", *digits)
+    assert features.strengths == tuple(10.0**power for power in range(5, -2, -1)) and features.scale == 64
+
+
+def test_every_train_example_can_be_the_nearest(digits):
+    train, labels = digits[0][:50], digits[1][:50]
+    similarity, rows = DenseFeatures("x", train, labels, train, labels).nearest(3)
+    assert rows[:, 0].tolist() == list(range(50)) and similarity[:, 0].tolist() == pytest.approx([1.0] * 50)

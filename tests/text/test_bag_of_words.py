@@ -220,6 +220,11 @@ def test_bags_that_share_no_word_are_found_together_by_retrieval():
     assert found["retrieval-recall-1"] == pytest.approx((100 + 50) / 2)
 
 
+def test_strengths_are_powers_of_ten_from_strong_to_weak_for_rows_of_length_one():
+    bags = bags_of_words(["red ball", "blue cup"], ["red"])
+    assert bags.strengths == tuple(10.0**power for power in range(2, -5, -1)) and bags.scale == 1
+
+
 def test_texts_without_a_word_are_refused():
     with pytest.raises(DataError, match="2 train texts hold no word"):
         bags_of_words(["...", "!"], ["word"])
