@@ -40,7 +40,6 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import TrainingError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageRunConfig
-from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.images.resolve import resolve
 from selfstudy.images.work import Data, open_data
 from selfstudy.machine.allocator import keep_freed_memory
@@ -49,7 +48,6 @@ from selfstudy.methods import available, method_class
 from selfstudy.ops.duration import Duration
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.results import Score
-from selfstudy.probes.table import PROBES
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.clock import Clock
@@ -141,8 +139,8 @@ def _measure_peer(task: Task, record: Record, *, out: Path, runs: Path, keep: bo
     record["train_seconds"] = round(trained.seconds, 1)
     try:
         _save(encoder, run, normalization, facts)
-        results = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console, known=known)
-        record["scores"] = [score._asdict() for score in results]
+        results = methods.evaluated(run, task.folder, known, console)
+        record["scores"] = records.recorded(results)
     finally:
         if not keep:
             shutil.rmtree(run.path, ignore_errors=True)

@@ -210,12 +210,13 @@ def _selfstudy(text: str, facts: Record, scratch: Path, nanogpt: Path, console: 
     out, arguments = scratch / "run", given | {"seed": facts["seed"], "set": settings}
     run = selfstudy.pretrain(scratch / "input.txt", method="gpt", out=out, console=console, **arguments)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    held_out = json.loads((out / "evaluations.jsonl").read_text().splitlines()[-1])
+    scores = [json.loads(line) for line in (out / "evaluations.jsonl").read_text().splitlines()]
+    bits = next(score["value"] for score in scores if score["probe"] == "bits per byte")
     validation = text[int(len(text) * 0.9) :]
     found = {
         "steps": lines[-1]["step"],
         "seconds": lines[-1]["time"] - lines[0]["time"],
-        "nats_per_character": held_out["nats_per_token"] * held_out["tokens"] / len(validation),
+        "nats_per_character": bits * math.log(2) * len(validation.encode()) / len(validation),
     }
     if facts["kind"] == "equal-settings":
         found["tokens_per_second"] = BATCH * BLOCK / _middle_of_ours(out)

@@ -28,7 +28,6 @@ from selfstudy import config as cfg
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import pretrain
-from selfstudy.runs.settings import configured
 from selfstudy.text.batches import TokenRows, Wrap, wrapped
 from selfstudy.text.config import TextRunConfig
 from selfstudy.text.held_out import measure_held_out
@@ -65,7 +64,7 @@ def measure(task: Task, record: Record, *, out: Path, console: Console) -> None:
     """Train one side for the minutes, and score it."""
     with tempfile.TemporaryDirectory(prefix="selfstudy-") as name:
         scratch = Path(name)
-        config = configured(settings_of(task.facts, task.folder, scratch), {"text": TextRunConfig})
+        config = cfg.validate(TextRunConfig, settings_of(task.facts, task.folder, scratch))
         if task.facts["side"] == "selfstudy":
             record |= _ours(config, task, scratch, console)
         else:
@@ -82,8 +81,7 @@ def _ours(config: cfg.RunConfig, task: Task, scratch: Path, console: Console) ->
     )
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     speeds = sorted(line["tokens_per_second"] for line in lines)
-    scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
-    return {"steps": outcome.steps, "tokens_per_second": speeds[len(speeds) // 2], "held_out": scored}
+    return {"steps": outcome.steps, "tokens_per_second": speeds[len(speeds) // 2], "held_out": _held_out(folder)}
 
 
 def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, *, steps: int | None) -> Record:
@@ -141,9 +139,15 @@ def _theirs(config: cfg.RunConfig, task: Task, scratch: Path, console: Console, 
     folder = RunFolder(scratch / "run")
     folder.create()
     measure_held_out(folder, encoder, work.corpus, resolved, console)
-    scored = json.loads(folder.evaluations.read_text().splitlines()[-1])
     tokens = taken * task.facts["batch_size"] * task.facts["context"]
-    return {"steps": taken, "tokens_per_second": tokens / seconds, "held_out": scored}
+    return {"steps": taken, "tokens_per_second": tokens / seconds, "held_out": _held_out(folder)}
+
+
+def _held_out(folder: RunFolder) -> Record:
+    """The figures of held-out text, by the names that records have."""
+    names = {"nats per token": "nats_per_token", "token accuracy": "accuracy"}
+    scores = [json.loads(line) for line in folder.evaluations.read_text().splitlines()]
+    return {names[score["probe"]]: score["value"] for score in scores if score["probe"] in names}
 
 
 def work_shard() -> Any:

@@ -54,6 +54,12 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
+def digest_of_values(file: Path) -> str:
+    """SHA-256 of the tensors in a file, whatever their names and order: a new name is no numeric effect."""
+    parts = sorted(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest() for array in load_file(file).values())
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 def measured(method: str, folder: Path) -> dict[str, str]:
     """The digests of one run, made in ``folder``."""
     is_text = RUNS[method] is TEXT
@@ -71,8 +77,8 @@ def measured(method: str, folder: Path) -> dict[str, str]:
     vectors = np.stack(pq.read_table(folder / f"{method}.parquet")["embedding"].to_pylist())
     values = {f"{score.features} {score.probe}": np.array(score.accuracy) for score in scores}
     return {
-        "weights": digest(load_file(checkpoint / "model.safetensors")),
-        "optimizer": digest(load_file(checkpoint / "optimizer.safetensors")),
+        "weights": digest_of_values(checkpoint / "model.safetensors"),
+        "optimizer": digest_of_values(checkpoint / "optimizer.safetensors"),
         "losses": digest({"loss": np.array(losses)}),
         "scores": digest(values),
         "embeddings": digest({"vectors": vectors}),

@@ -27,13 +27,14 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
-from selfstudy.images.evaluate import evaluate_image_run
+from selfstudy.images.evaluate import open_evaluation
 from selfstudy.images.opening import open_source
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
 from selfstudy.modalities import open_work
-from selfstudy.probes.results import Score
-from selfstudy.probes.table import PROBES
+from selfstudy.probes import DEFAULT, named
+from selfstudy.probes.evaluation import Question, evaluate
+from selfstudy.probes.results import Results, Score, scores_in
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import pretrain
 
@@ -100,7 +101,7 @@ def known_scores(found: list[Record], data: str, settings: Record) -> list[Score
     pixels: list[Score] = []
     untrained: list[Score] = []
     for record in (record for record in found if record.get("data") == data):
-        scores = [Score(**score) for score in record.get("scores", [])]
+        scores = [score for line in record.get("scores", []) for score in scores_in(line)]
         pixels = pixels or [score for score in scores if score.features not in (PRETRAINED, UNTRAINED)]
         if _first_encoder(record.get("settings")) == _first_encoder(settings):
             untrained = untrained or [score for score in scores if score.features == UNTRAINED]
@@ -133,13 +134,20 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
         known = known_scores(records.load(out), facts["data"], cfg.read_yaml(run.config))
-        scores = evaluate_image_run(run, task.folder, test=None, probes=PROBES, console=console, known=known)
-        record["scores"] = [score._asdict() for score in scores]
+        scores = evaluated(run, task.folder, known, console)
+        record["scores"] = records.recorded(scores)
     finally:
         record |= observed(run)
         record.get("settings", {}).get("data", {}).update(path=DATA[facts["data"]])
         if not keep:
             shutil.rmtree(run.path, ignore_errors=True)
+
+
+def evaluated(run: RunFolder, data: str, known: list[Score], console: Console) -> Results:
+    """The scores of the default probes; those that are known of a baseline are not measured again."""
+    probes = named(DEFAULT)
+    opened = open_evaluation(run, Question(probes, data), console)
+    return evaluate(opened, probes, console=console, known=known)
 
 
 def observed(run: RunFolder) -> Record:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from selfstudy.errors import EnvironmentFault, Interrupted, SelfstudyError
+from selfstudy.probes.results import Results
 
 Record = dict[str, Any]
 PRETRAINED, UNTRAINED = "pretrained encoder", "untrained encoder"
@@ -137,6 +138,12 @@ def grouped(records: Iterable[Record], key: Callable[[Record], tuple[Any, ...]])
     for record in sorted(records, key=key):
         groups.setdefault(key(record), []).append(record)
     return groups
+
+
+def recorded(results: Results) -> list[Record]:
+    """The scores of an evaluation as records have always held them."""
+    names = ("features", "probe", "accuracy", "protocol", "spread")
+    return [{name: getattr(score, name) for name in names} for score in results]
 
 
 def accuracies(records: Iterable[Record], features: str, probe: str) -> list[float]:

@@ -44,9 +44,9 @@ def measure(task: Task, record: Record, *, work: Path, minutes: dict[str, float]
         console=console,
     )
     record["scores"] = [
-        {"data": data.name, **score._asdict()}
+        {"data": data.name, **score}
         for data in sorted(Path(task.folder).iterdir())
-        for score in run.evaluate(data / "train.tsv", test=data / "test.tsv")
+        for score in records.recorded(run.evaluate(data / "train.tsv", test=data / "test.tsv"))
     ]
 
 

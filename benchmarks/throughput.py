@@ -19,12 +19,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.work import ImageWork
 from selfstudy.machine.allocator import keep_freed_memory
+from selfstudy.modalities import configured
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import launch, make_trainer
-from selfstudy.runs.settings import build_config
 from selfstudy.train.loop import Trainer
 
 
@@ -67,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     keywords = {"encoder": options.encoder, "minutes": 5}
     keywords |= {name: value for name in ("image_size", "batch_size") if (value := getattr(options, name))}
-    config = build_config(options.data, {}, keywords=keywords, models={"images": ImageRunConfig})
+    config = configured(options.data, {}, keywords)
     work = ImageWork(options.data, config, Console())
     resolved = work.resolve()
     method = work.build_method(resolved)

@@ -162,6 +162,8 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
     lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
     assert len(lines) == 3 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
+    assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
+    assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
 
 
 def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path):
@@ -369,7 +371,7 @@ def test_a_diverging_run_stops_and_keeps_what_was_whole(tmp_path):
         ({"methd": "simclr"}, "unknown setting 'methd'; did you mean 'method'"),
         ({"method": "simcrl"}, "unknown method 'simcrl'; did you mean 'simclr'"),
         ({"encoder": "resnet19"}, "unknown encoder 'resnet19'; did you mean"),
-        ({"steps": 3, "epochs": 2}, "epochs and steps were both given"),
+        ({"steps": 3, "epochs": 2}, "steps and epochs were both given"),
         ({"set": {"method.temprature": 1}}, r"unknown setting 'method\.temprature'; did you mean 'temperature'"),
     ],
 )

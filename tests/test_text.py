@@ -16,6 +16,7 @@ from selfstudy.cli import app
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
 from selfstudy.probes.finetune import RECIPE
+from selfstudy.probes.results import HELD_OUT_TEXT
 from selfstudy.text.embedder import encode_rows
 from selfstudy.text.tokenizer import digest, train_tokenizer
 
@@ -76,9 +77,10 @@ def test_a_run_on_text_leaves_what_every_run_leaves(runs):
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])
 def test_the_held_out_text_is_measured(runs, method):
-    (line,) = [json.loads(line) for line in (runs[method].folder / "evaluations.jsonl").read_text().splitlines()]
-    assert line["probe"] == "held-out text" and 0 < line["bits_per_byte"] < 8 and line["tokens"] > 100
-    assert line["perplexity"] == pytest.approx(np.exp(line["nats_per_token"]))
+    lines = [json.loads(line) for line in (runs[method].folder / "evaluations.jsonl").read_text().splitlines()]
+    value = {line["probe"]: line["value"] for line in lines}
+    assert tuple(value) == HELD_OUT_TEXT and 0 < value["bits per byte"] < 8 and 0 <= value["token accuracy"] <= 100
+    assert value["perplexity"] == pytest.approx(np.exp(value["nats per token"]))
 
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])
@@ -89,16 +91,18 @@ def test_the_held_out_text_is_measured_on_the_device_of_the_run_after_a_line_tha
     console = Console(record=True, file=io.StringIO())
     selfstudy.pretrain(corpus, method=method, out=tmp_path / "run", console=console, **_settings(cache))
     first, then = (line for line in console.export_text().splitlines() if line.startswith("held out"))
-    assert first.endswith("tokens to foretell on cpu") and "bits per byte" in then
+    assert first.endswith("tokens to predict on cpu") and "bits per byte" in then
 
 
 def test_held_out_figures_name_the_documents_for_any_tokenizer(runs, corpus, cache, tmp_path):
     settings = _settings(cache, **{"data.tokenizer": "wordpiece"})
     other = selfstudy.pretrain(corpus, method="gpt", out=tmp_path / "run", **settings)
-    lines = [
-        json.loads((run.folder / "evaluations.jsonl").read_text().splitlines()[-1]) for run in (runs["gpt"], other)
-    ]
-    assert lines[0]["data"] == lines[1]["data"] and lines[0]["tokens"] != lines[1]["tokens"]
+    first, second = (
+        [json.loads(line) for line in (run.folder / "evaluations.jsonl").read_text().splitlines()[:2]]
+        for run in (runs["gpt"], other)
+    )
+    assert [line["data"] for line in first] == [line["data"] for line in second]
+    assert [a["protocol"] == b["protocol"] for a, b in zip(first, second, strict=True)] == [True, False]
 
 
 def test_all_runs_on_a_corpus_share_its_tokens(runs):

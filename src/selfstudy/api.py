@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,16 @@ from selfstudy.data.names import name_of
 from selfstudy.disk.atomic import replace_file
 from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
-from selfstudy.images.evaluate import evaluate_image_run
 from selfstudy.machine.processors import limit_threads
+from selfstudy.probes import DEFAULT, named
+from selfstudy.probes.evaluation import Question
+from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.results import Results
-from selfstudy.probes.table import PROBES, STS, require_known
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.pretraining import OpenWork, default_out, derive
+from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
 from selfstudy.runs.settings import merge, read_settings, without_effect
-from selfstudy.text.embedder import Guess, is_text
+from selfstudy.text.embedder import Guess
 
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
@@ -37,7 +37,7 @@ class Run:
 
     folder: Path
 
-    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = PROBES, **columns: Any) -> Results:
+    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = DEFAULT, **columns: Any) -> Results:
         """See :func:`evaluate`."""
         return evaluate(self.folder, data, test=test, probe=probe, **columns)
 
@@ -99,7 +99,7 @@ def pretrain(
         folder = RunFolder(default_out(data, built.method["name"]))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
-    opened = _opener(data, built)
+    opened = modalities.opener(data, built)
     _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
     return Run(folder.path)
 
@@ -116,13 +116,7 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
         SelfstudyError: as there.
     """
     built = modalities.configured(data, read_settings(config), settings)
-    return derive(_opener(data, built), console=_QUIET)
-
-
-def _opener(data: Any, config: cfg.RunConfig) -> OpenWork:
-    """What opens the data, given or named in the configuration, when training asks for it."""
-    source = data if data is not None else config.data.path
-    return partial(modalities.named(config.data.modality).open, source, config)
+    return derive(modalities.opener(data, built), console=_QUIET)
 
 
 def evaluate(
@@ -130,53 +124,39 @@ def evaluate(
     data: Any,
     *,
     test: Any = None,
-    probe: Sequence[str] = PROBES,
+    probe: Sequence[str] = DEFAULT,
     label_column: str | None = None,
     text_column: str | None = None,
     console: Console | None = None,
 ) -> Results:
-    """How good an encoder is under simple probes, beside raw pixels or TF-IDF and the same encoder untrained.
+    """Scores of an encoder under simple probes, with those of raw pixels or TF-IDF and of the same encoder untrained.
 
-    A run that began with timm's weights is measured beside those.
+    A run that began with timm's weights is compared with those. The scores are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
-        data: labelled images: class sub-folders, a list with a label column, or a named data set. For text a table, or
-            class sub-folders of text files; for ``"sts"`` a table of two sentences and a score.
-        test: labelled ones to test on; when left out, ``data``'s own test split, or a fifth of it held out.
+        data: labelled images or texts: class folders, two folders ``train`` and ``test`` of class folders, a table
+            with a column of labels, or for images a named data set; for ``"sts"`` a table of two sentences and a score.
+        test: labelled data to test on; if left out, the test split of ``data``, or a fifth of every class.
         probe: any of ``"knn"``, ``"linear"``, ``"low-shot"``, ``"retrieval"`` and ``"finetune"``, which trains the
-            whole encoder; or ``"sts"`` alone, for pairs of sentences.
-        label_column: of a table; when left out ``label``, and for text the usual names.
-        text_column: of a table of texts; found when left out.
-        console: where progress is printed; nowhere when left out.
+            whole encoder; or ``"sts"`` alone, for pairs of sentences; or probes of other packages.
+        label_column: a column of a table; if left out ``label``, and for text other usual names.
+        text_column: a column of a table of texts; found if left out.
+        console: the console that shows progress; none if left out.
 
     Raises:
-        UsageError: an unknown probe, a column where there is none, or no run at ``run``.
-        DataError: no labels, or train and test classes that differ.
+        UsageError: an unknown probe, a missing column, or no run at ``run``.
+        DataError: no labels, or different classes in train and test.
     """
     folder = RunFolder.existing(run)
     limit_threads()
-    text, out = is_text(folder.path), console or _QUIET
+    chosen, out = named(probe), console or _QUIET
     asked = {"label_column": label_column, "text_column": text_column}
-    columns: dict[str, Any] = {name: column for name, column in asked.items() if column is not None}
-    if text_column is not None and not text:
-        raise UsageError(f"text column {text_column!r}: {folder.path} is a run on images\nleave the text column out")
-    if text:  # slow to load
-        from selfstudy.text.evaluate import evaluate_pairs, evaluate_text_run
-    if text and list(probe) == [STS]:
-        if test is not None:
-            raise UsageError(f"probe sts learns nothing, so it has no use for test {test!r}\ngive those pairs as data")
-        if columns:
-            raise UsageError(
-                "probe sts reads columns sentence1, sentence2 and score\nleave the label and the text column out"
-            )
-        results = evaluate_pairs(folder, data, console=out)
-    else:
-        require_known(probe)
-        evaluate_run = evaluate_text_run if text else evaluate_image_run
-        results = evaluate_run(folder, data, test=test, probes=tuple(probe), console=out, **columns)
-    on = {"data": " ".join([name_of(data), *columns.values()]), "test": None if test is None else name_of(test)}
-    folder.append(folder.evaluations, (score._asdict() | on for score in results))
+    columns = {role: column for role, column in asked.items() if column is not None}
+    opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
+    names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
+    results = run_evaluation(opened, chosen, console=out).on(*names)
+    folder.append(folder.evaluations, (score.line() for score in results))
     return results
 
 

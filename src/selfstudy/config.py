@@ -20,8 +20,9 @@ from selfstudy.ops.duration import Duration
 Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 # Two numbers: the ends of a range, or the first and the last value of a schedule.
-Shares = tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]]
+Shares = tuple[Share, Share]
 Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -70,6 +71,7 @@ class DataConfig(Closed):
         str,
         Field(description="Kind of data; 'selfstudy modalities' lists them, and auto is the method's own."),
         Keyword("modality"),
+        SameResult(),  # the fingerprint tells data apart, and runs of 2026-11 do not name the kind
     ] = "auto"
 
 
@@ -83,15 +85,34 @@ class OptimizerConfig(Closed):
     """How the weights move."""
 
     name: Annotated[
-        Literal["auto", "adamw", "sgd", "lars"], Field(description="Optimizer; auto is the one of the method's recipe.")
+        Literal["auto", "adamw", "sgd", "lars", "larc"],
+        Field(description="Optimizer; auto is the one of the method's recipe."),
     ] = "auto"
     lr: Annotated[Auto | float, Field(description="Peak learning rate for the whole batch.")] = "auto"
+    bias_lr: Annotated[NotNegative, Field(description="Learning rate of biases and norms, as a share of lr.")] = 1.0
+    layer_decay: Annotated[
+        float,
+        Field(gt=0, le=1, description="Factor of the encoder's learning rate per layer, from the last one on."),
+    ] = 1.0
     weight_decay: Annotated[Auto | NotNegative, Field(description="Weight decay of the optimizer.")] = "auto"
+    final_weight_decay: Annotated[
+        NotNegative | None, Field(description="Weight decay at the end, along a cosine; null keeps it constant.")
+    ] = None
+    decay_biases: Annotated[bool, Field(description="Let biases and norms decay as well.")] = False
     momentum: Annotated[Auto | float, Field(description="Momentum of sgd and lars; adamw ignores it.")] = "auto"
     beta2: Annotated[Auto | float, Field(description="Decay rate of adamw's mean squared gradient.")] = "auto"
     warmup: Annotated[Auto | float, Field(description="Share of training in which the learning rate rises.")] = "auto"
-    final_lr: Annotated[float, Field(ge=0, le=1, description="Last learning rate, as a share of lr.")] = 0.0
+    warmup_from: Annotated[Share, Field(description="Learning rate at the first step, as a share of lr.")] = 0.0
+    schedule: Annotated[
+        str | dict[str, Any],
+        Field(description="Shape of the learning rate after the warm-up: a name, or {name: wsd, decay: 0.1}."),
+    ] = "cosine"
+    final_lr: Annotated[Share, Field(description="Last learning rate, as a share of lr.")] = 0.0
     clip: Annotated[Auto | NotNegative, Field(description="Largest norm of the gradient; 0 does not clip.")] = "auto"
+    clip_by: Annotated[
+        Literal["all", "each"],
+        Field(description="Clip by the norm of all gradients together, or each gradient by its own."),
+    ] = "all"
 
     @field_validator("lr")
     @classmethod

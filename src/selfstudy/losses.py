@@ -1,4 +1,4 @@
-"""Every loss as a plain function of tensors: what one imports to write a method, or a lesson, of one's own.
+"""Every loss as a plain function of tensors, to import when you write a method or a lesson of your own.
 
 Shapes, sources and equation numbers stand with each function.
 

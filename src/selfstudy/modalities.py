@@ -6,22 +6,23 @@ by entry points ``MODALITY.LIBRARY`` of the group ``selfstudy.exports``.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selfstudy.config import RunConfig, read_yaml
+from selfstudy.config import RunConfig, read_yaml, validate
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.images.config import ImageRunConfig
+from selfstudy.optim.shapes import shape_of
 from selfstudy.plugins import Entry, found, loaded
-from selfstudy.runs.settings import build_config
-from selfstudy.runs.settings import configured as configured_settings
+from selfstudy.runs.settings import gather, method_of
 from selfstudy.text.config import TextRunConfig
 from selfstudy.text.modality import TextModality
 
 if TYPE_CHECKING:
     from selfstudy.export.result import ExportResult
     from selfstudy.runs.modality import Modality
+    from selfstudy.runs.pretraining import OpenWork
     from selfstudy.text.embedder import TextEmbedder
 
     Exporter = Callable[[Path, Path], ExportResult]
@@ -67,11 +68,44 @@ def usable() -> dict[str, "Modality"]:
 
 
 def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
-    """The validated configuration of nested settings with keywords on top, in the settings model of its modality.
+    """The validated configuration of nested settings with keywords on top; see :func:`selfstudy.runs.settings.gather`.
 
-    See :func:`selfstudy.runs.settings.build_config`.
+    Raises:
+        UsageError: no data, or settings that :func:`validated` refuses.
     """
-    return build_config(data, settings, keywords=keywords, models=models())
+    return validated(gather(data, settings, keywords=keywords, models=models()))
+
+
+def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] | None = None) -> RunConfig:
+    """The configuration for nested settings, in the settings model of its modality, which it then names.
+
+    The modality is that of ``data.modality`` or, where it is ``auto``, the one that the method learns from.
+
+    Args:
+        settings: nested settings with data.
+        known: the settings model of each modality; of all that can be used when left out.
+
+    Raises:
+        UsageError: an unknown method, modality, key or value.
+    """
+    method, data = method_of(settings), dict(settings.get("data", {}))
+    known = models() if known is None else known
+    name = data.get("modality", "auto")
+    name = method.reads.modality if name == "auto" else name
+    if name not in known:
+        raise UsageError(
+            f"there are no settings for data of the modality {name!r}{did_you_mean(name, known)}\n"
+            f"known: {', '.join(known)}; install the package that brings this modality"
+        )
+    config = validate(known[name], {**settings, "data": data | {"modality": name}})
+    shape_of(config.optimizer.schedule)  # a misspelt shape needs no data to be refused
+    return config
+
+
+def opener(data: Any, config: RunConfig) -> "OpenWork":
+    """What opens the data, given or named in the configuration, when training asks for it."""
+    source = data if data is not None else config.data.path
+    return partial(named(config.data.modality).open, source, config)
 
 
 def of_config(file: Path) -> "Modality":
@@ -81,7 +115,7 @@ def of_config(file: Path) -> "Modality":
         UsageError: an unknown method or modality.
         FileRefusedError: the file is damaged.
     """
-    return named(configured_settings(read_yaml(file), models()).data.modality)
+    return named(validated(read_yaml(file)).data.modality)
 
 
 def of_run(run: str | Path) -> "Modality":

@@ -1,11 +1,13 @@
+import io
 import json
 import resource
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
-from selfstudy.data.embeddings import write_embeddings
+from selfstudy.data.embeddings import list_left_out, write_embeddings
 from selfstudy.errors import EnvironmentFault
 
 
@@ -45,6 +47,19 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         write_embeddings(out, failing(), metadata={})
     assert out.read_bytes() == before and list(tmp_path.iterdir()) == [out]
+
+
+def test_without_a_batch_no_file_is_written_and_no_row_counted(tmp_path):
+    assert write_embeddings(tmp_path / "e.parquet", iter([]), metadata={}) == 0 and not list(tmp_path.iterdir())
+
+
+def test_inputs_without_a_row_are_listed_and_an_older_list_is_deleted(tmp_path):
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    file = list_left_out(tmp_path / "e.parquet", [("a.png", "truncated")], unlisted=2, console=console)
+    assert json.loads(file.read_text()) == {"id": "a.png", "reason": "truncated"}
+    assert f"left out 3; the reasons are in {file}" in said.getvalue()
+    assert not list_left_out(tmp_path / "e.parquet", [], console=console).exists()
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):

@@ -68,7 +68,7 @@ def test_pooling_by_hand():
     assert pooled == {"mean": [1.5, 2.5, 3.5], "cls": [0, 1, 2], "last": [3, 4, 5]}
 
 
-def test_a_separator_begins_a_document_and_positions_begin_anew():
+def test_a_separator_begins_a_document_and_positions_start_again():
     segments = segments_of(torch.tensor([[9, 5, 9, 9, 5, 5]]), 5)
     assert segments.tolist() == [[0, 1, 1, 1, 2, 3]] and positions(segments).tolist() == [[0, 0, 1, 2, 0, 0]]
 
@@ -93,7 +93,7 @@ def test_a_directory_is_asked_for_nothing_that_it_cannot_do(tmp_path):
 
 
 def test_layers_with_windows_keep_them_in_packed_rows(tmp_path):
-    """As in the published ModernBERT, of which every third layer alone sees a whole row."""
+    """Only every third layer sees a whole row, as in the published ModernBERT."""
     shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 3}
     ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
     for width in (4, 100):
@@ -127,7 +127,7 @@ def test_wrong_names_and_numbers_are_explained():
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kept", [True, False])
 def test_dropout_is_on_in_training_only(layout, kept, tmp_path):
-    """Of a fresh network, and of one from a directory, with the dropout it was saved with or another."""
+    """A new network, and one from a directory, with its saved dropout or another one."""
     encoder = _encoder(layout, dropout=0.5 if kept else 0.0)
     encoder.network.save_pretrained(tmp_path)
     again = build_text_encoder(str(tmp_path), VOCABULARY, head=True, context=12, dropout=None if kept else 0.5)

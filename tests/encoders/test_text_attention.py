@@ -15,7 +15,7 @@ MASKS = {"none": None, "of a row": torch.stack([SEEN, SEEN.tril()])[:, None]}  #
 
 
 class Layer(torch.nn.Module):
-    """What transformers tells of a layer."""
+    """The facts about a layer that transformers passes on."""
 
     def __init__(self, causal):
         super().__init__()

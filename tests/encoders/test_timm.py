@@ -144,3 +144,15 @@ def test_a_description_rebuilds_the_same_network():
 def test_images_too_small_for_the_network_are_refused():
     with pytest.raises(UsageError, match="test_convnext cannot take images of 16x16 px\nuse a larger --image-size"):
         build_encoder(EncoderSpec("test_convnext", (16, 16)))
+
+
+def test_stochastic_depth_grows_over_the_blocks_and_stays_out_of_the_description():
+    encoder = build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 32), drop_path=0.22))
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in encoder.network.blocks]
+    assert rates == pytest.approx([0.02 * number for number in range(12)])
+    assert encoder.description == build_encoder(EncoderSpec("vit_tiny_patch16_224", (32, 32))).description
+
+
+def test_a_network_without_stochastic_depth_is_refused():
+    with pytest.raises(UsageError, match="vgg11 has no stochastic depth\nleave encoder.drop_path out"):
+        build_encoder(EncoderSpec("vgg11", (64, 64), drop_path=0.1))

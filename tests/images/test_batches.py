@@ -1,5 +1,4 @@
-import os
-import signal
+"""Views of a batch, from memory or from files."""
 
 import numpy as np
 import pytest
@@ -15,7 +14,11 @@ from selfstudy.images.scan import scan
 from selfstudy.views.spec import Draws, Labels, View
 
 ALONE = Shard()
+
+
 VIEWS = [View((16, 16), count=2, jitter=(0.4, 0.4, 0.4, 0.1)), View((8, 8))]
+
+
 PLAIN = ([0.0] * 3, [1.0] * 3)
 
 
@@ -64,27 +67,6 @@ def test_workers_give_the_same_batches_as_none(folder):
     data = _data(folder, in_memory=False)
     alone, helped = _views(data, 3, workers=0), _views(data, 3, workers=2)
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
-
-
-def test_workers_draw_nothing_from_torchs_random_numbers(folder):
-    before = torch.get_rng_state()
-    _views(_data(folder, in_memory=False), 0, workers=1)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-class _Interrupting:
-    def __init__(self, data):
-        self.data, self.order, self.shard = data, data.order, data.shard
-
-    def __getitem__(self, item):
-        os.kill(os.getpid(), signal.SIGINT)
-        return self.data[item]
-
-
-def test_workers_leave_ctrl_c_to_the_process_that_started_them(folder):
-    data = _data(folder, in_memory=False)
-    crops = next(micro_batches(_Interrupting(data), first_step=0, workers=1))
-    assert torch.equal(crops.keys, data[0].keys)
 
 
 def test_memory_and_disk_show_the_same_crops_but_for_rounding(folder):

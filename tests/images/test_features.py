@@ -30,7 +30,7 @@ def images():
     return torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def test_embeddings_are_those_of_eval_mode_whatever_the_batch_size(encoder, images):
+def test_embeddings_are_those_of_eval_mode_at_any_batch_size(encoder, images):
     together = torch.cat(list(embed_batches(encoder, [images], device="cpu")))
     apart = torch.cat(list(embed_batches(encoder, images.split(3), device="cpu")))
     with torch.no_grad():

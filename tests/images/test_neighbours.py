@@ -5,7 +5,7 @@ import torch
 from selfstudy.images.neighbours import most_used, nearest
 
 
-def test_the_nearest_are_the_others_of_the_same_direction_whatever_their_length():
+def test_the_nearest_are_the_others_of_the_same_direction_at_any_length():
     embeddings = torch.tensor([[1.0, 0.0], [0.0, 5.0], [9.0, 1.0], [0.1, 0.1], [-1.0, 0.0]])
     cosines, rows = nearest(embeddings, torch.tensor([0, 1]), 3)
     assert rows.tolist() == [[2, 3, 1], [3, 2, 0]] or rows.tolist() == [[2, 3, 1], [3, 2, 4]]

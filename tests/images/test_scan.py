@@ -1,10 +1,11 @@
+"""The scan: every input is looked at, and what cannot be used is named."""
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
-from selfstudy.data.order import EpochOrder
 from selfstudy.errors import DataError
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import scan
@@ -94,22 +95,3 @@ def test_images_of_mixed_sizes_are_kept_as_they_are(folder):
 def test_tiny_pictures_are_skipped(folder):
     Image.new("RGB", (4, 40)).save(folder / "950.png")
     assert scan(open_source(folder)).verdicts[-1].reason.startswith("40x4 pixels, at least 8")
-
-
-def test_an_epoch_holds_every_image_at_most_once_and_every_epoch_differs():
-    order = EpochOrder(seed=3, n=103, batch_size=10)
-    epochs = [torch.cat([order.batch(e * 10 + s)[1] for s in range(10)]) for e in range(2)]
-    assert all(len(epoch.unique()) == 100 for epoch in epochs)
-    assert not torch.equal(*epochs)
-
-
-def test_a_step_can_be_asked_for_in_any_order():
-    straight, jumping = EpochOrder(1, 50, 8), EpochOrder(1, 50, 8)
-    wanted = {step: straight.batch(step)[1] for step in range(20)}
-    for step in (19, 0, 7, 6, 13):
-        assert torch.equal(jumping.batch(step)[1], wanted[step])
-
-
-def test_fewer_images_than_a_batch_say_both_numbers():
-    with pytest.raises(DataError, match=r"found 5 inputs, batch size 8\nuse --batch-size 5 or less"):
-        EpochOrder(0, 5, 8)

@@ -3,8 +3,11 @@
 import platform
 import subprocess
 import sys
+from unittest.mock import Mock, call
 
 import pytest
+
+from selfstudy.machine import allocator
 
 _CODE = """
 import ctypes
@@ -34,3 +37,44 @@ def test_large_blocks_are_given_back_or_kept_as_asked(call, apart):
         [sys.executable, "-c", _CODE.replace("CALL", call)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(apart)
+
+
+@pytest.fixture
+def glibc(monkeypatch):
+    """A C library that only notes what it is asked for."""
+    library = Mock()
+    monkeypatch.setattr(allocator, "_glibc", lambda: library)
+    return library
+
+
+GIB, TRIM, MMAP = 1 << 30, -1, -3  # the names of malloc.h
+
+
+def test_the_thresholds_are_as_large_as_a_c_int_allows(glibc):
+    assert allocator.keep_freed_memory()
+    assert glibc.mock_calls == [call.mallopt(MMAP, GIB), call.mallopt(TRIM, 2**31 - 1)]
+
+
+def test_blocks_of_four_mebibytes_are_returned(glibc):
+    assert allocator.return_large_blocks()
+    assert glibc.mock_calls == [call.mallopt(MMAP, 4 << 20)]
+
+
+def test_all_freed_memory_is_given_back(glibc):
+    assert allocator.give_back_freed_memory()
+    assert glibc.mock_calls == [call.malloc_trim(0)]
+
+
+CALLS = [allocator.keep_freed_memory, allocator.return_large_blocks, allocator.give_back_freed_memory]
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_a_call_that_glibc_refuses_gives_false(glibc, function):
+    glibc.mallopt.side_effect = glibc.malloc_trim.side_effect = [0, 1]
+    assert function() is False
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_nothing_happens_on_other_c_libraries(monkeypatch, function):
+    monkeypatch.setattr(allocator, "_glibc", lambda: None)
+    assert function() is False

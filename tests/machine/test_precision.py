@@ -27,6 +27,30 @@ def test_bf16_is_chosen_where_it_is_clearly_faster(monkeypatch, half, chosen):
     assert name == chosen and reason.startswith("tried: ")
 
 
+@pytest.mark.parametrize(
+    ("single", "half", "passes"), [(0.5, 0.1, 8), (0.51, 0.1, 4), (0.1, 0.6, 8)], ids=["short", "long", "long in half"]
+)
+def test_three_rounds_are_timed_and_one_of_long_passes(monkeypatch, single, half, passes):
+    timed = []
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(precision, "_seconds", lambda run: timed.append(run) or (single, half)[(len(timed) - 1) % 2])
+    faster_precision(ConvNet(), IMAGES)
+    assert len(timed) == passes  # two of them to warm up
+
+
+def test_a_speed_up_of_a_fifth_is_enough(monkeypatch):
+    _with_seconds(monkeypatch, 1.2, 1.0)
+    assert faster_precision(ConvNet(), IMAGES)[0] == "bf16"
+
+
+def test_a_pass_goes_backward_too_and_leaves_no_gradient(monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    backward, passes, prepared = torch.Tensor.backward, [], []
+    monkeypatch.setattr(torch.Tensor, "backward", lambda loss: passes.append(loss.dtype) or backward(loss))
+    faster_precision(ConvNet(), IMAGES, prepare=prepared.append)
+    assert len(passes) >= 4 and all(weight.grad is None for weight in prepared[0].parameters())
+
+
 def test_nothing_is_tried_without_bf16_arithmetic(monkeypatch):
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": False})
     assert faster_precision(nn.Module(), IMAGES) == ("fp32", "this processor has no bfloat16 arithmetic")

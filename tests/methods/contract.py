@@ -1,4 +1,4 @@
-"""What every method must do, as plain functions: the contract suite and the planted faults both call them."""
+"""The duties of every method, as plain functions: the contract suite and the planted faults both call them."""
 
 import copy
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def teacher_starts_as_the_student(make: Make) -> None:
 
 
 def _candidates(method: Method) -> list[nn.Module]:
-    """What a teacher may be a copy of: the method's networks one after the other, outside any teacher."""
+    """The networks that a teacher may copy: those of the method one after the other, outside any teacher."""
     children = [child for child in method.children() if not isinstance(child, EMA) and list(child.parameters())]
     return [nn.Sequential(*children[: n + 1]) for n in range(len(children))] + children
 

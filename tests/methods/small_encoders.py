@@ -75,7 +75,7 @@ def fitting(name: str) -> list[str]:
 
 
 def builder(name: str, encoder: str):
-    """What builds an encoder for a method."""
+    """A function that builds an encoder for a method."""
     if method_class(name).reads.modality == "text":
         return partial(text, encoder, head=bool(method_class(name).reads.head))
     return ENCODERS[encoder]

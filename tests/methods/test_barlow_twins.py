@@ -31,7 +31,7 @@ def test_barlow_twins_is_the_papers_equation():
 
 
 def test_barlow_twins_by_hand():
-    """Two identical, uncorrelated columns have the identity as correlation and (but for epsilon) no loss."""
+    """Two identical, uncorrelated columns have the identity as correlation and (except for epsilon) no loss."""
     a = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
     assert float(barlow_twins_loss(a, a, 1.0)) == pytest.approx(0.0, abs=1e-9)
     twice = a[:, [0, 0]]  # C is all ones: no invariance term, two off-diagonal ones over two dimensions

@@ -57,7 +57,7 @@ def test_special_tokens_are_hidden_last_and_never_shown_in_place_of_another():
     assert ((seen[0] > 5) | (seen[0] == 1) | ~changed | (seen[0] == VOCABULARY.mask)).all()
 
 
-def test_whole_words_are_hidden_together_but_for_the_last():
+def test_whole_words_are_hidden_together_except_the_last():
     method, (ids, draws) = _method(whole_words=True, keep_share=0.0, random_share=0.0), _views(rows=32)
     ids[:, 1:-1] = torch.tensor([8, 9, 9, 9, 8, 9, 8, 9, 9, 8])  # even ids begin a word
     seen = []

@@ -40,7 +40,7 @@ def test_invariance_by_hand():
     assert float(invariance(z, 2)) == pytest.approx(11 / 3, rel=1e-6)
 
 
-def test_invariance_does_not_see_where_an_image_lies_nor_a_rotation():
+def test_invariance_does_not_depend_on_the_place_or_on_a_rotation():
     z, rotation = _random(5, 3, 4), torch.linalg.qr(_random(4, 4, seed=3)).Q
     moved = invariance((z + 10 * _random(3, 4, seed=1)) @ rotation, 2)
     assert float(moved) == pytest.approx(float(invariance(z, 2)), rel=1e-9)

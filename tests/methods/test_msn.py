@@ -61,10 +61,10 @@ def test_the_loss_by_hand():
     targets = torch.eye(2, dtype=torch.float64)
     apart = torch.tensor([[first, second]], dtype=torch.float64).log()
     assert float(msn_loss(apart, targets, 1.0)) == pytest.approx(math.log(4 / 3), rel=1e-9)
-    alike = torch.tensor([[first, first]], dtype=torch.float64).log()
+    equal = torch.tensor([[first, first]], dtype=torch.float64).log()
     entropy = 0.75 * math.log(4 / 3) + 0.25 * math.log(4)
     wanted = math.log(4 / 3) + math.log(2) - entropy
-    assert float(msn_loss(alike, targets[[0, 0]], 1.0)) == pytest.approx(wanted, rel=1e-9)
+    assert float(msn_loss(equal, targets[[0, 0]], 1.0)) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_equal_predictions_cost_the_chance_loss():
@@ -74,7 +74,7 @@ def test_equal_predictions_cost_the_chance_loss():
     assert float(msn_loss(uniform, torch.softmax(_random(4, 10), dim=1), 1.0)) == pytest.approx(chance, rel=1e-6)
 
 
-def test_predictions_do_not_see_length_nor_a_rotation_of_everything():
+def test_predictions_do_not_depend_on_length_or_on_a_rotation_of_everything():
     z, prototypes, rotation = _random(4, 5), _random(7, 5, seed=1), torch.linalg.qr(_random(5, 5, seed=3)).Q
     turned = log_predictions(3 * z @ rotation, 2 * prototypes @ rotation, 0.1)
     torch.testing.assert_close(turned, log_predictions(z, prototypes, 0.1))

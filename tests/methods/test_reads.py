@@ -1,4 +1,4 @@
-"""What methods read: the values, the old flags, and a value of a modality that this package does not know."""
+"""The values that say what methods read, the old flags, and a value of a modality from another package."""
 
 from dataclasses import dataclass
 from typing import ClassVar

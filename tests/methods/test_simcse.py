@@ -66,7 +66,7 @@ def test_every_token_is_in_one_view_or_in_both_and_special_ones_always(shared, f
         assert torch.equal(view[: len(row)], row) and (view[len(row) :] == VOCABULARY.pad).all()
 
 
-def test_rows_of_like_length_together_give_what_all_rows_give():
+def test_rows_of_similar_length_together_give_what_all_rows_give():
     method, (ids, _) = _method().eval(), views_for(SimCSE)
     for row, length in enumerate((9, 3, 12, 5, 12, 1)):
         ids[row, length:] = VOCABULARY.pad

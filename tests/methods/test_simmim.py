@@ -34,7 +34,7 @@ def test_the_loss_is_the_papers_equation():
 
 
 def test_the_loss_by_hand():
-    """Of two patches the second is hidden, and its two pixels are missed by 1 and by 2."""
+    """The second of two patches is hidden, and the errors of its two pixels are 1 and 2."""
     predicted, patches = torch.tensor([[[9.0, 9.0], [1.0, 0.0]]]), torch.tensor([[[0.0, 0.0], [0.0, 2.0]]])
     assert float(simmim_loss(predicted, patches, torch.tensor([[False, True]]))) == 1.5
 

@@ -53,7 +53,7 @@ def test_equal_scores_cost_the_chance_loss():
     assert float(swav_loss(torch.zeros_like(codes), codes, 0.1)) == pytest.approx(chance, rel=1e-6)
 
 
-def test_swav_does_not_see_the_order_of_prototypes_nor_a_score_common_to_all():
+def test_swav_does_not_depend_on_the_order_of_prototypes_or_on_a_score_common_to_all():
     scores, codes = _random(5, 3, 7), torch.softmax(_random(2, 3, 7, seed=1), dim=-1)
     order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
     other = swav_loss(scores[:, :, order] + 3, codes[:, :, order], 0.1)
@@ -91,7 +91,7 @@ def _projections(method, views):
 
 
 def _codes(method, large, queued=None):
-    """Sinkhorn's codes of the large views (2, B, P), with a queue beside them (2, Q, P)."""
+    """Sinkhorn's codes of the large views (2, B, P), together with a queue (2, Q, P)."""
     rows = large if queued is None else torch.cat([large, queued], dim=1)
     scores = [normalize(view, dim=1) @ method.prototypes.T for view in rows.detach()]
     return torch.stack([sinkhorn(view, 0.05, 3)[: large.shape[1]] for view in scores]).detach()

@@ -1,6 +1,7 @@
 """The moving average: a copy at first, one move by hand, its mode and its buffers."""
 
 import torch
+from timm.layers import DropPath
 from torch import nn
 
 from selfstudy.nn.ema import EMA
@@ -44,3 +45,8 @@ def test_a_teacher_in_train_mode_follows_the_methods_mode():
     teacher = EMA(_network(), train_mode=True)
     assert teacher.train().module.training
     assert not teacher.eval().module.training
+
+
+def test_only_the_student_skips_blocks():
+    source = nn.Sequential(DropPath(0.5), nn.Linear(3, 4))
+    assert EMA(source, train_mode=True).module[0].drop_prob == 0.0 and source[0].drop_prob == 0.5

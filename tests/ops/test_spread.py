@@ -86,3 +86,18 @@ def test_the_effective_rank_of_what_is_not_finite_is_nan(bad):
     x = normal(64, 8)
     x[3, 2] = bad
     assert math.isnan(effective_rank(x))
+
+
+def test_the_effective_rank_of_tiny_values_is_that_of_larger_ones():
+    assert effective_rank(1e-6 * normal(50, 8)) == pytest.approx(effective_rank(normal(50, 8)), rel=1e-4)
+
+
+def test_dimension_std_is_the_slow_loop_over_dimensions():
+    x = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]])  # normalised: (0.6, 0.8, 0) and (0, 0, 1)
+    stds = [0.3, 0.4, 0.5]
+    assert dimension_std(x) == pytest.approx(sum(stds) / 3 * math.sqrt(3), rel=1e-6)
+
+
+def test_float64_embeddings_keep_their_precision():
+    x = normal(4, 3).double()
+    assert 0 < alignment(x, x + 1e-9 * normal(4, 3, seed=1)) < 1e-15

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from selfstudy.optim.groups import parameter_groups
 from selfstudy.optim.lars import LARS
 from selfstudy.optim.optimizer import build_optimizer
 
@@ -123,7 +124,7 @@ def test_biases_and_norms_of_a_network_are_neither_adapted_nor_decayed():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
-    optimizer = build_optimizer(network, name="lars", lr=0.5, weight_decay=0.1)
+    optimizer = build_optimizer(parameter_groups(network), name="lars", lr=0.5, weight_decay=0.1)
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()

@@ -7,7 +7,8 @@ from torch import nn
 
 from selfstudy.errors import TrainingError
 from selfstudy.probes import finetune as room
-from selfstudy.probes.finetune import RECIPE, Batch, Task, finetune, finetune_protocol, order_of
+from selfstudy.probes.finetune import RECIPE, Batch, Task, finetune, measure, order_of, protocol_of
+from selfstudy.probes.results import wilson
 
 QUICK = RECIPE._replace(epochs=3, steps=1, batch_size=16, clip=0.1)
 
@@ -29,7 +30,7 @@ def encoder(**settings):
     return Encoder(**settings).eval()
 
 
-def problem(n=64, *, recipe=QUICK, test=None):
+def problem(n=64, *, recipe=QUICK, test=None, network=None, **more):
     """Inputs whose class is the sign of one of their numbers, and another part of the same."""
     draw = torch.Generator().manual_seed(0)
     x, other = (torch.randn(n, 6, generator=draw) for _ in range(2))
@@ -40,7 +41,8 @@ def problem(n=64, *, recipe=QUICK, test=None):
         return Batch(x[rows], (x[rows, 2] > 0).long())
 
     batches = [Batch(part, (part[:, 2] > 0).long()) for part in other.split(20)] if test is None else test
-    return Task(recipe, order, train, batches, 2, lambda network, inputs: network(inputs), "nothing")
+    network = encoder() if network is None else network
+    return Task("x", network, recipe, order, train, batches, n, 2, lambda net, inputs: net(inputs), "nothing", **more)
 
 
 def adamw(module):
@@ -49,8 +51,8 @@ def adamw(module):
 
 def test_it_trains_as_the_loop_written_out_does():
     task, by_hand = problem(), encoder()
-    classifier = room._Classifier(copy.deepcopy(by_hand), task, half=False)
-    room._train(classifier, task, adamw(classifier), lambda line: None)
+    classifier = room._Classifier(task)
+    room._train(classifier, task, adamw(classifier))
     by_hand.train()
     head = nn.Linear(8, 2)
     head.weight.data.zero_()
@@ -72,17 +74,17 @@ def test_it_trains_as_the_loop_written_out_does():
 def test_what_can_be_learnt_is_learnt_and_noise_is_not():
     long = RECIPE._replace(learning_rate=1e-2)
     task = problem(512, recipe=long)
-    assert finetune(encoder(), task, optimizer=adamw) > 95
+    assert finetune(task, optimizer=adamw) > 95
     draw = torch.Generator().manual_seed(1)
     noise = task._replace(train=lambda step: Batch(torch.randn(64, 6, generator=draw), torch.arange(64) % 2))
-    assert 35 < finetune(encoder(), noise, optimizer=adamw) < 65
+    assert 35 < finetune(noise, optimizer=adamw) < 65
 
 
 def test_the_encoder_that_was_given_stays_as_it_is():
     given = encoder(dropout=0.3)
     given.norm.train()
     before, modes = copy.deepcopy(given.state_dict()), [part.training for part in given.modules()]
-    finetune(given, problem(), optimizer=adamw)
+    finetune(problem(network=given), optimizer=adamw)
     torch.testing.assert_close(given.state_dict(), before, rtol=0, atol=0)
     assert [part.training for part in given.modules()] == modes
     assert all(parameter.grad is None for parameter in given.parameters())
@@ -93,14 +95,14 @@ def test_nothing_but_the_seed_decides_and_no_random_state_is_touched():
     for state in (5, 6):
         torch.manual_seed(state)
         before = torch.get_rng_state()
-        finetune(given, problem(), optimizer=adamw, report=losses.append)
+        finetune(problem(network=given, report=losses.append), optimizer=adamw)
         assert torch.equal(before, torch.get_rng_state())
     assert len(losses) == 6 and losses[:3] == losses[3:]
 
 
 def test_every_epoch_is_reported_and_few_examples_are_seen_in_more_of_them():
     lines = []
-    finetune(encoder(), problem(), optimizer=adamw, report=lines.append)
+    finetune(problem(report=lines.append), optimizer=adamw)
     assert [line.partition(",")[0] for line in lines] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
     assert problem(20, recipe=RECIPE).epochs == 200 and problem(6400, recipe=RECIPE).epochs == 10
     assert problem(130, recipe=RECIPE).epochs == 100  # of two steps each
@@ -115,7 +117,7 @@ def test_the_test_part_is_asked_once_at_the_end():
             yield part
 
     lines = []
-    finetune(encoder(), problem(test=batches()), optimizer=adamw, report=lines.append)
+    finetune(problem(test=batches(), report=lines.append), optimizer=adamw)
     assert seen == [3, 3, 3, 3]
 
 
@@ -127,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_do():
         return Batch(inputs * math.nan if step == 5 else inputs, targets)
 
     with pytest.raises(TrainingError, match="the loss became nan at step 6 of 12\nusual causes: .*\nlook at the run's"):
-        finetune(encoder(), task._replace(train=train), optimizer=adamw)
+        finetune(task._replace(train=train), optimizer=adamw)
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -143,14 +145,21 @@ def test_the_encoder_runs_in_bfloat16_when_asked_and_what_makes_its_inputs_does_
         dtypes.append(embedding.dtype)
         return embedding
 
-    finetune(encoder(), task._replace(train=train, embed=embed), optimizer=adamw, half=half)
+    finetune(task._replace(train=train, embed=embed, half=half), optimizer=adamw)
     assert set(dtypes) == {torch.bfloat16 if half else torch.float32}
 
 
 def test_the_protocol_names_every_choice():
-    task = problem(640, recipe=RECIPE)._replace(how="crops")
-    assert finetune_protocol(task, 50, half=True) == (
+    task = problem(640, recipe=RECIPE, half=True)._replace(how="crops", n_test=50)
+    assert protocol_of(task) == (
         "fine-tuned: whole encoder and linear head, AdamW 0.001 (weight decay 0.05, warm-up over 10 %, cosine to 0, "
         "gradient clipped at 1), 20 epochs, batch 64, crops, bf16, seed 0, final model, 640 train / 50 test, "
         "test used once"
     )
+
+
+def test_the_probe_trains_with_adamw_under_its_recipe():
+    (score,) = measure(problem(512, recipe=RECIPE._replace(learning_rate=1e-2)))
+    assert (score.features, score.probe) == ("x", "finetune") and score.accuracy > 95
+    assert score.interval == wilson(score.accuracy, 512)
+    assert score.protocol.startswith("fine-tuned: whole encoder and linear head, AdamW 0.01 (weight decay 0.05,")

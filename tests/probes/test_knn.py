@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
-from selfstudy.errors import UsageError
+from selfstudy.probes import features as room
 from selfstudy.probes import knn
-from selfstudy.probes.knn import knn_accuracy, knn_classify, knn_protocol
+from selfstudy.probes.features import DenseFeatures
+from selfstudy.probes.results import wilson
 
 
 def slow_knn(train, labels, test, k, temperature):
@@ -22,6 +23,15 @@ def slow_knn(train, labels, test, k, temperature):
             votes[int(labels[i])] = votes.get(int(labels[i]), 0.0) + math.exp(cosines[i] / temperature)
         answers.append(max(votes, key=votes.get))
     return torch.tensor(answers)
+
+
+def knn_classify(train, labels, test, *, chunk=1024, **settings):
+    """The label of every test example; train is tested too, so that test holds every class."""
+    made_up = torch.cat([labels[:1].expand(len(test)), labels])
+    features = DenseFeatures("x", train, labels, torch.cat([test, train]), made_up)
+    nearest = features.nearest
+    features.nearest = lambda k: nearest(k, chunk=chunk)
+    return labels.unique()[knn.classify(features, **settings)][: len(test)]
 
 
 @pytest.fixture
@@ -44,7 +54,7 @@ def test_it_equals_the_slow_loop(data, k, temperature):
 def test_blocks_of_any_size_give_the_same_answer(data, block, chunk, monkeypatch):
     train, labels, test = data
     expected = slow_knn(train, labels, test, 20, 0.07)
-    monkeypatch.setattr(knn, "_BLOCK", block)
+    monkeypatch.setattr(room, "_BLOCK", block)
     assert torch.equal(knn_classify(train, labels, test, chunk=chunk), expected)
 
 
@@ -52,7 +62,7 @@ def test_similarities_held_at_once_do_not_grow_with_either_side(monkeypatch):
     blocks = []
     topk = torch.Tensor.topk
     monkeypatch.setattr(torch.Tensor, "topk", lambda x, *a, **k: blocks.append(x.numel()) or topk(x, *a, **k))
-    monkeypatch.setattr(knn, "_BLOCK", 4096)
+    monkeypatch.setattr(room, "_BLOCK", 4096)
     knn_classify(torch.randn(3000, 4), torch.arange(3000) % 3, torch.randn(500, 4), k=5, chunk=64)
     assert max(blocks) <= 4096
 
@@ -75,25 +85,18 @@ def test_a_tiny_temperature_does_not_overflow(data):
     assert torch.equal(knn_classify(train, labels, test, temperature=1e-4), knn_classify(train, labels, test, k=1))
 
 
-def test_more_neighbours_than_images_means_all_of_them_and_the_protocol_says_so(data):
-    train, labels, test = (part[:7] for part in data)
+def test_more_neighbours_than_images_means_all_of_them_and_the_protocol_says_so():
+    draw = torch.Generator().manual_seed(0)
+    train, labels, test = torch.randn(7, 6, generator=draw), torch.arange(7) % 2, torch.randn(40, 6, generator=draw)
     assert torch.equal(knn_classify(train, labels, test, k=20), slow_knn(train, labels, test, 7, 0.07))
-    assert knn_protocol(20, 0.07, 7, 40) == (
+    (score,) = knn.measure(DenseFeatures("x", train, labels, test, torch.arange(40) % 2))
+    assert score.protocol == (
         "k-NN k=7 (asked for 20, the bank holds 7) T=0.07 cosine, frozen, final model, 7 train / 40 test"
     )
 
 
-def test_the_protocol_names_every_choice():
-    expected = "k-NN k=20 T=0.07 cosine, frozen, final model, 50,000 train / 10,000 test"
-    assert knn_protocol(20, 0.07, 50_000, 10_000) == expected
-
-
-def test_accuracy_is_in_percent():
-    train, labels = torch.eye(4), torch.arange(4)
-    assert knn_accuracy(train, labels, torch.eye(4), torch.tensor([0, 1, 2, 0]), k=1) == 75.0
-
-
-@pytest.mark.parametrize(("k", "temperature"), [(0, 0.07), (20, 0.0), (20, math.nan)])
-def test_an_undefined_setting_is_refused(data, k, temperature):
-    with pytest.raises(UsageError, match=f"k-NN with k={k} and temperature={temperature:g} is not defined"):
-        knn_classify(*data, k=k, temperature=temperature)
+def test_accuracy_is_in_percent_under_the_protocol_that_names_every_choice():
+    labels = torch.arange(200) % 4
+    (score,) = knn.measure(DenseFeatures("x", torch.eye(4)[labels], labels, torch.eye(4), torch.tensor([0, 1, 3, 2])))
+    assert score[:3] == ("x", "knn", 50.0) and score.interval == wilson(50.0, 4) and score.unit == "%"
+    assert score.protocol == "k-NN k=20 T=0.07 cosine, frozen, final model, 200 train / 4 test"

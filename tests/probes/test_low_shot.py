@@ -1,8 +1,11 @@
+import itertools
+
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from selfstudy.probes.low_shot import classifier_of, drawn_labels, low_shot_scores
+from selfstudy.probes.features import DenseFeatures, Words
+from selfstudy.probes.low_shot import L2, drawn_labels, measure
 
 
 def problem(n, *, classes=3, seed=0):
@@ -15,13 +18,14 @@ def problem(n, *, classes=3, seed=0):
 
 @pytest.mark.parametrize("shots", [1, 5])
 def test_the_classifier_is_scikit_learns_on_features_standardised_by_all_of_train(shots):
-    (train, targets), (test, _) = problem(300), problem(200, seed=1)
+    (train, targets), (test, test_targets) = problem(300), problem(200, seed=1)
     rows = drawn_labels(targets, shots, 0, 0)
     mean, std = train.mean(0), train.std(0, correction=0)
     rows_of_length_one = (train[rows] - mean) / std / 12**0.5
     model = LogisticRegression(C=10.0, tol=1e-8).fit(rows_of_length_one.numpy(), targets[rows].numpy())
     wanted = model.predict(((test - mean) / std / 12**0.5).numpy())
-    assert (classifier_of(train, targets, test)(rows).numpy() == wanted).mean() > 0.99
+    features = DenseFeatures("x", train, targets, test, test_targets)
+    assert (features.classify(rows, L2 * features.scale).numpy() == wanted).mean() > 0.99
 
 
 def test_every_draw_has_as_many_of_each_class_and_fewer_labels_are_among_more():
@@ -43,28 +47,36 @@ def test_draws_differ_and_depend_on_the_seed_alone():
     assert not any(torch.equal(first.sort().values, other.sort().values) for other in others)
 
 
+class Answers:
+    """Features of which a probe sees the classes, and what a classifier would say."""
+
+    name, seed, scale = "x", 0, 1
+    words = Words("f", "f", "f", "f with {l2:g}")
+
+    def __init__(self, targets, test_targets, answers):
+        self.targets, self.test_targets, self._answers = targets, test_targets, iter(answers)
+
+    def classify(self, rows, l2):
+        return torch.tensor(next(self._answers))
+
+
 @pytest.mark.parametrize(("smallest", "names"), [(1, ["1"]), (24, ["1", "5"]), (25, ["1", "5", "25"])])
 def test_only_numbers_of_labels_that_every_class_has_are_measured(smallest, names):
     targets = torch.tensor([0] * 40 + [1] * smallest)
-    scores = low_shot_scores("x", lambda rows: torch.zeros(4).long(), targets, torch.zeros(4), features="f")
+    scores = measure(Answers(targets, torch.zeros(4).long(), itertools.repeat([0] * 4)))
     assert [score.probe for score in scores] == [f"low-shot-{name}" for name in names]
 
 
 def test_a_score_is_the_mean_of_the_draws_with_their_standard_deviation():
-    answers = iter([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]])  # 100, 75, 50, 25, 0
-    (score,) = low_shot_scores(
-        "x", lambda rows: torch.tensor(next(answers)), torch.tensor([0, 1]), torch.zeros(4).long(), features="f"
-    )
+    answers = [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]  # 100, 75, 50, 25, 0
+    (score,) = measure(Answers(torch.tensor([0, 1]), torch.zeros(4).long(), answers))
     assert score.accuracy == 50 and score.spread == pytest.approx(25 * 2.5**0.5)
     assert score.protocol == (
         "low-shot: 1 to 25 labels of each class, mean and standard deviation of 5 draws (seed 0), logistic regression, "
-        "f, 4 test"
+        "f with 0.1, 4 test"
     )
 
 
 def test_more_labels_give_a_higher_accuracy_and_a_smaller_spread():
-    (train, targets), (test, test_targets) = problem(300), problem(300, seed=1)
-    one, _, many = low_shot_scores(
-        "x", classifier_of(train, targets, test), targets, test_targets, features="frozen features"
-    )
+    one, _, many = measure(DenseFeatures("x", *problem(300), *problem(300, seed=1)))
     assert one.accuracy < many.accuracy and one.spread > many.spread

@@ -1,9 +1,10 @@
 import csv
 import json
+import math
 
 import pytest
 
-from selfstudy.probes.results import Results, Score
+from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, held_out_scores, scores_in, wilson
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_it_prints_an_aligned_table_with_each_protocol_once(results):
     assert repr(results) == str(results)
 
 
-def test_a_spread_stands_beside_its_number():
+def test_a_spread_is_printed_with_its_number():
     text = str(Results([Score("x", "low-shot-1", 45.25, "p", 1.04), Score("x", "low-shot-5", 50.0, "p", 0.0)]))
     assert text.splitlines()[:2] == ["features       1 label      5 labels", "x         45.2 ± 1.0 %  50.0 ± 0.0 %"]
 
@@ -60,24 +61,90 @@ def test_it_is_a_sequence_of_scores(results):
 
 def test_the_dictionary_holds_columns(results):
     columns = results.to_dict()
-    assert list(columns) == ["features", "probe", "accuracy", "protocol", "spread"]
-    assert columns["accuracy"] == [36.3, 41.33, 53.7]
+    names = ["features", "probe", "accuracy", "protocol", "spread", "unit", "low", "high", "data", "test"]
+    assert list(columns) == names == list(Results([]).to_dict())
+    assert columns["accuracy"] == [36.3, 41.33, 53.7] and columns["unit"] == ["%"] * 3
     assert columns["probe"] == ["knn", "linear", "knn"]
 
 
 def test_csv_survives_commas_and_goes_to_a_file(tmp_path):
-    scores = [Score("raw pixels", "knn", 36.3, "k=20, 50,000 train")]
+    scores = [Score("raw pixels", "knn", 36.3, "k=20, 50,000 train", interval=(30.5, 42.0), data="x")]
     text = Results(scores).to_csv(tmp_path / "results.csv")
-    assert text == 'features,probe,accuracy,protocol,spread\nraw pixels,knn,36.3,"k=20, 50,000 train",\n'
+    assert text == (
+        "features,probe,accuracy,protocol,spread,unit,low,high,data,test\n"
+        'raw pixels,knn,36.3,"k=20, 50,000 train",,%,30.5,42.0,x,\n'
+    )
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file))[0]["protocol"] == "k=20, 50,000 train"
     assert Results(scores).to_csv() == text
 
 
-def test_jsonl_holds_one_object_per_number(results):
-    lines = results.to_jsonl().splitlines()
-    assert [Score(**json.loads(line)) for line in lines] == list(results)
-    assert results.to_jsonl().endswith("\n")
+def test_a_value_keeps_its_older_name_and_place():
+    score = Score("x", "knn", 36.3, "p", 0.5)
+    assert score.value == score.accuracy == score[2] == 36.3 and score[3:5] == ("p", 0.5)
+
+
+def test_scores_are_told_on_which_data_they_were_measured(results):
+    assert {(score.data, score.test) for score in results.on("labelled", None)} == {("labelled", None)}
+
+
+def test_a_line_of_a_file_becomes_the_score_it_came_from():
+    score = Score("x", "iou", 0.4, "p", 0.1, unit="px", interval=(0.25, 0.5), data="d", test="t")
+    line = score.line()
+    assert list(line) == ["features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread"]
+    assert scores_in(json.loads(json.dumps(line))) == [score]
+    bare = Score("x", "sts", 71.0, "p", unit="")
+    assert scores_in(json.loads(json.dumps(bare.line()))) == [bare]
+
+
+def test_older_lines_of_labelled_data_are_read():
+    line = {"features": "x", "probe": "knn", "accuracy": 36.3, "protocol": "p", "spread": None, "data": "d"}
+    assert scores_in(line) == [Score("x", "knn", 36.3, "p", data="d")]
+    assert scores_in(line | {"spread": 1.5, "test": "t"}) == [Score("x", "knn", 36.3, "p", 1.5, data="d", test="t")]
+    assert scores_in(line | {"probe": "sts"})[0].unit == ""
+
+
+OLD_HELD_OUT = {
+    "features": "pretrained encoder", "probe": "held-out text", "data": "documents of digest abc",
+    "bits_per_byte": 1.5, "perplexity": 12.0, "nats_per_token": 2.5, "tokens": 2000, "text_bytes": 5000,
+    "accuracy": 33.5, "protocol": "every held-out token once",
+}  # fmt: skip
+
+
+def test_older_lines_of_held_out_text_are_read_as_one_score_for_each_figure():
+    bits, nats, perplexity, accuracy = scores_in(OLD_HELD_OUT)
+    assert bits == Score(
+        "pretrained encoder", "bits per byte", 1.5, "every held-out token once", unit="bits/byte",
+        data="documents of digest abc",
+    )  # fmt: skip
+    own = "every held-out token once; 2,000 tokens, 5,000 bytes"  # another tokenizer cuts other tokens
+    assert [one[1:4] for one in (nats, perplexity, accuracy)] == [
+        ("nats per token", 2.5, own), ("perplexity", 12.0, own), ("token accuracy", 33.5, own),
+    ]  # fmt: skip
+    assert [one.unit for one in (nats, perplexity, accuracy)] == ["nats/token", "", "%"]
+    assert held_out_scores(OLD_HELD_OUT) == [bits, nats, perplexity, accuracy]
+    assert HELD_OUT_TEXT == ("bits per byte", "nats per token", "perplexity", "token accuracy")
+    assert len(scores_in(OLD_HELD_OUT | {"perplexity": math.inf, "accuracy": None})) == 2
+
+
+@pytest.mark.parametrize("damage", [{"value": None}, {"value": "7"}, {"value": math.nan}, {}])
+def test_a_line_without_a_number_holds_no_score(damage):
+    assert scores_in({"features": "x", "probe": "knn", **damage}) == []
+
+
+def test_what_else_is_damaged_on_a_line_is_left_out():
+    line = {"features": 3, "value": 7, "interval": [1, "x"], "spread": "x", "data": ["d"]}
+    assert scores_in(line) == [Score("3", "", 7, "", data="['d']")]
+    assert scores_in(OLD_HELD_OUT | {"tokens": "x"})[1].protocol.endswith("; 0 tokens, 5,000 bytes")
+
+
+def test_the_interval_is_that_of_wilson_and_stays_in_range():
+    z, p, n = 1.959964, 0.3, 50  # the ends solve |p - x| = z sqrt(x (1 - x) / n)
+    for end in wilson(100 * p, n):
+        x = end / 100
+        assert abs(p - x) == pytest.approx(z * math.sqrt(x * (1 - x) / n), rel=1e-9)
+    assert wilson(0.0, 10) == (0.0, pytest.approx(27.75, abs=0.01))
+    assert wilson(100.0, 10) == (pytest.approx(72.25, abs=0.01), pytest.approx(100))
 
 
 def test_no_scores_print_an_empty_table():

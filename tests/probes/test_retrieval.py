@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from selfstudy.probes.retrieval import average_precision, cosines_of, hit_chance, retrieval_scores, retrieve
+from selfstudy.probes.features import DenseFeatures
+from selfstudy.probes.retrieval import average_precision, hit_chance, measure, retrieve
 
 
 def problem(n, m, *, classes=4, grid=None, seed=0):
@@ -19,6 +20,12 @@ def problem(n, m, *, classes=4, grid=None, seed=0):
 
     train, test = features(n), features(m)
     return train, torch.arange(n) % classes * 3 + 1, test, torch.arange(m) % classes * 3 + 1
+
+
+def cosines_of(train, test):
+    """The cosines of features whose labels do not matter."""
+    labels = [torch.arange(len(part)) % 2 for part in (train, test)]
+    return DenseFeatures("x", train, labels[0], test, labels[1]).cosines()
 
 
 def slow_recall(train, labels, test, test_labels, k):
@@ -42,8 +49,8 @@ def test_average_precision_is_scikit_learns(grid):
 
 
 def test_average_precision_of_a_ranking_done_by_hand():
-    near, alike = torch.tensor([[0.5, 0.6, 0.7, 0.8, 0.9]]), torch.tensor([[0.5, 0.7, 0.9]])  # places 5, 3 and 1
-    assert average_precision(near, alike).item() == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
+    near, same = torch.tensor([[0.5, 0.6, 0.7, 0.8, 0.9]]), torch.tensor([[0.5, 0.7, 0.9]])  # places 5, 3 and 1
+    assert average_precision(near, same).item() == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -55,10 +62,10 @@ def test_recall_is_that_of_the_slow_loop(k):
 @pytest.mark.parametrize("k", [1, 2, 3, 6])
 def test_recall_of_equally_near_images_is_the_mean_over_their_orders(k):
     near = torch.tensor([0.1, 0.5, 0.5, 0.5, 0.5, 0.9])
-    alike = torch.tensor([True, True, False, True, False, False])
+    same = torch.tensor([True, True, False, True, False, False])
     orders = [(5, *middle, 0) for middle in itertools.permutations(range(1, 5))]
-    wanted = np.mean([any(alike[i] for i in order[:k]) for order in orders])
-    assert hit_chance(near[None], near[None, alike], k).item() == pytest.approx(wanted)
+    wanted = np.mean([any(same[i] for i in order[:k]) for order in orders])
+    assert hit_chance(near[None], near[None, same], k).item() == pytest.approx(wanted)
 
 
 def test_the_order_of_the_gallery_does_not_matter():
@@ -94,7 +101,7 @@ def test_images_that_are_their_class_find_it_and_noise_finds_its_share():
 
 def test_there_is_a_column_for_every_figure_and_one_protocol():
     train, labels, test, test_labels = problem(40, 8)
-    scores = retrieval_scores("x", cosines_of(train, test), labels, test_labels, features="frozen, final model")
+    scores = measure(DenseFeatures("x", train, labels, test, test_labels))
     assert [score.probe for score in scores] == ["retrieval-map", "retrieval-recall-1", "retrieval-recall-5"]
     assert {score.protocol for score in scores} == {
         "retrieval: cosine, frozen, final model; test asks, train answers; mAP over the whole ranking, R@k: one of the "

@@ -5,6 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from selfstudy.probes.results import Score
+
 CONFIG = """\
 data:
   path: photos
@@ -22,8 +24,8 @@ train:
 PROTOCOL = "k-NN k=20, 100 train / 50 test"
 
 
-def score(features, accuracy, *, probe="knn", protocol=PROTOCOL, **more):
-    return {"features": features, "probe": probe, "accuracy": accuracy, "protocol": protocol, **more}
+def score(features, value, *, probe="knn", protocol=PROTOCOL, **more):
+    return Score(features, probe, value, protocol, **more)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def make_run(tmp_path):
         reading = {"step": 40, "effective_rank": 12.5, "dimension_std": 0.5, "alignment": None, "chance_loss": 5.5}
         reading |= {"verdict": "healthy", "message": "healthy: effective rank 12"}
         _write_lines(folder / "health.jsonl", [reading])
-        _write_lines(folder / "evaluations.jsonl", scores)
+        _write_lines(folder / "evaluations.jsonl", [one.line() for one in scores])
         about = {"weights": "student", "embed_dim": 512}
         (folder / "encoder" / "config.json").write_text(json.dumps(about), encoding="utf-8")
         columns = {

@@ -5,6 +5,7 @@ import pytest
 
 from selfstudy.errors import UsageError
 from selfstudy.modalities import SETTINGS
+from selfstudy.probes.results import held_out_scores
 from selfstudy.report.comparison import Comparison
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
@@ -78,11 +79,17 @@ def test_losses_stand_side_by_side_only_within_a_method(make_run):
     assert "loss" not in [row[0] for row in dict(compare(one, other).sections())["training"]]
 
 
-def test_bits_per_byte_are_compared_and_not_the_accuracy_beside_them(make_run):
-    line = score("pretrained encoder", 33.3, probe="held-out text", bits_per_byte=1.2345)
-    found = compare(make_run("a", scores=[line]), make_run("b", method="moco", scores=[line]))
-    assert [(one.probe, one.mean) for one in found.numbers] == [("bits per byte", 1.2345)] * 2
-    assert "1.234" in str(found) and "33.3" not in str(found)
+def test_bits_per_byte_are_compared_between_tokenizers_and_figures_of_tokens_are_not(make_run):
+    def figures(tokens):
+        line = {"bits_per_byte": 1.2345, "accuracy": 33.3, "tokens": tokens, "text_bytes": 500, "protocol": "once"}
+        return held_out_scores(line)
+
+    found = compare(make_run("a", scores=figures(100)), make_run("b", method="moco", scores=figures(90)))
+    assert [(one.probe, one.mean, one.unit) for one in found.numbers[:1]] == [("bits per byte", 1.2345, "bits/byte")]
+    sections = dict(found.sections())
+    assert sections["bits per byte [1]"] == [["pretrained encoder", "1.234", "1.234"]]
+    assert sections["token accuracy [2]"] == [["pretrained encoder", "33.3 %", "-"]]
+    assert sections["token accuracy [3]"] == [["pretrained encoder", "-", "33.3 %"]]
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(make_run, tmp_path):
@@ -106,5 +113,5 @@ def test_one_run_or_the_same_twice_is_refused(make_run):
     folder = make_run("a")
     with pytest.raises(UsageError, match="1 run to compare\nname two or more"):
         compare(folder)
-    with pytest.raises(UsageError, match="is named twice"):
+    with pytest.raises(UsageError, match="is named twice\nname every run once"):
         compare(folder, folder / ".." / "a")

@@ -1,9 +1,11 @@
 import json
+import math
 import re
 
 import pytest
 
-from selfstudy.report.page import health_panels, render_run, score_tables, training_panels
+from selfstudy.probes.results import held_out_scores
+from selfstudy.report.page import curve_of, health_panels, render_run, score_tables, training_panels
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import PROTOCOL, score
@@ -14,7 +16,7 @@ def page(folder):
 
 
 def words(html):
-    """What a reader sees outside the figures, on one line."""
+    """The text that a reader sees outside the figures, on one line."""
     return " ".join(re.sub(r"<svg.*?</svg>|<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL).split())
 
 
@@ -40,7 +42,7 @@ def test_a_page_needs_no_other_file_and_no_network(make_run):
     assert "<script" not in html
 
 
-def test_a_spread_over_draws_stands_beside_its_number(make_run):
+def test_a_spread_over_draws_is_printed_with_its_number(make_run):
     scores = [
         score("pretrained encoder", 51.52, probe="low-shot-5", spread=1.26),
         score("raw pixels", 30.0, spread=None),
@@ -50,14 +52,18 @@ def test_a_spread_over_draws_stands_beside_its_number(make_run):
 
 
 def test_without_scores_the_page_says_how_to_get_them(make_run):
-    assert "selfstudy evaluate" in page(make_run("a"))
+    assert "With some labelled images: selfstudy evaluate" in words(page(make_run("a")))
+    text = make_run("b", more_config="data:\n  path: corpus\n  documents: line\n")
+    assert "With some labelled texts: selfstudy evaluate" in words(page(text))
 
 
 def test_held_out_text_is_shown_with_its_units(make_run):
-    line = score("pretrained encoder", 33.3, probe="held-out text", protocol="every token once")
-    line |= {"bits_per_byte": 1.2345, "nats_per_token": 2.5, "perplexity": 12.18}
-    text = words(page(make_run("a", scores=[line])))
-    assert "bits per byte 1.234 nats per token 2.5000 perplexity 12.2 accuracy 33.3 % every token once" in text
+    line = {"bits_per_byte": 1.2345, "nats_per_token": 2.5, "perplexity": 12.18, "accuracy": 33.3}
+    line |= {"tokens": 1000, "text_bytes": 2500, "protocol": "every token once", "data": "documents of digest f00"}
+    text = words(page(make_run("a", scores=held_out_scores(line))))
+    assert "features bits per byte nats per token perplexity token accuracy" in text
+    assert "pretrained encoder 1.234 2.5000 12.2 33.3 % every token once every token once; 1,000 tokens, 2," in text
+    assert "No labels have been asked yet" in text
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "environment.json", "evaluations.jsonl", "health.jsonl"])
@@ -79,6 +85,11 @@ def test_every_logged_value_has_a_panel_and_the_loss_its_value_at_chance(make_ru
     assert list(panels) == ["loss", "images per second"]
     assert panels["loss"].curves[0].values == [4.0, 2.0] and panels["loss"].marks == [(5.5, "nothing learnt")]
     assert [panel.title.split(" (")[0] for panel in health_panels({"": record})] == ["effective rank", "dimension std"]
+
+
+def test_a_value_that_is_not_finite_is_no_point_of_a_curve():
+    lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.inf}, {"step": 3}, {"step": None, "loss": 1.0}]
+    assert curve_of("a", lines, "loss") == ("a", [1], [2.0])
 
 
 def test_data_sets_are_not_mixed_in_one_table():

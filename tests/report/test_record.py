@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from selfstudy.errors import FileRefusedError
@@ -33,7 +35,7 @@ def test_of_several_measurements_of_the_same_the_newest_counts(make_run):
     scores = [score("pretrained encoder", 50.0), score("raw pixels", 30.0), score("pretrained encoder", 60.0)]
     scores.append(score("pretrained encoder", 70.0, data="other"))
     record = read_run(RunFolder(make_run("a", scores=scores)))
-    assert [line["accuracy"] for line in record.evaluations] == [60.0, 30.0, 70.0]
+    assert [one.value for one in record.evaluations] == [60.0, 30.0, 70.0]
 
 
 @pytest.mark.parametrize(("name", "text"), [("environment.json", "as JSON"), ("inputs.parquet", "as a scan")])
@@ -42,3 +44,15 @@ def test_a_damaged_file_is_refused_by_name(make_run, name, text):
     (folder / name).write_bytes(b"{")
     with pytest.raises(FileRefusedError, match=rf"{name}: not readable {text}"):
         read_run(RunFolder(folder))
+
+
+def test_a_file_of_evaluations_in_the_older_shapes_is_read(make_run):
+    folder = make_run("a", scores=[score("raw pixels", 30.0)])
+    old = {"features": "raw pixels", "probe": "linear", "accuracy": 40.0, "protocol": "p", "data": "d", "test": None}
+    text = {"features": "pretrained encoder", "probe": "held-out text", "bits_per_byte": 1.5, "accuracy": 33.3}
+    with (folder / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in (old, text, {"probe": "knn"}))
+    found = read_run(RunFolder(folder)).evaluations
+    assert [(one.probe, one.value, one.unit) for one in found] == [
+        ("knn", 30.0, "%"), ("linear", 40.0, "%"), ("bits per byte", 1.5, "bits/byte"), ("token accuracy", 33.3, "%"),
+    ]  # fmt: skip

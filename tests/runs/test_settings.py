@@ -9,13 +9,15 @@ from pydantic import Field
 
 import selfstudy
 from selfstudy import config as cfg
+from selfstudy import modalities
 from selfstudy.config import DataConfig, EncoderConfig, Keyword, RunConfig, SameResult
 from selfstudy.errors import UsageError
 from selfstudy.images.config import ImageRunConfig
+from selfstudy.methods.reads import Reads
 from selfstudy.modalities import SETTINGS
 from selfstudy.runs import settings
 from selfstudy.runs.pretraining import _changes
-from selfstudy.runs.settings import build_config, keywords_of, rows_of, table, without_effect
+from selfstudy.runs.settings import gather, keywords_of, rows_of, table, without_effect
 from selfstudy.text.config import TextRunConfig
 
 # Written by runs of 2026-11, before a run kept its modality.
@@ -119,6 +121,7 @@ class SignalDataConfig(DataConfig):
 
     rate: Annotated[int, Field(description="Samples per second."), Keyword("rate")] = 100
     buffer: Annotated[int, Field(description="Samples in memory."), SameResult()] = 8
+    image_size: Annotated[int | None, Field(description="Samples of a window."), Keyword("window")] = None
 
 
 class SignalRunConfig(RunConfig):
@@ -126,7 +129,7 @@ class SignalRunConfig(RunConfig):
 
 
 def _build(models=SETTINGS, nested=None, **keywords):
-    return build_config("photos", nested or {}, keywords=keywords, models=models)
+    return modalities.validated(gather("photos", nested or {}, keywords=keywords, models=models), models)
 
 
 @pytest.mark.parametrize("model", [*SETTINGS.values(), SignalRunConfig])
@@ -156,7 +159,7 @@ def test_the_keywords_are_the_ones_that_users_know():
 
 def test_the_settings_without_an_effect_are_these_and_no_others():
     shared = {"data.path", "train.device", "train.workers", "train.checkpoint_every", "train.keep", "train.log_every"}
-    shared |= {"health.every", "health.on_collapse"}
+    shared |= {"health.every", "health.on_collapse", "data.modality"}
     images, text = {"data.cache_gigabytes", "data.max_bad"}, {"data.cache", "data.column"}
     assert without_effect({"image": ImageRunConfig}) == shared | images
     assert without_effect({"text": TextRunConfig}) == shared | text
@@ -187,9 +190,15 @@ def test_the_table_names_a_modality_where_they_differ():
     found = {row.key: row for row in table(SETTINGS)}
     assert found["train.seed"].description == "Seed of every random number of the run."
     assert found["data.context"].description == "Text: Longest row, in tokens."
-    assert found["encoder.name"].description.startswith("Image: Any timm name; ")
+    assert found["encoder.name"].description.startswith("Images: Any timm name; ")
     assert " Text: Layout and size, such as bert-mini" in found["encoder.name"].description
-    assert found["encoder.pool"].values == ("auto", "token", "avg", "mean", "cls", "last")
+    assert found["encoder.pool"].values == ("auto", "own", "token", "avg", "mean", "cls", "last")
+
+
+def test_a_setting_has_the_keywords_and_values_of_every_modality():
+    found = {row.key: row for row in table({**SETTINGS, "signal": SignalRunConfig})}["data.image_size"]
+    assert [keyword.name for keyword in found.keywords] == ["image_size", "window"]
+    assert found.values == ("auto", "int", "tuple", "null")
 
 
 def test_each_setting_has_one_row_and_groups_stay_together():
@@ -219,7 +228,7 @@ def test_two_keywords_of_one_setting_are_refused():
 
 def test_a_run_without_data_is_refused():
     with pytest.raises(UsageError, match="^no data given\nname a folder"):
-        build_config(None, {}, keywords={}, models=SETTINGS)
+        gather(None, {}, keywords={}, models=SETTINGS)
 
 
 def test_a_group_of_settings_is_a_mapping_and_a_method_has_a_name():
@@ -235,13 +244,16 @@ def test_a_misspelt_setting_of_the_method_is_refused_and_a_wrong_value_too():
 
 
 def test_another_package_brings_the_settings_of_its_modality(monkeypatch):
+    class Signals(Reads):
+        modality = "signal"
+
     class Wave:
-        modality, Config = "signal", settings.method_class("simclr").Config
+        reads, Config = Signals(), settings.method_class("simclr").Config
 
     monkeypatch.setattr(settings, "method_class", lambda name: Wave)
     built = _build({**SETTINGS, "signal": SignalRunConfig}, rate=50)
     assert isinstance(built, SignalRunConfig) and built.data.rate == 50
-    with pytest.raises(UsageError, match="^Wave learns from 'signal', and there are no settings for it\nknown: image,"):
+    with pytest.raises(UsageError, match="^there are no settings for data of the modality 'signal'\nknown: images,"):
         _build()
 
 
@@ -277,7 +289,8 @@ def _refused(text, model, key, value):
         (OLD_TEXT, TextRunConfig, "data.column", "text"),
         (OLD_TEXT, TextRunConfig, "train.device", "cuda"),
         (OLD_TEXT, TextRunConfig, "train.duration", "30 steps"),
-        (OLD_TEXT, TextRunConfig, "data.modality", "text"),  # which the run is too old to have
+        (OLD_TEXT, TextRunConfig, "data.modality", "text"),
+        (OLD_TEXT.replace("  compile: false\n", ""), TextRunConfig, "train.compile", True),  # older than the setting
     ],
 )
 def test_these_may_change_on_resume(text, model, key, value):
@@ -291,7 +304,7 @@ def test_these_may_change_on_resume(text, model, key, value):
         (OLD_IMAGES, ImageRunConfig, "train.seed", 1),
         (OLD_IMAGES, ImageRunConfig, "data.image_size", 32),
         (OLD_IMAGES, ImageRunConfig, "train.duration", "10 steps"),
-        (OLD_IMAGES, ImageRunConfig, "train.duration", "2 epochs"),
+        (OLD_IMAGES, ImageRunConfig, "train.duration", "30 epochs"),
         (OLD_TEXT, TextRunConfig, "data.documents", "line"),
         (OLD_TEXT, TextRunConfig, "encoder.pool", "last"),
     ],
@@ -303,8 +316,9 @@ def test_these_may_not_change_on_resume(text, model, key, value):
 @pytest.mark.parametrize("text", [OLD_IMAGES, OLD_TEXT])
 def test_the_settings_of_an_old_run_load_as_they_were_written(text):
     written = cfg.flatten(yaml.safe_load(text))
-    found = cfg.flatten(settings.configured(yaml.safe_load(text), SETTINGS).model_dump(mode="json"))
-    assert found == written | {"data.modality": "auto"}
+    found = cfg.flatten(modalities.validated(yaml.safe_load(text)).model_dump(mode="json"))
+    modality = found.pop("data.modality")
+    assert found == written and modality in SETTINGS
 
 
 def test_a_run_older_than_its_modality_resumes_with_more_memory_and_another_setting_is_refused(tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -6,10 +7,22 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from selfstudy.errors import DataError
+from selfstudy.probes import DEFAULT, knn, linear, named
 from selfstudy.probes.low_shot import L2, drawn_labels
-from selfstudy.probes.results import Score
 from selfstudy.text import bag_of_words
-from selfstudy.text.bag_of_words import L2_PATH, NAME, bags_of_words, knn_of_bags, linear_of_bags, tf_idf_scores
+from selfstudy.text.bag_of_words import NAME, BagsOfWords, paired_cosines
+
+
+def tf_idf_scores(*data, probes=DEFAULT, seed=0):
+    features = BagsOfWords(*data, seed=seed)
+    return [score for probe in named(probes) for score in probe.measure(features)]
+
+
+def bags_of_words(train, test, labels=None, *, seed=0):
+    """Features whose test labels do not matter: train is tested too, so that test holds every class."""
+    labels = torch.arange(len(train)) % 2 if labels is None else labels
+    made_up = torch.cat([labels[:1].expand(len(test)), labels])
+    return BagsOfWords(train, labels, [*test, *train], made_up, seed=seed)
 
 
 def corpus(n, *, seed=0, own=0.3):
@@ -55,7 +68,7 @@ def test_the_weights_are_those_of_the_definition():
     bags = bags_of_words(train, test)
     expected_train, expected_test = slow_bags(train, test)
     np.testing.assert_allclose(bags.train.toarray(), expected_train, atol=1e-12)
-    np.testing.assert_allclose(bags.test.toarray(), expected_test, atol=1e-12)
+    np.testing.assert_allclose(bags.test[:2].toarray(), expected_test, atol=1e-12)
     assert not bags.test[1].toarray().any()
 
 
@@ -74,7 +87,7 @@ def test_a_term_of_a_single_text_counts_only_among_few_texts(monkeypatch):
     assert bags_of_words(texts, ["one"]).train.shape[1] == 4 + 3
     monkeypatch.setattr(bag_of_words, "_MANY", 3)
     bags = bags_of_words(texts, ["one"])
-    assert bags.train.shape[1] == 1 and "min_df 2: 1 below 3 train texts, else 2; 1 terms of train" in bags.how
+    assert bags.train.shape[1] == 1 and "min_df 2: 1 below 3 train texts, else 2; 1 terms of train" in bags.words.plain
 
 
 @pytest.mark.parametrize("block", [1, 500, 2**22])
@@ -85,7 +98,7 @@ def test_neighbours_vote_as_in_the_slow_loop_in_blocks_of_any_size(k, block, mon
     order = bag_of_words.permutation(60, 0, 2)  # the loop takes the first among equals in the same random order
     dense, dense_test = slow_bags(train, test)
     expected = slow_knn(dense[order.numpy()].round(12), labels[order], dense_test.round(12), k, 0.07)
-    assert torch.equal(knn_of_bags(bags_of_words(train, test), labels, k=k), expected)
+    assert torch.equal(knn.classify(bags_of_words(train, test, labels), k=k)[: len(test)], expected)
 
 
 def test_the_first_among_equals_are_the_nearest():
@@ -100,38 +113,37 @@ def test_cosines_held_at_once_do_not_grow_with_the_data(monkeypatch):
     monkeypatch.setattr(bag_of_words, "_nearest", lambda c, k: sizes.append(c.numel()) or nearest(c, k))
     monkeypatch.setattr(bag_of_words, "_BLOCK", 1000)
     (train, labels), (test, _) = corpus(300), corpus(50)
-    knn_of_bags(bags_of_words(train, test), labels)
-    assert max(sizes) <= 1000 and sum(sizes) == 300 * 50
+    knn.classify(bags_of_words(train, test, labels))
+    assert max(sizes) <= 1000 and sum(sizes) == 300 * (50 + 300)
 
 
 def test_a_text_without_a_known_word_is_not_given_the_class_whose_files_come_first():
     texts, labels = [f"word{i}" for i in range(400)], torch.arange(400) // 100  # sorted by class
-    bags = bags_of_words(texts, ["unknown"])
-    answers = {int(knn_of_bags(bags, labels, k=1, seed=seed)) for seed in range(20)}
+    answers = {int(knn.classify(bags_of_words(texts, ["unknown"], labels, seed=seed), k=1)[0]) for seed in range(20)}
     assert answers == {0, 1, 2, 3}
 
 
 def test_the_linear_probe_is_scikit_learns_with_the_strength_that_was_chosen():
     (train, labels), (test, test_labels) = corpus(200, own=0.15), corpus(200, seed=1, own=0.15)
-    bags = bags_of_words(train, test)
-    predictions, l2 = linear_of_bags(bags, labels)
+    bags = BagsOfWords(train, labels, test, test_labels)
+    predictions, l2 = linear.classify(bags)
     reference = (
         LogisticRegression(C=1 / l2, tol=1e-8, max_iter=1000).fit(bags.train.toarray(), labels).predict(bags.test)
     )
     assert (predictions.numpy() == reference).mean() > 0.98
     accuracy = float((predictions == test_labels).double().mean())
-    assert 0.5 < accuracy < 0.95 and l2 in L2_PATH  # a problem on which agreement means something
+    assert 0.5 < accuracy < 0.95 and l2 in BagsOfWords.strengths  # a problem on which agreement means something
 
 
 @pytest.mark.parametrize(("seed", "best"), [(1, 1.0), (2, 0.1), (6, 10.0)])
-def test_the_strength_is_the_best_on_the_tenth_that_the_linear_probe_of_features_holds_out(seed, best):
+def test_the_strength_is_the_best_on_the_validation_tenth(seed, best):
     train, labels = corpus(150, own=0.15)
-    bags = bags_of_words(train, train)
-    held_out, right = bag_of_words._held_out(labels, seed).numpy(), []
-    for l2 in L2_PATH:
-        model = LogisticRegression(C=1 / l2, tol=1e-6, max_iter=1000).fit(bags.train[~held_out], labels[~held_out])
-        right.append(model.score(bags.train[held_out], labels[held_out]))
-    assert linear_of_bags(bags, labels, seed=seed)[1] == L2_PATH[int(np.argmax(right))] == best
+    bags = bags_of_words(train, train, labels, seed=seed)
+    tenth, right = linear.validation_tenth(labels, seed).numpy(), []
+    for l2 in bags.strengths:
+        model = LogisticRegression(C=1 / l2, tol=1e-6, max_iter=1000).fit(bags.train[~tenth], labels[~tenth])
+        right.append(model.score(bags.train[tenth], labels[tenth]))
+    assert linear.classify(bags)[1] == bags.strengths[int(np.argmax(right))] == best
 
 
 def test_both_probes_read_classes_from_words_and_name_their_protocol():
@@ -165,7 +177,6 @@ def test_probes_come_in_the_order_asked_for_and_a_second_run_is_identical():
     torch.manual_seed(5)
     np.random.seed(5)
     assert tf_idf_scores(train, labels, test, test_labels, probes=["linear", "knn"]) == scores
-    assert all(isinstance(score, Score) for score in scores)
 
 
 def test_label_values_need_not_be_consecutive():
@@ -190,7 +201,7 @@ def test_one_text_for_each_class_and_fewer_than_twenty_are_enough():
 def test_few_labels_of_bags_are_scikit_learns_regression_on_the_texts_drawn():
     (train, labels), (test, test_labels) = corpus(200, own=0.4), corpus(100, seed=1, own=0.4)
     few = tf_idf_scores(train, labels, test, test_labels, probes=["low-shot"])[1]
-    bags, found = bags_of_words(train, test), []
+    bags, found = BagsOfWords(train, labels, test, test_labels), []
     for draw in range(5):
         rows = drawn_labels(labels, 5, 0, draw).numpy()
         model = LogisticRegression(C=1 / L2, tol=1e-8, max_iter=1000).fit(bags.train[rows], labels[rows])
@@ -209,6 +220,11 @@ def test_bags_that_share_no_word_are_found_together_by_retrieval():
     assert found["retrieval-recall-1"] == pytest.approx((100 + 50) / 2)
 
 
+def test_strengths_are_powers_of_ten_from_strong_to_weak_for_rows_of_length_one():
+    bags = bags_of_words(["red ball", "blue cup"], ["red"])
+    assert bags.strengths == tuple(10.0**power for power in range(2, -5, -1)) and bags.scale == 1
+
+
 def test_texts_without_a_word_are_refused():
     with pytest.raises(DataError, match="2 train texts hold no word"):
         bags_of_words(["...", "!"], ["word"])
@@ -219,3 +235,32 @@ def test_a_missing_label_and_a_class_in_one_split_are_refused():
         tf_idf_scores(["a", "b"], torch.arange(3), ["a", "b"], torch.arange(2))
     with pytest.raises(DataError, match="only in train: 1; only in test: 2"):
         tf_idf_scores(["a", "b"], torch.tensor([0, 1]), ["a", "b"], torch.tensor([0, 2]))
+
+
+def test_the_baseline_is_one_for_the_same_words_and_zero_for_none_in_common():
+    first = ["a man plays a guitar", "The dog runs.", "a cat", "..."]
+    second = ["guitar plays a a man", "it is raining", "the cat", "..."]
+    similarities = paired_cosines(first, second)
+    assert similarities.dtype == np.float64 and similarities.shape == (4,)
+    assert similarities[0] == pytest.approx(1) and similarities[1] == 0 and similarities[3] == 0
+    assert 0 < similarities[2] < 1
+
+
+def test_the_baseline_of_a_hand_case():
+    # "b" is in all 4 sentences, "a" and "c" in one each: weights 1 and 1 + ln(5 / 2)
+    rare = 1 + np.log(5 / 2)
+    similarities = paired_cosines(["a b", "b"], ["b c", "b"])
+    np.testing.assert_allclose(similarities, [1 / (1 + rare**2), 1], atol=1e-12)
+
+
+def test_the_baseline_does_not_depend_on_the_order_of_pairs():
+    words = [" ".join(pair) for pair in itertools.product(["red", "blue", "old"], ["car", "house"])]
+    similarities = paired_cosines(words, words[::-1])
+    np.testing.assert_allclose(paired_cosines(words[::-1], words)[::-1], similarities, atol=1e-12)
+
+
+def test_sentences_that_do_not_pair_or_hold_no_word_are_refused():
+    with pytest.raises(DataError, match="2 first but 1 second"):
+        paired_cosines(["a", "b"], ["a"])
+    with pytest.raises(DataError, match="1 pairs of sentences hold no word"):
+        paired_cosines(["?"], ["!"])

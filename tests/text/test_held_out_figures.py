@@ -1,4 +1,4 @@
-"""Held-out text: every token once, each from what stands before it, whatever the rows are batched into."""
+"""Held-out text: every token is predicted once, from those before it, with rows in batches of any size."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def _stream(count, seed=0):
 @pytest.mark.parametrize("count", [5, 12, 13, 40, 96, 97])
 @pytest.mark.parametrize("across", [True, False])
 @pytest.mark.parametrize("rows", [2, 64])
-def test_every_token_is_foretold_once_from_its_row(count, across, rows, monkeypatch):
+def test_every_token_is_predicted_once_from_its_row(count, across, rows, monkeypatch):
     monkeypatch.setattr(held_out, "_ROWS", rows)
     torch.manual_seed(0)
     encoder, stream = text("gpt2", head=True).eval(), _stream(count)
@@ -45,7 +45,7 @@ def test_every_token_is_foretold_once_from_its_row(count, across, rows, monkeypa
     assert figures.accuracy == pytest.approx(100 * hits / count)
 
 
-def test_hidden_tokens_but_no_special_ones_are_foretold_from_their_row_and_their_bytes_counted():
+def test_hidden_tokens_but_no_special_ones_are_predicted_from_their_row_and_their_bytes_counted():
     torch.manual_seed(0)
     encoder, stream = text("modernbert", head=True).eval(), _stream(45)
     chosen = torch.tensor([[1, 4, 7], [2, 5, 6], [0, 3, 9], [2, 3, 8]], dtype=torch.int32)

@@ -55,7 +55,7 @@ MAKERS = [_as_bare_tsv, _as_reversed_tsv, _as_csv, _as_jsonl_gz, _as_parquet, _a
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_every_layout_gives_the_same_texts_and_labels(tmp_path, make):
-    found = read_labelled_texts(make(tmp_path))
+    found, _ = read_labelled_texts(make(tmp_path))
     assert found.classes == ["neg", "pos"] and found.labels.dtype == np.int64
     assert found.labels.shape == (5,) and isinstance(found.texts, list)
     named = [(found.classes[label], text) for label, text in zip(found.labels, found.texts, strict=True)]
@@ -66,22 +66,22 @@ def test_every_layout_gives_the_same_texts_and_labels(tmp_path, make):
 
 def test_numbers_and_truth_values_are_names_of_classes(tmp_path):
     lines = [json.dumps({"text": "a", "label": label}) for label in (10, 2, True, "2")]
-    found = read_labelled_texts(_write(tmp_path / "a.jsonl", "\n".join(lines)))
+    found, _ = read_labelled_texts(_write(tmp_path / "a.jsonl", "\n".join(lines)))
     assert found.classes == ["10", "2", "True"] and found.labels.tolist() == [0, 1, 2, 1]
 
 
 def test_columns_can_be_named_or_numbered(tmp_path):
     path = _write(tmp_path / "a.csv", "title,stars,remark\none,5,so good\ntwo,1,so bad\n")
-    found = read_labelled_texts(path, text_column="remark", label_column="stars")
+    found, _ = read_labelled_texts(path, text_column="remark", label_column="stars")
     assert found == (["so good", "so bad"], pytest.approx([1, 0]), ["1", "5"])
     path = _as_bare_tsv(tmp_path)
-    swapped = read_labelled_texts(path, text_column="0", label_column="1")
+    swapped, _ = read_labelled_texts(path, text_column="0", label_column="1")
     assert swapped.texts == NAMES and len(swapped.classes) == 5
 
 
 def test_a_label_that_reads_like_the_longest_text_is_not_taken_for_it(tmp_path):
     rows = "".join(f"a very long name of a class {number % 2}\tx{number}\n" for number in range(6))
-    found = read_labelled_texts(_write(tmp_path / "a.tsv", rows))
+    found, _ = read_labelled_texts(_write(tmp_path / "a.tsv", rows))
     assert found.texts == [f"x{number}" for number in range(6)] and found.labels.tolist() == [0, 1] * 3
 
 
@@ -106,7 +106,7 @@ def test_a_column_that_is_not_there_is_refused_with_those_there_are(tmp_path):
         read_labelled_texts(path, label_column="labl")
     with pytest.raises(UsageError, match=r"no column 'txt'; did you mean 'text'\?"):
         read_labelled_texts(path, text_column="txt")
-    with pytest.raises(UsageError, match="no column of text beside 'label'"):
+    with pytest.raises(UsageError, match="no column of text but 'label'"):
         read_labelled_texts(_write(tmp_path / "b.jsonl", '{"label": "a"}\n{"label": "b"}'))
 
 
@@ -174,7 +174,7 @@ def test_columns_of_pairs_that_cannot_be_told_are_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("score", ["high", "nan", "inf", ""])
-def test_a_score_that_is_no_number_is_named(tmp_path, score):
+def test_a_score_that_is_not_a_number_is_named(tmp_path, score):
     path = _write(tmp_path / "a.tsv", f"sentence1\tsentence2\tscore\na\tb\t1\nc\td\t{score}\n")
     with pytest.raises(DataError, match=rf"row 1 \(from 0\): the score '{score}' is not a finite number"):
         read_pairs(path)
@@ -186,15 +186,35 @@ def test_an_empty_sentence_of_a_pair_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("Training", "val")])
-def test_the_splits_of_a_folder_are_not_taken_for_classes(tmp_path, parts):
+def test_the_train_and_the_test_part_of_a_folder_are_read_apart(tmp_path, parts):
     for part in parts:
         for name in ("pos", "neg"):
             _write(tmp_path / part / name / "1.txt", f"{part} {name}")
     _write(tmp_path / "readme.txt", "as the movie reviews of aclImdb are laid out")
-    train, test = (str(tmp_path / part) for part in parts)
-    with pytest.raises(DataError, match=f"which are no classes\ngive {train} with --test {test}$"):
+    train, test = read_labelled_texts(tmp_path)
+    assert train == ([f"{parts[0]} neg", f"{parts[0]} pos"], pytest.approx([0, 1]), ["neg", "pos"])
+    assert test == ([f"{parts[1]} neg", f"{parts[1]} pos"], pytest.approx([0, 1]), ["neg", "pos"])
+    alone, other = read_labelled_texts(tmp_path / parts[0])
+    assert alone.texts == train.texts and other is None
+
+
+def test_damage_in_a_part_is_named_with_the_part(tmp_path):
+    for name in ("train/pos/1", "train/neg/1", "test/pos/1", "test/neg/1"):
+        _write(tmp_path / f"{name}.txt", "a")
+    _write(tmp_path / "test" / "pos" / "2.txt", "")
+    with pytest.raises(DataError, match=r"folder .*test cannot be used to evaluate:\n  test/pos/2\.txt: empty"):
         read_labelled_texts(tmp_path)
-    assert read_labelled_texts(train).classes == ["neg", "pos"]
+    (tmp_path / "test" / "pos" / "2.txt").unlink()
+    _write(tmp_path / "train" / "loose.txt", "a")
+    with pytest.raises(DataError, match=r"folder .*train has texts outside class folders: loose\.txt\nlabels are"):
+        read_labelled_texts(tmp_path)
+
+
+def test_a_class_may_be_called_test_where_there_is_no_train(tmp_path):
+    for name in ("test", "essay"):
+        _write(tmp_path / name / "1.txt", name)
+    found, other = read_labelled_texts(tmp_path)
+    assert found.classes == ["essay", "test"] and other is None
 
 
 @pytest.mark.parametrize("read", [read_labelled_texts, read_pairs])

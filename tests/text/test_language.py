@@ -87,8 +87,8 @@ def test_a_loss_that_is_not_finite_is_refused(bad):
 @pytest.mark.parametrize(
     ("parts", "text_bytes"), [([], 5), ([(torch.zeros(0), None)], 5), ([(torch.ones(2), None)], 0)]
 )
-def test_nothing_foretold_is_refused(parts, text_bytes):
-    with pytest.raises(DataError, match="nothing was foretold"):
+def test_nothing_predicted_is_refused(parts, text_bytes):
+    with pytest.raises(DataError, match="nothing was predicted"):
         accumulate(parts, text_bytes)
 
 

@@ -8,7 +8,6 @@ import pytest
 from selfstudy import config as cfg
 from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import method_class
-from selfstudy.runs.settings import configured
 from selfstudy.text import resolve
 from selfstudy.text.config import TextRunConfig
 
@@ -18,7 +17,7 @@ def _resolve(duration="auto", method="gpt", tokens=10_000_000, found=None, **set
     for key, value in settings.items():
         cfg.set_key(nested, key.replace("__", "."), value)
     facts = resolve.TextFacts(tokens, lambda context: tokens // context, found)
-    config = configured(nested, {"text": TextRunConfig})
+    config = cfg.validate(TextRunConfig, nested)
     measure = resolve.Measurements(lambda inputs, batch: ("fp32", "measured"), lambda: (True, "it works"))
     return resolve.resolve(config, facts, method_class(method), measure=measure)
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from selfstudy.errors import EnvironmentFault, TrainingError, UsageError
+from selfstudy.optim.groups import parameter_groups
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.train.checkpoint import CheckpointStore
 from tests.train.crash_lab import FILES, Disk, arguments, check, names, save
@@ -180,7 +181,7 @@ class Network(nn.Module):
 def _trainer(name):
     torch.manual_seed(0)
     network = Network().to(memory_format=torch.channels_last)
-    return network, build_optimizer(network, name=name, lr=0.1, weight_decay=0.01)
+    return network, build_optimizer(parameter_groups(network), name=name, lr=0.1, weight_decay=0.01)
 
 
 def _train(network, optimizer, steps):

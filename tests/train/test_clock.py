@@ -74,3 +74,9 @@ def test_under_a_budget_in_steps_the_time_left_follows_from_the_steps_so_far(now
     assert clock.elapsed_seconds == 30
     assert clock.remaining_seconds(clock.progress(6)) == pytest.approx(20)
     assert clock.remaining_seconds(clock.progress(0)) == pytest.approx(300)
+
+
+def test_a_budget_in_minutes_starts_with_an_assumed_total(now):
+    clock = Clock.of(Duration.parse("1 minutes"), steps_per_epoch=5, batch_size=8)
+    assert clock.elapsed_seconds == 0
+    assert clock.progress(0) == (0, 1000)

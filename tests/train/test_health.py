@@ -10,11 +10,12 @@ from torch import nn
 from selfstudy.errors import TrainingError
 from selfstudy.ops.schedules import Progress
 from selfstudy.ops.spread import effective_rank
-from selfstudy.train.health import HealthMonitor, References
+from selfstudy.train.health import HealthMonitor, HealthReading, References, verdict
 from selfstudy.train.monitor import Observation
 from tests.methods.small_encoders import ConvNet
 
 NOISE = torch.rand(4, 3, 8, 8)
+REFERENCES = References(chance=(100.0, "ln N"), plateau=(50.0, "of words"), uniform_entropy=200.0)
 
 
 def normal(rows, dim, *, seed=0):
@@ -172,11 +173,12 @@ def test_a_reading_is_over_exactly_the_last_embeddings_of_the_ring():
     assert [reading.effective_rank for reading in found] == [pytest.approx(effective_rank(torch.cat(batches)[-24:]))]
 
 
-def test_the_ring_holds_no_more_than_it_needs():
-    monitor = HealthMonitor(lambda reading: None, every=1000, ring=24)
+@pytest.mark.parametrize(("ring", "kept"), [(20, 20), (21, 30), (24, 30)])
+def test_the_ring_holds_no_more_batches_than_it_needs(ring, kept):
+    monitor = HealthMonitor(lambda reading: None, every=1000, ring=ring)
     for number in range(1, 50):
         monitor(step(normal(10, 6), number=number))
-    assert sum(len(batch) for batch in monitor._kept) == 30
+    assert sum(len(batch) for batch in monitor._kept) == kept
 
 
 def test_embeddings_overwritten_after_the_step_do_not_change_the_reading():
@@ -269,3 +271,57 @@ def test_a_language_model_that_predicts_frequencies_is_recognised():
     found = readings(*(step(normal(64, 16), number=n, loss=loss) for loss, n in cases), references=references)
     assert [reading.verdict for reading in found] == ["healthy", "watch", "healthy", "healthy"]
     assert "loss 5.05 = the entropy of single tokens: it predicts how frequent tokens are" in found[1].message
+
+
+def judged(*, fraction=0.5, references=REFERENCES, **numbers):
+    """The verdict on a reading made of these numbers and otherwise of healthy ones."""
+    numbers = {"dimension_std": 1.0, "effective_rank": 9.0, "uniformity": -2.0, "loss": 300.0} | numbers
+    rest = dict.fromkeys(HealthReading._fields) | {"step": 5, "uniform_entropy": references.uniform_entropy}
+    if references.chance:
+        rest["chance_loss"] = references.chance[0]
+    return verdict(HealthReading(**rest | numbers), references, fraction=fraction)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "what"),
+    [
+        ({"dimension_std": 0.1}, "effective rank 9, dimension std 0.10"),
+        ({"dimension_std": 0.0999}, "all inputs get nearly the same embedding (dimension std 0.100; even spread is 1)"),
+        ({"effective_rank": 2.0}, "effective rank 2, dimension std 1.00"),
+        ({"effective_rank": 1.99}, "all embeddings lie on about one line (effective rank 2.0)"),
+        ({"dimension_std": math.nan}, "embeddings hold NaN or infinity"),
+        ({"effective_rank": math.nan}, "embeddings hold NaN or infinity"),
+        ({"loss": 101.0}, "loss 101.00 = ln N: the outputs are uniform, nothing is learnt yet"),
+        ({"loss": 99.0}, "loss 99.00 = ln N: the outputs are uniform, nothing is learnt yet"),
+        ({"loss": 101.1}, "effective rank 9, dimension std 1.00"),
+        ({"loss": 51.0}, "loss 51.00 = of words: it predicts how frequent tokens are and uses no context yet"),
+        ({"loss": 49.0}, "loss 49.00 = of words: it predicts how frequent tokens are and uses no context yet"),
+        ({"loss": 51.1}, "effective rank 9, dimension std 1.00"),
+        ({"teacher_entropy": 198.0, "teacher_loss": 300.0}, "teacher entropy 198.00 = ln K: its targets are uniform"),
+        ({"teacher_entropy": 197.9, "teacher_loss": 300.0}, "effective rank 9"),
+        ({"teacher_entropy": 1.99, "teacher_loss": 300.0}, "teacher entropy 1.99: its targets are single prototypes"),
+        ({"teacher_entropy": 2.0, "teacher_loss": 300.0}, "effective rank 9"),
+        ({"teacher_entropy": 20.0, "teacher_loss": 21.9}, "loss 21.90 = teacher entropy: its targets are about the"),
+        ({"teacher_entropy": 20.0, "teacher_loss": 22.0}, "effective rank 9"),
+    ],
+)
+def test_each_rule_holds_to_its_boundary(numbers, what):
+    assert judged(**numbers).what.startswith(what)
+
+
+def test_a_loss_below_zero_can_be_at_its_chance_value_too():
+    assert judged(loss=-99.0, references=References(chance=(-100.0, "of KoLeo"))).verdict == "watch"
+
+
+def test_the_monitor_keeps_512_embeddings_unless_told_otherwise():
+    one_direction, another = torch.eye(2)[:1], torch.eye(2)[1:]
+    rank = readings(step(torch.cat([another, one_direction.repeat(512, 1)])))[0].effective_rank
+    assert rank == pytest.approx(1, abs=1e-6)
+    rank = readings(step(torch.cat([another, one_direction.repeat(511, 1)])))[0].effective_rank
+    assert rank > 1.01
+
+
+@pytest.mark.parametrize(("rows", "read_them"), [(0, False), (1, False), (2, True)])
+def test_statistics_need_two_embeddings(rows, read_them):
+    reading = read(normal(rows, 8))
+    assert [value is not None for value in reading[1:4]] == [read_them] * 3

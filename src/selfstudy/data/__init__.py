@@ -1,1 +1,1 @@
-"""What images and text share: the order of inputs, micro-batches, worker processes, names, and tables of embeddings."""
+"""Shared by images and text: the order of inputs, micro-batches, worker processes, names, tables of embeddings."""

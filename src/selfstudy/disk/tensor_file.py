@@ -66,7 +66,7 @@ def tensor_chunks(tensors: Mapping[str, Tensor]) -> Iterator[Bytes]:
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
-    """The elements in row-major order as a flat uint8 tensor on the CPU; a view if possible."""
+    """The bytes of a tensor of any shape in row-major order, (n,) uint8 on the CPU; a view if possible."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
 
 

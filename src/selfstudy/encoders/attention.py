@@ -1,4 +1,4 @@
-"""How vision transformers attend: where the last block looks, and by which kernels."""
+"""The attention of vision transformers: where the last block looks, and the kernels that compute it."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from selfstudy.encoders.timm import TimmTokenEncoder
 
 @torch.no_grad()
 def last_attention(encoder: TimmTokenEncoder, images: Tensor) -> Tensor | None:
-    """How the last block spreads the attention from which the embedding is made over the patches.
+    """Return the weights of the last block's attention over the patches, from which the embedding is made.
 
-    That is the attention of the class token where the embedding is its output, and otherwise that of the mean query of
-    all patches. It is computed here because fused attention never holds it.
+    If the embedding is the output of the class token, they are that token's attention. Otherwise they are the attention
+    of the mean query of all patches. They are computed here because fused attention never holds them.
 
     Args:
-        encoder: in eval mode.
-        images: (B, C, H, W), normalised, of the encoder's own image size.
+        encoder: the encoder, in eval mode.
+        images: normalised images (B, C, H, W) of the encoder's own size.
 
     Returns:
-        (B, heads, rows, columns) of the patch grid; a head's weights sum to 1 less what class and register tokens
-        get. None for a transformer whose last block attends in a way of its own.
+        Weights (B, heads, rows, columns) on the patch grid. Those of a head sum to 1 minus the weights of class and
+        register tokens. None for a transformer whose last block has another kind of attention.
     """
     network: Any = encoder.network
     attention = getattr(network.blocks[-1], "attn", None)
@@ -45,10 +45,10 @@ def last_attention(encoder: TimmTokenEncoder, images: Tensor) -> Tensor | None:
 
 
 def spell_out_attention(network: nn.Module) -> None:
-    """Make timm's attention two matrix products and a softmax instead of torch's fused kernel, in place.
+    """Replace torch's fused kernel in timm's attention by two matrix products and a softmax, in place.
 
-    The fused kernel's backward pass in bfloat16 is slow on processors: test_vit at 17 tokens trains 2.9 times as fast
-    without it, and 1.5 times as fast as in float32 (docs/log.md, 2026-11-25). The sums are the same.
+    The fused kernel's backward pass in bfloat16 is slow on processors. Without it test_vit at 17 tokens trains 2.9
+    times as fast, which is 1.5 times as fast as in float32 (docs/log.md, 2026-11-25). The result is the same.
     """
     for module in network.modules():
         if isinstance(module, Attention):

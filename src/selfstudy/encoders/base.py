@@ -23,6 +23,35 @@ class Encoder(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """Return the embeddings (B, D) of ``x``: images (B, C, H, W) float32, normalised, or ids (B, T) int64."""
 
+    def layer_rates(self, decay: float) -> dict[nn.Parameter, float]:
+        """Return the factor of each trainable parameter's learning rate; none if the layers are not known.
+
+        Args:
+            decay: the factor per layer, in (0, 1]. The method's head has factor 1, the last layer before it ``decay``.
+        """
+        return {}
+
+
+def layer_rates(encoder: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """Return the factors that are not 1 of the learning rates of an encoder's parameters.
+
+    Args:
+        encoder: an :class:`Encoder`; any module if ``decay`` is 1.
+        decay: see :meth:`Encoder.layer_rates`.
+
+    Raises:
+        UsageError: the layers of the encoder are not known.
+    """
+    if decay == 1:
+        return {}
+    rates = encoder.layer_rates(decay) if isinstance(encoder, Encoder) else {}
+    if not rates:
+        raise UsageError(
+            f"optimizer.layer_decay={decay:g}: the layers of {type(encoder).__name__} are not known\n"
+            "leave it out, or use an image encoder of timm"
+        )
+    return rates
+
 
 class TokenEncoder(Encoder):
     """An image encoder that also gives one vector for each patch, as vision transformers do.

@@ -1,8 +1,7 @@
-"""Text encoders: transformers' networks, from a configuration or a directory, behind one small interface.
+"""Text encoders: networks of transformers, from a configuration or a directory, behind one small interface.
 
-transformers does the computing and defines the file format, so what is trained here opens there with nothing missing.
-Rows of several documents are told apart by ``segments``: no token attends to another document's, and positions begin
-anew in each.
+transformers computes and defines the file format, so an encoder that is trained here opens there complete. ``segments``
+separate the documents of a row: no token attends to another document, and positions start again in each.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,24 +30,24 @@ _DROPOUTS = {
     "gpt2": ("embd_pdrop", "attn_pdrop", "resid_pdrop"),
     "llama": ("attention_dropout",),
 }
-_ROTARY = {"modernbert", "llama"}  # attention within a segment sees differences of positions only
+_ROTARY = {"modernbert", "llama"}  # attention in a segment depends on differences of positions only
 
 
 class TextEncoder(LanguageEncoder):
-    """A transformers network whose token states are pooled into one vector for each text.
+    """A network of transformers whose token states are pooled into one vector for each text.
 
     Args:
         network: a language model of one of :data:`LAYOUTS`, or the same without its head.
-        vocabulary: of its tokenizer.
-        pool: ``mean`` over the tokens of a text, ``cls`` for its first, ``last`` for its last.
-        starts_word: (V,) bool, which entries begin a word; all of them when left out.
+        vocabulary: the facts about its tokenizer.
+        pool: ``mean`` over the tokens of a text, ``cls`` for its first token, ``last`` for its last one.
+        starts_word: (V,) bool, True for entries that begin a word; all of them when left out.
 
     Attributes:
-        embed_dim: D.
-        context: T, the longest row.
+        embed_dim: the width D.
+        context: the length T of the longest row.
         layout: one of :data:`LAYOUTS`.
-        depth: number of layers.
-        causal: whether a token sees only those before it.
+        depth: the number of layers.
+        causal: True if a token sees only earlier tokens.
     """
 
     def __init__(
@@ -67,12 +66,12 @@ class TextEncoder(LanguageEncoder):
         self.causal = self.layout in CAUSAL
 
     def states(self, ids: Tensor, segments: Tensor | None = None, *, cache: Any = None) -> Tensor:
-        """The last layer's states (B, T, D) of ``ids`` (B, T) int64.
+        """Return the last layer's states (B, T, D).
 
         Args:
-            ids: padded by the vocabulary's ``pad`` where texts differ in length.
-            segments: (B, T) int64, which document of its row a token belongs to, rising from left to right; all of a
-                row see one another when left out.
+            ids: token ids (B, T) int64, padded with the vocabulary's ``pad`` where texts differ in length.
+            segments: (B, T) int64, the number of each token's document in its row, rising from left to right. When left
+                out, all tokens of a row see one another.
             cache: a ``transformers.DynamicCache`` for a causal network. It holds the first tokens of ``ids``, none at
                 first: only the states of the others are returned, and the cache then holds those too.
         """
@@ -87,10 +86,9 @@ class TextEncoder(LanguageEncoder):
         return states
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have torch compile each layer, as it would :meth:`forward` of any module.
+        """Compile each layer, with the arguments of ``torch.compile``; equal layers are compiled once.
 
-        Layers alike are compiled once. With embeddings among what is compiled, gradients on processors would be summed
-        in an order that changes.
+        The embeddings are not compiled. If they were, processors would sum gradients in an order that changes.
         """
         layers = next(m for m in self.modules() if isinstance(m, nn.ModuleList) and len(m) == self.depth)
         for layer in layers:
@@ -98,12 +96,12 @@ class TextEncoder(LanguageEncoder):
 
     @property
     def _trunk(self) -> nn.Module:
-        """The network without its head."""
+        """Return the network without its head."""
         trunk: nn.Module = getattr(self.network, "base_model", self.network)
         return trunk
 
     def _mask(self, ids: Tensor, segments: Tensor | None) -> Any:
-        """(B, 1, T, T) bool, what each token sees; (B, T) where only padding is hidden; None where nothing is."""
+        """Return which tokens (B, 1, T, T) each token sees; (B, T) if only padding is hidden; None if nothing is."""
         if segments is not None and bool((segments[:, -1] != segments[:, 0]).any()):
             same = segments[:, None, :, None] == segments[:, None, None, :]  # (B, 1, T, T)
             return same.tril() if self.causal else self._within_windows(same)
@@ -111,7 +109,7 @@ class TextEncoder(LanguageEncoder):
         return None if padded is None or not bool(padded.any()) else (~padded).long()
 
     def _within_windows(self, seen: Tensor) -> Tensor | dict[str, Tensor]:
-        """``seen`` (B, 1, T, T), and less of it for layers that see a window around each token."""
+        """Return ``seen`` (B, 1, T, T), reduced for layers in which a token sees a window around it."""
         config: Any = self.network.config
         if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
             return seen
@@ -120,25 +118,25 @@ class TextEncoder(LanguageEncoder):
         return {"full_attention": seen, "sliding_attention": seen & near}
 
     def logits(self, states: Tensor) -> Tensor:
-        """Scores (..., V) of every vocabulary entry for ``states`` (..., D).
+        """Return the scores (..., V) of every vocabulary entry for ``states`` (..., D).
 
         Raises:
-            UsageError: a network without a language model's head.
+            UsageError: the network has no language model head.
         """
         if not self._has_head():
             raise UsageError("this encoder has no language model's head\nuse a run of bert or gpt")
         return _HEADS[self.layout](self.network, states)
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """What :meth:`logits` depends on besides its argument, an embedding that is the head's weight too included."""
+        """Return the parameters of :meth:`logits`, with an embedding that is also the weight of the head."""
         return [value for part in self.network.children() if part is not self._trunk for value in part.parameters()]
 
     def forward(self, ids: Tensor) -> Tensor:
-        """One vector (B, D) float32 for each text of ``ids`` (B, T) int64."""
+        """Return one vector (B, D) float32 for each text of ``ids`` (B, T) int64."""
         return self.pooled(self.states(ids), ids)
 
-    def anew(self) -> "TextEncoder":
-        """The same network with random weights."""
+    def untrained(self) -> "TextEncoder":
+        """Return the same network with random weights."""
         network: Any = self.network
         with_pooler = {"add_pooling_layer": False} if self.layout in POOLED and not self._has_head() else {}
         other = type(network)(network.config, **with_pooler)
@@ -148,12 +146,12 @@ class TextEncoder(LanguageEncoder):
         return self.network.get_output_embeddings() is not None  # type: ignore[operator]  # transformers' own, untyped
 
     def pooled(self, states: Tensor, ids: Tensor) -> Tensor:
-        """``states`` (B, T, D) of ``ids`` (B, T) as one vector each, (B, D) float32; padding does not count."""
+        """Return one vector (B, D) float32 for each row, from ``states`` (B, T, D) without the padding in ``ids``."""
         pad = self.vocabulary.pad
         return self.pooled_over(states, torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad)
 
     def pooled_over(self, states: Tensor, real: Tensor) -> Tensor:
-        """``states`` (B, T, D) as one vector each, (B, D) float32; ``real`` (B, T) bool says which tokens count."""
+        """Return one vector (B, D) float32 for each row, from ``states`` (B, T, D) where ``real`` (B, T) is True."""
         states = states if states.dtype == torch.float64 else states.float()
         if self.pool == "cls":
             return states[:, 0]
@@ -165,7 +163,7 @@ class TextEncoder(LanguageEncoder):
 
 
 def positions(segments: Tensor) -> Tensor:
-    """The place of every token in its own document, from 0: (B, T) int64, of ``segments`` (B, T)."""
+    """Return the position (B, T) int64 of every token in its own document, from 0, for ``segments`` (B, T)."""
     index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
@@ -173,7 +171,7 @@ def positions(segments: Tensor) -> Tensor:
 
 
 def segments_of(ids: Tensor, separator: int) -> Tensor:
-    """Which document of its row every token belongs to: (B, T) int64; a separator begins the next one."""
+    """Return the number (B, T) int64 of every token's document in its row; a separator begins the next document."""
     return (ids == separator).cumsum(dim=1)
 
 
@@ -187,20 +185,20 @@ def build_text_encoder(
     changes: Mapping[str, int] | None = None,
     pool: str = "mean",
 ) -> TextEncoder:
-    """A text encoder with random weights, or with those of a directory that transformers wrote.
+    """Return a text encoder with random weights, or with those of a directory that transformers wrote.
 
     Args:
-        name: a layout and a size, ``bert-mini``, or the path of a directory.
-        vocabulary: of the tokenizer.
-        head: whether it needs a language model's head.
-        context: T, the longest row it is to take.
-        dropout: of every layer, in training; when left out that of the directory, or none.
-        changes: ``width``, ``depth`` or ``heads`` other than the size's own.
+        name: a layout and a size, such as ``bert-mini``, or the path of a directory.
+        vocabulary: the facts about the tokenizer.
+        head: True if it needs a language model head.
+        context: the length T of the longest row it must take.
+        dropout: the dropout of every layer in training; when left out that of the directory, or none.
+        changes: ``width``, ``depth`` or ``heads``, where they differ from the size's own.
         pool: see :class:`TextEncoder`.
 
     Raises:
-        UsageError: an unknown name, or widths that do not divide.
-        FileRefusedError: a directory that cannot be used.
+        UsageError: an unknown name, or a width that the heads do not divide.
+        FileRefusedError: the directory cannot be used.
     """
     if Path(name).is_dir():
         network = _from_directory(Path(name), head=head, dropout=dropout)
@@ -217,7 +215,7 @@ def build_text_encoder(
 
 
 def _require_fit(name: str, encoder: TextEncoder, context: int, changes: Mapping[str, int]) -> None:
-    """Refuse what the network of a directory cannot be asked for."""
+    """Refuse settings that do not fit the network of a directory."""
     config: Any = encoder.network.config
     if changes:
         raise UsageError(f"encoder.{next(iter(changes))}: the network in {name} has its own\nleave it out")
@@ -231,7 +229,7 @@ def _require_fit(name: str, encoder: TextEncoder, context: int, changes: Mapping
 
 
 def _classes(layout: str) -> tuple[Any, Any, Any]:
-    """Transformers' configuration, language model and headless network of a layout."""
+    """Return the classes of a layout in transformers: configuration, language model and network without a head."""
     import transformers as hf
 
     def headless_bert(config: Any) -> Any:
@@ -250,7 +248,7 @@ def _classes(layout: str) -> tuple[Any, Any, Any]:
 
 
 def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: int, dropout: float) -> dict[str, Any]:
-    """Transformers' own names for a network of this shape."""
+    """Return the settings of a network of this shape, under their names in transformers."""
     first = vocabulary.eos if layout in CAUSAL else vocabulary.cls
     last = vocabulary.eos if layout in CAUSAL else vocabulary.sep
     common = {
@@ -267,7 +265,7 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
             "n_layer": shape.depth,
             "n_head": shape.heads,
             "n_positions": context,
-            "activation_function": "silu",  # half the time of the GELU, whose approximation GPT-2 has
+            "activation_function": "silu",  # it takes half the time of GELU, which GPT-2 approximates
         }
     usual = common | {
         "hidden_size": shape.width,
@@ -288,12 +286,12 @@ def _settings(layout: str, shape: TextShape, vocabulary: Vocabulary, context: in
 
 
 def _gated(width: int, times: float) -> int:
-    """The inner width of a gated layer, a multiple of 32."""
+    """Return the inner width of a gated layer, a multiple of 32."""
     return 32 * round(width * times / 32)
 
 
 def _from_directory(folder: Path, *, head: bool, dropout: float | None) -> nn.Module:
-    """The network in a directory that transformers wrote; nothing in it is executed and nothing fetched."""
+    """Return the network in a directory that transformers wrote, without running its code or downloading anything."""
     import transformers as hf
 
     from selfstudy.encoders.text_attention import NAME

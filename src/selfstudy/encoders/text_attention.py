@@ -1,4 +1,4 @@
-"""Attention of transformers' networks: torch's fused kernel as they call it, and a faster way on processors."""
+"""The attention of networks of transformers: torch's fused kernel, and a faster way on processors."""
 
 from typing import Any
 
@@ -10,30 +10,31 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "selfstudy"
-"""What a configuration's ``attn_implementation`` calls it; it is never saved."""
+"""The name of this attention in a configuration's ``attn_implementation``; it is never saved."""
 
-_LONGEST = 512  # tokens whose weights, of every head and row, are held at once
+_LONGEST = 512  # the most tokens whose attention weights are held at once
 
 
 def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Transformers' ``sdpa``; in bfloat16 on a processor the same sums as matrix products and a softmax.
+    """Return the attention of transformers' ``sdpa``, as matrix products and a softmax in bfloat16 on a processor.
 
-    There the fused kernel's backward pass takes more time than all matrix products of a small network together; spelled
-    out, attention trains 1.3 to 6 times as fast (docs/log.md, 2026-11-25). Scores are rounded to bfloat16, as on any
-    device that does not fuse; the softmax itself is computed in float32.
+    There the backward pass of the fused kernel takes more time than all matrix products of a small network together.
+    Without it networks train 1.3 to 6 times as fast (docs/log.md, 2026-11-25). Scores are rounded to bfloat16, as on
+    any device that does not fuse. The softmax itself is computed in float32.
 
     Args:
-        module: transformers' attention layer.
-        query: (B, heads, T, d), as are ``key`` and ``value``.
-        key: see there.
-        value: see there.
-        attention_mask: (B, 1, T, T) bool, True where a token is seen; None where all, or all before it, are.
+        module: the attention layer of transformers.
+        query: the queries (B, heads, T, d).
+        key: the keys (B, heads, T, d).
+        value: the values (B, heads, T, d).
+        attention_mask: (B, 1, T, T) bool, True where a token is seen. None if every token sees all tokens, or in a
+            causal layer all earlier ones.
         options: ``dropout``, ``scaling`` and ``is_causal``, as transformers passes them.
 
     Returns:
-        (B, T, heads, d), and no weights.
+        The result (B, T, heads, d), and None in place of the weights.
     """
     batch, heads, length, width = query.shape
     if query.device.type != "cpu" or value.dtype != torch.bfloat16 or key.shape != query.shape or length > _LONGEST:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import Encoder, TokenEncoder
@@ -18,18 +19,21 @@ _TOKENS_PER_SIDE = 8  # patches per side wanted of a small image, 64 tokens in a
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What decides an encoder.
+    """The settings that decide an encoder.
 
     Attributes:
-        name: a name that ``timm.list_models()`` gives.
-        image_size: (height, width) in pixels.
-        channels: of the input.
-        stem: ``stock``; of ResNets also ``no_pool`` (no max-pool: twice the resolution) or ``small`` (and a first
-            convolution of stride 1: four times the resolution); or ``auto``.
-        patch_size: of vision transformers, in pixels, or ``auto``.
-        pool: how a vision transformer makes one vector of its tokens: ``token``, ``avg``, or ``auto``, its own way.
-        pretrained: start from timm's weights, fetched by timm.
-        long_run: whether training is long enough for the slower small stem to pay.
+        name: a name in ``timm.list_models()``.
+        image_size: the (height, width) of images in pixels.
+        channels: the number of channels of images.
+        stem: ``stock`` or ``auto``. For ResNets also ``no_pool`` (no max-pool: twice the resolution) or ``small`` (in
+            addition a first convolution of stride 1: four times the resolution).
+        patch_size: the side of a vision transformer's patches in pixels, or ``auto``.
+        pool: the way in which a vision transformer makes one vector of its tokens: ``token``, ``avg``, or ``auto`` for
+            its own way.
+        pretrained: True to start from timm's weights, which timm downloads.
+        long_run: True if training is long enough for the slower small stem to pay.
+        drop_path: the probability in [0, 1) of skipping the last block in training. That of the others grows from 0 in
+            equal steps.
     """
 
     name: str
@@ -40,10 +44,11 @@ class EncoderSpec:
     pool: str | None = "auto"
     pretrained: bool = False
     long_run: bool = False
+    drop_path: float = 0.0
 
 
 class TimmEncoder(Encoder):
-    """A timm network without its classifier: (B, C, H, W) to (B, D), the network's own pooling."""
+    """A timm network without its classifier: from (B, C, H, W) to (B, D), with the network's own pooling."""
 
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
         super().__init__()
@@ -54,20 +59,25 @@ class TimmEncoder(Encoder):
 
     @property
     def name(self) -> str:
-        """Timm's name of the network."""
+        """The name of the network in timm."""
         return str(self.description["name"])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embeddings (B, D) of normalised images (B, C, H, W)."""
+        """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
         return self.network(x)  # type: ignore[no-any-return]
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have torch compile the network, as it would :meth:`forward` of any module."""
+        """Compile the network, with the arguments of ``torch.compile``."""
         self.network.compile(*args, **kwargs)
+
+    def layer_rates(self, decay: float) -> dict[nn.Parameter, float]:
+        """See :class:`selfstudy.encoders.base.Encoder`; timm knows the layers."""
+        groups = param_groups_layer_decay(self.network, layer_decay=decay)
+        return {parameter: decay * group["lr_scale"] for group in groups for parameter in group["params"]}
 
 
 class TimmTokenEncoder(TimmEncoder, TokenEncoder):
-    """A timm vision transformer, which also gives one vector per patch."""
+    """A timm vision transformer, which also gives one vector for each patch."""
 
     def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
         super().__init__(network, description, reason)
@@ -78,7 +88,7 @@ class TimmTokenEncoder(TimmEncoder, TokenEncoder):
         self.patch_size: tuple[int, int] = tuple(patches.patch_size)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have torch compile each block; those that are alike are compiled once."""
+        """Compile each block, with the arguments of ``torch.compile``; equal blocks are compiled once."""
         for block in self.network.blocks:  # type: ignore[union-attr]  # a Sequential
             block.compile(*args, **kwargs)
 
@@ -135,7 +145,7 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
     """A fresh encoder; its ``description`` holds what rebuilds it.
 
     Args:
-        spec: what decides it; what it leaves open is decided by :func:`decided`.
+        spec: the settings of the encoder; :func:`decided` decides those that are open.
         fetch: download timm's weights if ``spec.pretrained``; not needed where a state dict is loaded next.
 
     Raises:
@@ -149,6 +159,8 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
         # Small views of multi-crop have fewer patches: their position embeddings are interpolated, their edges padded.
         options |= {"img_size": tuple(spec.image_size), "patch_size": spec.patch_size}
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
+    if spec.drop_path:
+        options["drop_path_rate"] = spec.drop_path
     network = _create(spec, options, fetch=spec.pretrained and fetch)
     if spec.stem != "stock":
         use_stem(network, spec.stem)
@@ -164,17 +176,17 @@ _DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool", "p
 
 
 def is_vision_transformer(name: str) -> bool:
-    """Whether timm's network of this name has patches, and a pooling to choose."""
+    """Return True if timm's network of this name has patches, and more than one way of pooling."""
     return bool(timm.models.is_model_in_modules(name.partition(".")[0], ["vision_transformer", "deit"]))
 
 
 def pooling_options(pool: str | None) -> dict[str, Any]:
-    """Timm's arguments for a vision transformer that pools in this way, its last normalisation staying in place."""
+    """Return timm's arguments for a vision transformer that pools in this way after its last normalisation."""
     return {"global_pool": pool, "fc_norm": False} if pool not in ("auto", None) else {}
 
 
 def creation_arguments(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Timm's arguments, beside the name, for the network of an encoder's description; its stem is not among them."""
+    """Return timm's arguments for the network of an encoder's description, except the name; they hold no stem."""
     arguments = {"in_chans": description["channels"]}
     if description["patch_size"]:
         arguments |= {"img_size": tuple(description["image_size"]), "patch_size": description["patch_size"]}
@@ -183,16 +195,16 @@ def creation_arguments(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def spec_of(description: dict[str, Any]) -> EncoderSpec:
-    """The spec that rebuilds an encoder from its description, as it was before the first step."""
+    """Return the spec that rebuilds an encoder from its description, as it was before the first step."""
     known = {key: description[key] for key in _DESCRIBES}
     height, width = known["image_size"]
     return EncoderSpec(**(known | {"image_size": (height, width), "patch_size": known["patch_size"] or "auto"}))
 
 
 def use_stem(network: Any, stem: str) -> None:
-    """Take the max-pool from a timm ResNet and, for a ``small`` stem, the stride of its first convolution, in place.
+    """Remove the max-pool of a timm ResNet and, for a ``small`` stem, the stride of its first convolution, in place.
 
-    A 7x7 first convolution keeps its size and weights keep their names, so the state dict still fits timm's network.
+    A first convolution of 7x7 keeps its size, and weights keep their names, so that the state dict fits timm's network.
     """
     network.maxpool = nn.Identity()
     if stem == "small":
@@ -201,10 +213,10 @@ def use_stem(network: Any, stem: str) -> None:
 
 
 def require_known(name: str) -> None:
-    """Only names in timm's registry: no hub prefixes, no paths.
+    """Refuse names outside timm's registry, such as hub prefixes and paths.
 
     Raises:
-        UsageError: another name; the message has the nearest one.
+        UsageError: the name is not in the registry; the message has the nearest one.
     """
     if not timm.is_model(name.partition(".")[0]) or "/" in name or ":" in name:
         models = timm.list_models()
@@ -229,7 +241,7 @@ def _require_size(network: nn.Module, spec: EncoderSpec) -> None:
 
 
 def _refuse_settings_of_transformers(spec: EncoderSpec) -> None:
-    """Refuse what any other network would ignore."""
+    """Refuse settings that a network without patches would ignore."""
     for name in ("patch_size", "pool"):
         if (value := getattr(spec, name)) not in ("auto", None):
             raise UsageError(
@@ -284,7 +296,7 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
 
 
 def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Module:
-    """Timm's network; a failed download, or a pooling that it does not have, becomes one line."""
+    """Timm's network; a failed download, or an option that it does not have, becomes one line."""
     try:
         return timm.create_model(spec.name, pretrained=fetch, **options)  # type: ignore[no-any-return]
     except AssertionError:
@@ -294,6 +306,10 @@ def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Mo
             f"{spec.name} cannot pool by {spec.pool!r}\n"
             "use another vision transformer, such as vit_tiny_patch16_224, or leave encoder.pool out"
         ) from None
+    except TypeError:
+        if not spec.drop_path:
+            raise
+        raise UsageError(f"{spec.name} has no stochastic depth\nleave encoder.drop_path out") from None
     except (OSError, RuntimeError) as error:
         if not fetch:
             raise

@@ -230,7 +230,18 @@ def open_array_file(path: Path, *, labels: bool, split: str | None) -> ArrayImag
 
 
 def from_npz(loaded: Any, *, what: str, labels: bool, split: str | None) -> ArrayImages:
-    """The images of one split of an open ``.npz`` file; arguments and errors as for :func:`open_array_file`."""
+    """The images of one split of an open ``.npz`` file.
+
+    Args:
+        loaded: the arrays by name.
+        what: a few words about the source.
+        labels: True if labels are needed.
+        split: ``train``, ``test`` or None, as for :func:`selfstudy.images.opening.open_source`.
+
+    Raises:
+        UsageError: the file does not have the split.
+        DataError: an array is missing, or shapes are not those of images.
+    """
     has_splits = "train_images" in loaded
     if split == "test" and not has_splits:
         raise UsageError(f"{what} has no 'test' split\nit would hold arrays test_images and test_labels")

@@ -33,7 +33,7 @@ class DecodedImages:
         return self._items[position] if self.tensor is None else self.tensor[position]
 
     def subset(self, positions: Tensor) -> "DecodedImages":
-        """The images at these positions."""
+        """The images at ``positions`` (n,) int64, in their order."""
         if self.tensor is not None:
             return DecodedImages(self.tensor[positions])
         return DecodedImages([self._items[int(position)] for position in positions])

@@ -99,6 +99,9 @@ class ImageEncoderConfig(EncoderConfig):
         Field(description="How a vision transformer makes one vector of its tokens: class token, or mean of patches."),
     ] = "auto"
     pretrained: Annotated[bool, Field(description="Start from timm's pretrained weights.")] = False
+    drop_path: Annotated[
+        float, Field(ge=0, lt=1, description="Stochastic depth of the last block; it grows from 0 over the blocks.")
+    ] = 0.0
 
     @field_validator("name")
     @classmethod

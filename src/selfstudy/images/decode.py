@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selfstudy.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 200_000_000
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 mean a rotation by 90 degrees
@@ -140,11 +140,11 @@ def _opened(content: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            image = Image.open(io.BytesIO(content), formats=PILLOW_FORMATS)
     except Exception as error:
         if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
             raise BadInput(f"more than {MAX_PIXELS:,} pixels") from None
-        raise BadInput("not an image of a known format (" + ", ".join(FORMATS) + ")") from None
+        raise BadInput("not an image of a known format (" + ", ".join(PILLOW_FORMATS) + ")") from None
     if image.width * image.height > MAX_PIXELS:
         raise BadInput(f"{image.width * image.height:,} pixels, more than {MAX_PIXELS:,}")
     return image

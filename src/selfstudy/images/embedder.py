@@ -55,9 +55,8 @@ class Embedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "Embedder":
-        """The encoder of a run folder, or of an ``encoder/`` folder by itself."""
-        folder = Path(folder)
-        encoder, config = load_encoder(folder / "encoder" if (folder / "encoder").is_dir() else folder)
+        """The encoder in an ``encoder/`` folder."""
+        encoder, config = load_encoder(Path(folder))
         height, width = config["image_size"]
         preprocessing = Preprocessing((height, width), config["channels"], config["mean"], config["std"])
         return cls(encoder, preprocessing, dict(config), device=device)

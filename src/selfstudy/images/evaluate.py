@@ -1,6 +1,7 @@
-"""Evaluates a run: the same probes on raw pixels, on the untrained encoder and on the pretrained one."""
+"""Opens labelled images for an evaluation: raw pixels, the untrained encoder and the pretrained one."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,18 +19,20 @@ from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import initial_seed
-from selfstudy.probes.finetune import RECIPE, Batch, Task, finetuned, order_of
+from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.features import DenseFeatures, Features
+from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
-from selfstudy.probes.results import Results, Score
-from selfstudy.probes.split import hold_out, require_same_classes
-from selfstudy.probes.table import FINETUNE, evaluate_features
+from selfstudy.probes.split import require_same_classes, split_test_fifth
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.views.geometry import fit
+from selfstudy.views.preprocess import Preprocessing
 from selfstudy.views.spec import Labels, View
 
 _BATCH = 256
 _CROP = (0.5, 1.0)  # share of the image's area that is left of it when an encoder is fine-tuned
+_Extract = Callable[[Sequence[Tensor]], Tensor]  # decoded images (C, H, W) each to features (n, D)
 
 
 class Labelled(NamedTuple):
@@ -41,56 +44,50 @@ class Labelled(NamedTuple):
     classes: list[str]
 
 
-def evaluate_image_run(
-    folder: RunFolder,
-    data: Any,
-    *,
-    test: Any,
-    probes: tuple[str, ...],
-    console: Console,
-    label_column: str | None = None,
-    known: Sequence[Score] = (),
-) -> Results:
-    """All scores of a run; the test images are touched once, by the final encoder.
+def open_evaluation(folder: RunFolder, question: Question, console: Console) -> Evaluation:
+    """The labelled images of a question, with the subjects of a run's evaluation.
 
-    Scores that are ``known`` of raw pixels, or of the untrained encoder of the same seed, are not measured again.
+    Raises:
+        UsageError: a probe that images have no input for, a text column, or a column of data that are not a table.
+        DataError: no labels, or train and test classes that differ.
     """
-    embedder = Embedder.load(folder.path)
-    train_set, test_set, split = _open(data, test, embedder.preprocessing.channels, label_column)
-    console.print(
-        f"evaluate {len(train_set.labels):,} train, {len(test_set.labels):,} test images; {split}", highlight=False
-    )
-    preprocessing = embedder.preprocessing
-
-    def pixels(images: Sequence[Tensor]) -> Tensor:
-        return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
-
-    before = "timm's weights" if embedder.description["pretrained"] else "untrained encoder"
-    untrained = _untrained(embedder)
-    extractors = [
-        (raw_pixels_name((preprocessing.channels, *preprocessing.size)), pixels, None),
-        (before, untrained.of_images, untrained),
-        ("pretrained encoder", embedder.of_images, embedder),
-    ]
-    frozen = [probe for probe in probes if probe != FINETUNE]
+    question.require_inputs((Features, Task), "labelled images")
+    if column := question.columns.get("text_column"):
+        raise UsageError(f"text column {column!r}: {folder.path} is a run on images\nleave the text column out")
+    embedder = Embedder.load(folder.encoder)
+    column = question.columns.get("label_column")
+    train, test, split = _open(question.data, question.test, embedder.preprocessing.channels, column)
+    about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    scores: list[Score] = []
-    for name, extract, tunable in extractors:
-        if found := [score for score in known if score.features == name and score.probe in probes]:
-            scores += found
-            continue
-        if frozen:
-            console.print(f"         {name}", highlight=False)
-            train, test_part = (_features(extract, part) for part in (train_set, test_set))
-            scores += evaluate_features(name, *train, *test_part, probes=frozen)
-        if FINETUNE in probes and tunable is not None:
-            task, n_test = _task(tunable, train_set, test_set), len(test_set.labels)
-            scores.append(finetuned(name, tunable.encoder, task, n_test=n_test, half=half, console=console))
-    return Results(scores)
+    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console))
 
 
-def _task(embedder: Embedder, train: Labelled, test: Labelled) -> Task:
-    """Images and classes to fine-tune an encoder on; test images are prepared as they are to be embedded."""
+def _subjects(
+    embedder: Embedder, train: Labelled, test: Labelled, *, half: bool, console: Console
+) -> Iterator[Subject]:
+    """Raw pixels, the encoder before its first step, and the encoder."""
+
+    def inputs(name: str, extract: _Extract) -> dict[type, Callable[[], Any]]:
+        return {Features: lambda: DenseFeatures(name, *_features(extract, train), *_features(extract, test))}
+
+    def subject(name: str, one: Embedder) -> Subject:
+        task = partial(_task, name, one, train, test, half=half, console=console)
+        return Subject(name, {**inputs(name, one.of_images), Task: task})
+
+    preprocessing = embedder.preprocessing
+    pixels = raw_pixels_name((preprocessing.channels, *preprocessing.size))
+    yield Subject(pixels, inputs(pixels, lambda images: _pixels(images, preprocessing)))
+    yield subject("timm's weights" if embedder.description["pretrained"] else "untrained encoder", untrained(embedder))
+    yield subject("pretrained encoder", embedder)
+
+
+def _pixels(images: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
+    """Raw pixels (n, C * h * w) of images, each brought to the encoder's size first."""
+    return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
+
+
+def _task(name: str, embedder: Embedder, train: Labelled, test: Labelled, *, half: bool, console: Console) -> Task:
+    """The fine-tuning of an encoder on images; test images are prepared as for embedding."""
     check_labels(train.labels, test.labels, train.classes)
     preprocessing, device = embedder.preprocessing, embedder.device
     embedder.encoder.to(device)
@@ -112,12 +109,23 @@ def _task(embedder: Embedder, train: Labelled, test: Labelled) -> Task:
         for positions, images in _batches(test):
             yield Batch(preprocessing.prepare_batch(images).to(device), test.labels[positions].to(device))
 
-    how = f"random crop of {100 * _CROP[0]:g} to 100 % of the area, flip"
-    classes = len(train.classes)
-    return Task(RECIPE, order, of_train, of_test(), classes, lambda encoder, images: encoder(images), how)
+    return Task(
+        name,
+        embedder.encoder,
+        RECIPE,
+        order,
+        of_train,
+        of_test(),
+        n_test=len(test.labels),
+        classes=len(train.classes),
+        embed=lambda encoder, images: encoder(images),
+        how=f"random crop of {100 * _CROP[0]:g} to 100 % of the area, flip",
+        half=half,
+        report=lambda line: console.print(f"         {name}, fine-tuned: {line}", highlight=False),
+    )
 
 
-def _features(extract: Callable[[Sequence[Tensor]], Tensor], part: Labelled) -> tuple[Tensor, Tensor]:
+def _features(extract: _Extract, part: Labelled) -> tuple[Tensor, Tensor]:
     """Features (N, D) and labels (N,) of every image that can be read."""
     features, positions = [], []
     for kept, images in _batches(part):
@@ -139,8 +147,8 @@ def _batches(part: Labelled) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
             yield [position_of[index] for index in kept], images
 
 
-def _untrained(embedder: Embedder) -> Embedder:
-    """The same encoder as it was before the first step: with timm's weights, if it began with those."""
+def untrained(embedder: Embedder) -> Embedder:
+    """The same encoder before its first step: with timm's weights if the run began with them."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
     return Embedder(build_encoder(spec_of(embedder.description)), embedder.preprocessing, embedder.description)
 
@@ -153,7 +161,7 @@ def _open(data: Any, test: Any, channels: int, column: str | None = None) -> tup
     else:
         test_source = _test_split(data)
         if test_source is None:
-            return _hold_out(_labelled(data, None, channels, column))
+            return _split(_labelled(data, None, channels, column))
         train_set, test_set = _labelled(data, "train", channels, column), _scan_labels(test_source, channels)
         how = "the data's own test split"
     require_same_classes(train_set.classes, test_set.classes)
@@ -186,10 +194,10 @@ def _scan_labels(source: Source, channels: int) -> Labelled:
     return Labelled(source, found, torch.from_numpy(source.labels[found.good]).long(), source.class_names)
 
 
-def _hold_out(whole: Labelled) -> tuple[Labelled, Labelled, str]:
+def _split(whole: Labelled) -> tuple[Labelled, Labelled, str]:
     """A fifth of every class becomes the test part."""
-    train, test = (_subset(whole, positions.numpy()) for positions in hold_out(whole.labels))
-    return train, test, "a fifth of each class held out"
+    train, test = (_subset(whole, positions.numpy()) for positions in split_test_fifth(whole.labels))
+    return train, test, "a fifth of each class is for the test"
 
 
 def _subset(whole: Labelled, positions: np.ndarray) -> Labelled:

@@ -1,4 +1,4 @@
-"""Features for the probes: an encoder's embeddings, batch by batch, and the raw-pixel baseline."""
+"""The raw-pixel baseline: the pixels of images as features."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,11 +9,11 @@ _PIXEL_SIDE = 32  # the longer side of the raw-pixel baseline: 3,072 numbers per
 
 
 def raw_pixels(images: Tensor, side: int = _PIXEL_SIDE) -> Tensor:
-    """The images themselves as features: what any encoder has to beat.
+    """The images themselves as features, which any encoder has to beat.
 
     Args:
         images: (N, C, H, W) uint8, or float in [0, 1].
-        side: images whose longer side is larger are area-averaged down to it, aspect ratio kept.
+        side: the longest side in pixels; larger images are area-averaged down to it, with their aspect ratio.
 
     Returns:
         (N, C * h * w) float32 in [0, 1].
@@ -26,7 +26,7 @@ def raw_pixels(images: Tensor, side: int = _PIXEL_SIDE) -> Tensor:
 
 
 def raw_pixels_name(shape: tuple[int, int, int], side: int = _PIXEL_SIDE) -> str:
-    """What :func:`raw_pixels` of images (C, H, W) is called in a table: it says when they were made smaller.
+    """The name of :func:`raw_pixels` of images (C, H, W) in a table, which says so if they were made smaller.
 
     >>> raw_pixels_name((3, 96, 64))
     'raw pixels (area-averaged to 32x21)'
@@ -36,6 +36,6 @@ def raw_pixels_name(shape: tuple[int, int, int], side: int = _PIXEL_SIDE) -> str
 
 
 def _pixel_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """(height, width) of the raw-pixel features."""
+    """Height and width of the raw-pixel features."""
     scale = min(1.0, side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -11,6 +11,7 @@ from selfstudy.runs.folder import RunFolder
 if TYPE_CHECKING:
     from selfstudy.images.embedder import Embedder
     from selfstudy.images.work import ImageWork
+    from selfstudy.probes.evaluation import Evaluation, Question
 
 
 class ImageModality:
@@ -43,6 +44,12 @@ class ImageModality:
         from selfstudy.images.opening import open_source
 
         return embed_images(embedder, open_source(data), out, console)
+
+    def evaluation(self, folder: RunFolder, question: "Question", console: Console) -> "Evaluation":
+        """See :class:`selfstudy.runs.modality.Modality`."""
+        from selfstudy.images.evaluate import open_evaluation
+
+        return open_evaluation(folder, question, console)
 
     def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
         """See :class:`selfstudy.runs.modality.Modality`."""

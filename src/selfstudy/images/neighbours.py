@@ -1,4 +1,4 @@
-"""What lies together in the space of embeddings: nearest neighbours, and the images nearest to a prototype."""
+"""Nearest neighbours among embeddings, and the images nearest to a prototype."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,15 +11,12 @@ _CHUNK = 256  # embeddings scored at once: 64 MiB against 65,536 prototypes
 
 
 def nearest(embeddings: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The nearest other images by cosine.
+    """The nearest other images by cosine: cosines float32 and rows int64, (Q, count) each, the nearest first.
 
     Args:
         embeddings: (N, D), any scale.
-        queries: (Q,) int64 rows of it.
-        count: neighbours of each query, at most N - 1.
-
-    Returns:
-        Cosines and rows, (Q, count) each, the nearest first.
+        queries: (Q,) int64 rows of ``embeddings``.
+        count: the number of neighbours of each query, at most N - 1.
     """
     unit = F.normalize(embeddings.float(), dim=1)
     cosines = unit[queries] @ unit.T  # (Q, N)
@@ -29,7 +26,13 @@ def nearest(embeddings: Tensor, queries: Tensor, count: int) -> tuple[Tensor, Te
 
 
 class Prototype(NamedTuple):
-    """A prototype, how many images choose it before all others, and the rows of those that it fits best."""
+    """A prototype and its images.
+
+    Attributes:
+        number: its row among all prototypes.
+        chosen_by: the number of images with the highest score for it.
+        best: the rows of the images with the highest scores for it, the best first.
+    """
 
     number: int
     chosen_by: int
@@ -42,10 +45,10 @@ def most_used(
     """The prototypes that most images choose, the most used first; unused ones are left out.
 
     Args:
-        score: embeddings (B, D) to scores (B, K).
+        score: a function from embeddings (B, D) to scores (B, K).
         embeddings: (N, D).
-        prototypes: at most so many.
-        images: best images of each.
+        prototypes: the largest number of prototypes.
+        images: the largest number of images for each.
     """
     parts = torch.split(embeddings, _CHUNK)  # every score of every image would be N x K numbers
     first = torch.cat([score(part).argmax(dim=1) for part in parts])  # (N,)

@@ -134,6 +134,7 @@ def _spec(config: ImageRunConfig) -> EncoderSpec:
         encoder["patch_size"] or "auto",
         "auto" if encoder["pool"] == "own" else encoder["pool"],
         encoder["pretrained"],
+        drop_path=encoder["drop_path"],
     )
 
 

@@ -1,7 +1,7 @@
 """One file per method; the file name is the registry.
 
-``available()`` lists them, ``method_class("simclr")`` gives the class, and ``selfstudy.methods.SimCLR`` works as well.
-A dotted name, ``my_package.my_method``, loads a method from the user's own module.
+``available()`` lists the methods, ``method_class("simclr")`` returns a class, and so does ``selfstudy.methods.SimCLR``.
+A dotted name, such as ``my_package.my_method``, loads a method from the user's own module.
 """
 
 import ast
@@ -32,7 +32,7 @@ FAMILIES = (
 
 
 class MethodFacts(NamedTuple):
-    """What a list of methods says of one.
+    """The facts about a method that a list of methods shows.
 
     Attributes:
         summary: the first line of its docstring.
@@ -55,7 +55,7 @@ def available() -> dict[str, MethodFacts]:
 
 
 def _facts(tree: ast.Module) -> MethodFacts:
-    """The facts in a method file's docstring and in the plain class attributes of its classes."""
+    """The facts in the docstring of a method's file and in the class attributes of its classes."""
     doc = ast.get_docstring(tree) or ""
     assigned = {
         target.id: node.value
@@ -87,7 +87,7 @@ def method_class(name: str) -> "type[Method]":
     """The class behind a method's name.
 
     Raises:
-        UsageError: no such method, or the user's module holds none.
+        UsageError: the method does not exist, or the user's module defines none or several.
     """
     if name in available():
         return _only_method(f"{__name__}.{name}")
@@ -118,7 +118,7 @@ def _only_method(module_name: str) -> "type[Method]":
 
 
 def __getattr__(name: str) -> Any:
-    """``selfstudy.methods.SimCLR``: the class by the paper's name, imported when first asked for."""
+    """The class by the paper's name, as in ``selfstudy.methods.SimCLR``; it is imported on first use."""
     if name.startswith("_") or not name[:1].isupper():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     classes = {cls.__name__: cls for cls in map(method_class, available())}

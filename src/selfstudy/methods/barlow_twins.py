@@ -1,15 +1,14 @@
-"""Barlow Twins: two views agree in every dimension, and no two dimensions say the same (Zbontar et al. 2021).
+"""Barlow Twins: two views agree in every dimension, and no two dimensions hold the same (Zbontar et al. 2021).
 
-Paper: Self-Supervised Learning via Redundancy Reduction, arXiv:2103.03230; the loss is eq. 1 on the cross-correlation
+Paper: Self-Supervised Learning via Redundancy Reduction, arXiv:2103.03230. The loss is eq. 1 of the cross-correlation
 matrix of eq. 2, here :func:`barlow_twins_loss`.
 
 Differences from the authors' code:
 
-- The loss is divided by the number of dimensions, so that its size, and the learning rate it wants, do not depend on
-  the projector's width (the authors' README leaves the scale open; others multiply by 0.1 or 1/48).
-- The projector is 2,048 wide instead of 8,192: on small encoders the paper's would hold most of the parameters.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
-  rate, or the recipe in ``recipes/published``).
+- The loss is divided by the number of dimensions, so that its size and the best learning rate do not depend on the
+  projector's width. The authors' README leaves the scale open; others multiply by 0.1 or 1/48.
+- The projector is 2,048 wide instead of 8,192. On small encoders the paper's would hold most of the parameters.
+- The default optimizer is AdamW. The paper's LARS is made for batches of thousands; ``recipes/published`` has it.
 """
 
 from pydantic import Field
@@ -22,7 +21,7 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.usual import asymmetric_pair
 
-_EPS = 1e-5  # BatchNorm's, which the authors normalise with
+_EPS = 1e-5  # that of BatchNorm, with which the authors normalise
 
 
 @full_precision
@@ -30,8 +29,8 @@ def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -
     """``(sum_i (1 - C_ii)^2 + lambda sum_{i != j} C_ij^2) / D`` of the cross-correlation C of two batches.
 
     Args:
-        first: (B, D) projections of one view.
-        second: (B, D) of the other.
+        first: projections (B, D) of one view.
+        second: projections (B, D) of the other view.
         redundancy_weight: lambda.
 
     Returns:
@@ -47,7 +46,7 @@ def barlow_twins_loss(first: Tensor, second: Tensor, redundancy_weight: float) -
 
 
 def _standardised(x: Tensor) -> Tensor:
-    """Columns of zero mean and unit variance over the batch."""
+    """``x`` (B, D) with columns of zero mean and unit variance."""
     centred = x - x.mean(dim=0)
     return centred / (centred.square().mean(dim=0) + _EPS).sqrt()
 
@@ -56,14 +55,14 @@ class BarlowTwins(Method):
     """Barlow Twins around any encoder."""
 
     family = "redundancy reduction"
-    default_views = staticmethod(asymmetric_pair)  # BYOL's
+    default_views = staticmethod(asymmetric_pair)  # those of BYOL
 
     class Config(MethodConfig):
         """Settings of Barlow Twins."""
 
-        redundancy_weight: float = Field(0.0051, gt=0, description="lambda; the paper's 0.0051")
+        redundancy_weight: float = Field(0.0051, gt=0, description="lambda; 0.0051 in the paper")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
-        projection_dim: int = Field(2048, gt=1, description="dimensions to decorrelate")
+        projection_dim: int = Field(2048, gt=1, description="number of dimensions to decorrelate")
 
     config: Config
 
@@ -74,12 +73,12 @@ class BarlowTwins(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW with a square-root rule, and a projector no wider than short runs can train."""
+        """AdamW with a square-root rule; a narrower projector for short runs."""
         width = Setting(1024 if facts.short else 2048, f"for {facts.total_steps:,} steps")
         return Recipe.of("adamw", facts.square_root_rate(2e-3), {"projection_dim": width, "hidden_dim": width})
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode the views one after the other, as BatchNorm in the paper's code does; correlate the global batch."""
+        """The loss of the global batch; each view is encoded on its own, so that BatchNorm sees each on its own."""
         first, second = views
         embedding = self.encoder(first)  # (B, D)
         z_first, z_second = self.projector(embedding), self.projector(self.encoder(second))  # (B, P)

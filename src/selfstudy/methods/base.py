@@ -1,4 +1,4 @@
-"""The one abstraction every method shares: views in, loss out, and two hooks around the optimizer step."""
+"""The base class of all methods: views in, loss out, and two hooks around the optimizer step."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -7,27 +7,26 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from selfstudy.errors import UsageError
-from selfstudy.methods.reads import Images as Images
-from selfstudy.methods.reads import Reads, from_old_flags
-from selfstudy.methods.reads import Text as Text
+from selfstudy.methods.reads import Images, Reads, from_old_flags
 from selfstudy.ops.schedules import Progress
+from selfstudy.optim.groups import ParameterGroup, parameter_groups
 from selfstudy.views.spec import Spec, View, one_each
 
 
 class MethodConfig(BaseModel):
-    """Base of every method's ``Config``: frozen, closed, validated once when it is built."""
+    """The base class of every method's ``Config``: frozen, without unknown fields, validated when it is built."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class StepOutput(NamedTuple):
-    """What one forward pass of a method gives back.
+    """The result of one forward pass of a method.
 
     Attributes:
-        loss: () float32, to call ``backward`` on.
-        metrics: detached scalar tensors to log; names are nouns (``accuracy``, ``teacher_entropy``).
-        embedding: (B, D), the encoder's output for the first view, detached: monitors need no second forward. Under
-            autocast it may be in half precision; the loop hands it on in float32.
+        loss: the loss () float32, to call ``backward`` on.
+        metrics: detached scalar tensors to log; their names are nouns (``accuracy``, ``teacher_entropy``).
+        embedding: the encoder's output (B, D) for the first view, detached, so that monitors need no second forward
+            pass. Under autocast it may be in half precision; the loop passes it on in float32.
     """
 
     loss: Tensor
@@ -36,23 +35,23 @@ class StepOutput(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A value of a default recipe, and why it has it."""
+    """A value of a default recipe, and the reason for it."""
 
     value: Any
     reason: str
 
 
 class DataFacts(NamedTuple):
-    """What a method's default recipe may depend on.
+    """The facts that a method's default recipe may depend on.
 
     Attributes:
         num_images: the number of inputs: images, rows of text, or others.
-        image_size: (height, width) in pixels; (1, T) for inputs of T tokens or samples.
+        image_size: the (height, width) of images in pixels; (1, T) for inputs of T tokens or samples.
         channels: the number of channels of an input; 1 for text.
-        batch_size: inputs per step.
-        total_steps: of the whole run, or a guess for a budget in minutes.
-        width: D of a text encoder; 0 where the encoder is not known yet.
-        trained: whether a text encoder begins with weights that were learnt before.
+        batch_size: the number of inputs per step.
+        total_steps: the number of steps of the whole run; a guess if the budget is in minutes.
+        width: the width D of a text encoder; 0 if the encoder is not known yet.
+        trained: True if a text encoder starts from weights that were trained before.
     """
 
     num_images: int
@@ -65,11 +64,11 @@ class DataFacts(NamedTuple):
 
     @property
     def short(self) -> bool:
-        """Whether there are too few steps for the settings of the papers, which train for a hundred thousand."""
+        """True if the steps are too few for the settings of the papers, which train for a hundred thousand."""
         return self.total_steps < 10_000
 
     def square_root_rate(self, rate: float, at: int = 256) -> Setting:
-        """The learning rate that grows with the square root of the batch size, as suits adaptive optimizers."""
+        """A learning rate that grows with the square root of the batch size, as suits adaptive optimizers."""
         value = rate * (self.batch_size / at) ** 0.5
         return Setting(value, f"{rate:g} x sqrt(batch size {self.batch_size} / {at})")
 
@@ -79,28 +78,28 @@ class DataFacts(NamedTuple):
         return Setting(value, f"{rate:g} x sqrt(batch size {self.batch_size} / {at}) x 256 / width {self.width}")
 
     def linear_rate(self, rate: float, at: int = 256) -> Setting:
-        """The learning rate that grows with the batch size (Goyal et al. 2017, arXiv:1706.02677)."""
+        """A learning rate that grows with the batch size (Goyal et al. 2017, arXiv:1706.02677)."""
         return Setting(rate * self.batch_size / at, f"{rate:g} x batch size {self.batch_size} / {at} (linear rule)")
 
     def momentum(self, turnovers: float, at_most: float) -> Setting:
-        """The momentum with which a teacher is replaced by its student so many times in the run."""
+        """The momentum with which a teacher turns into its student ``turnovers`` times in the run."""
         value = round(min(at_most, max(0.9, 1 - turnovers / self.total_steps)), 5)
         return Setting(
             value, f"at first the teacher turns over about {turnovers:g} times in {self.total_steps:,} steps"
         )
 
     def if_short(self, **values: Any) -> dict[str, Setting]:
-        """Settings for short runs alone; nothing for a long one, which has the method's defaults."""
+        """These settings for a short run; none for a long one, which has the method's defaults."""
         return {name: Setting(value, f"for {self.total_steps:,} steps") for name, value in values.items() if self.short}
 
 
 class Recipe(NamedTuple):
-    """Optimizer settings and method settings that suit the data, each with the reason it has its value.
+    """Optimizer settings and method settings that suit the data, with the reasons for them.
 
     Attributes:
         optimizer: settings of :class:`selfstudy.config.OptimizerConfig` (``name``, ``lr``, ``weight_decay``, ...).
         method: settings of the method's own ``Config``.
-        reasons: ``"optimizer.lr" -> "0.06 x 512 / 256"``, for the comments of ``config.yaml``.
+        reasons: the reasons by dotted key, such as ``"optimizer.lr": "0.06 x 512 / 256"``.
     """
 
     optimizer: dict[str, Any]
@@ -119,7 +118,7 @@ class Recipe(NamedTuple):
         clip: float = 0.0,
         beta2: float = 0.999,
     ) -> "Recipe":
-        """An optimizer by name with its learning rate, the method's settings, and the reasons of both."""
+        """The recipe with an optimizer and its learning rate, the method's settings, and the reasons for both."""
         own = method or {}
         return cls(
             {"name": optimizer, "lr": rate.value, "weight_decay": weight_decay, "warmup": warmup}
@@ -131,22 +130,23 @@ class Recipe(NamedTuple):
 
 
 class Method(nn.Module):
-    """A pretext task around an encoder: usable in any PyTorch loop.
+    """A pretext task around an encoder, usable in any PyTorch loop.
 
-    A subclass names its paper in the docstring, holds a frozen ``Config``, and defines ``default_views``, ``recipe``,
+    A subclass names its paper in the docstring, has a frozen ``Config``, and defines ``default_views``, ``recipe``,
     ``chance_loss`` and ``forward``. Everything that must survive a restart is a registered submodule or a persistent
-    buffer. No subclass is subclassed again.
+    buffer. No method inherits from another.
 
     Attributes:
         family: one of ``selfstudy.methods.FAMILIES``.
-        reads: what it learns from, such as ``Images(tokens=True)`` or ``Text(head="causal")``; plain images by default.
+        reads: the data it learns from, such as ``Images(tokens=True)`` or ``Text(head="causal")``; images by default.
 
     Args:
-        encoder: images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``.
-        config: the method's settings; its defaults when left out.
+        encoder: a network from images (B, C, H, W) to vectors (B, D), with D as its ``embed_dim``; for text a
+            :class:`selfstudy.encoders.base.LanguageEncoder`.
+        config: the method's settings; the defaults when left out.
 
     Raises:
-        UsageError: an encoder without ``embed_dim``, or without tokens where they are needed.
+        UsageError: the encoder has no ``embed_dim``, or it does not fit what the method reads.
     """
 
     Config: ClassVar[type[MethodConfig]]
@@ -171,9 +171,12 @@ class Method(nn.Module):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> Sequence[Spec]:
-        """The paper's views at this (height, width), and whatever else it needs of every image.
+        """The paper's views, and the other inputs that the method needs for every image.
 
-        A method for text gets (1, T), with T the longest row in tokens, and asks for :class:`Tokens`.
+        Args:
+            size: the (height, width) of the images in pixels. A method for text gets (1, T), with T the longest row in
+                tokens, and asks for :class:`selfstudy.views.spec.Tokens`.
+            channels: the number of channels of the images.
         """
         raise NotImplementedError
 
@@ -189,7 +192,7 @@ class Method(nn.Module):
         """
         size = (32, 32)  # methods that cut small crops from large images cut none from images this small
         specs = one_each(cls.default_views(size))
-        needs = cls.reads.needs or ", ".join({type(spec).__name__.lower() for spec in specs} - {"view"})
+        needs = cls.reads.needs or ", ".join(sorted({type(spec).__name__.lower() for spec in specs} - {"view"}))
         if not needs and (len(specs) < 2 or {spec.size for spec in specs if isinstance(spec, View)} != {size}):
             needs = "images"
         if needs:
@@ -201,57 +204,72 @@ class Method(nn.Module):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Default settings for data of this size."""
+        """The default settings for these facts."""
         raise NotImplementedError
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
-        """The loss of a model that has learnt nothing, with its formula, or None when the paper implies no such value.
+        """The loss of a model that has learnt nothing, and its formula, such as ``(6.236, "ln(2B - 1)")``.
 
-        ``(6.236, "ln(2B - 1)")``.
+        None if the paper implies no such value.
         """
         return None
 
     def uniform_entropy(self) -> float | None:
-        """The entropy ln K of targets that say nothing, of methods that log ``teacher_entropy``, else None.
+        """The entropy ln K of uniform targets, for a method that logs ``teacher_entropy``; None for any other.
 
-        Apart from ``chance_loss``, which may be unknown or count other terms as well. A method whose loss has such
-        terms logs the one for these targets as ``image_loss``: it cannot fall below their entropy.
+        It may differ from ``chance_loss``, which may be unknown or include other terms. A method whose loss has other
+        terms logs the term of these targets as ``image_loss``, which cannot fall below their entropy.
         """
         return None
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """The loss for one batch.
+        """The loss of one batch.
 
-        ``views`` holds one tensor per spec of ``default_views``, in that order (a view taken ``count`` times, ``count``
-        times): views (B, C, h, w) float32, normalised; draws (B, count) float32; labels (B,) int64.
+        Args:
+            views: one tensor for each spec of ``default_views``, in that order, and ``count`` tensors for a view with a
+                ``count``: views (B, C, h, w) float32, normalised; random numbers (B, count) float32 in [0, 1); labels
+                (B,) int64; tokens (B, T) int64.
+            progress: the progress of training.
         """
         raise NotImplementedError
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Have torch compile the encoder, and copies of it that teach, as it would :meth:`forward` of any module."""
+        """Compile the encoder and its copies in a teacher, with the arguments of ``torch.compile``."""
         for module in self.modules():
             if isinstance(module, type(self.encoder)):
                 module.compile(*args, **kwargs)
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The trainable parameters in groups that are trained in the same way.
+
+        By default weights are one group, and everything else is another, without weight decay. The settings of the
+        optimizer, such as ``layer_decay``, apply on top.
+        """
+        return parameter_groups(self)
+
     def before_step(self, progress: Progress) -> None:
-        """Called when gradients are final and the optimizer has not moved yet."""
+        """Do what must happen after the last gradient and before the optimizer's step; nothing by default."""
         return None
 
     def after_step(self, progress: Progress) -> None:
-        """Called once per optimizer step, after it: teachers and prototypes move here."""
+        """Do what must happen after each optimizer step, such as moving a teacher; nothing by default."""
         return None
 
     def representation(self) -> tuple[str, nn.Module]:
-        """The encoder users take away and which one it is: ``("student", encoder)`` unless a teacher is better."""
+        """The name and the encoder that users take away: ``("student", encoder)``, or a teacher that is better."""
         return "student", self.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor | None:
-        """How well each prototype fits embeddings (B, D) of the ``representation``: (B, K); None without prototypes."""
+        """The fit (B, K) of each prototype to embeddings (B, D) of the ``representation``; None without prototypes."""
         return None
 
     def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """What the task looks like on the first of ``views``, which are as in ``forward``: pictures of it by name.
+        """Pictures of the task by name, such as ``masked`` and ``reconstruction``; none by default.
 
-        ``{"masked": ..., "reconstruction": ...}``, each (B, C, H, W) and normalised like the view; none by default.
+        Args:
+            views: the inputs of :meth:`forward`.
+
+        Returns:
+            Tensors (B, C, H, W), normalised like the first view.
         """
         return {}

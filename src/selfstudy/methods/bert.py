@@ -1,17 +1,18 @@
-"""BERT: some tokens are hidden, and an encoder that sees both sides says which they were (Devlin et al. 2019).
+"""BERT: an encoder that sees both sides predicts the tokens that are hidden (Devlin et al. 2019).
 
 Paper: BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding, arXiv:1810.04805, section 3.1,
-task 1: the cross entropy of the hidden tokens. Of those chosen 80 % become the mask token, 10 % another token, and
+task 1: the cross entropy of the hidden tokens. Of the chosen ones 80 % become the mask token, 10 % another token, and
 10 % stay as they are (appendix A.1).
 
 Differences from the authors' code:
 
-- No next-sentence task, and masks are drawn anew every epoch, both as in RoBERTa (Liu et al. 2019, arXiv:1907.11692).
-- Rows are full: documents follow one another in a row, and none sees another.
-- Every row has the same number of hidden tokens, so that the head and its product with the vocabulary, most of a small
+- There is no next-sentence task, and every epoch draws new masks, both as in RoBERTa (Liu et al. 2019,
+  arXiv:1907.11692).
+- Rows are full: a row holds several documents, and no token sees another document.
+- Every row has the same number of hidden tokens. So the head and its product with the vocabulary, most of a small
   network's work, run on those alone (as in Geiping & Goldstein 2023, arXiv:2212.14034).
 - The other token is never a special one.
-- The default network has ModernBERT's layout and no dropout; theirs is Vaswani's encoder with 0.1.
+- The default network has ModernBERT's layout and no dropout; theirs is the encoder of Vaswani et al. with 0.1.
 """
 
 import math
@@ -40,9 +41,9 @@ class BERT(Method):
         """Settings of BERT."""
 
         mask_rate: float = Field(0.15, gt=0, lt=1, description="share of a row that is hidden; 0.3 for large networks")
-        keep_share: float = Field(0.1, ge=0, lt=1, description="of the hidden tokens, shown all the same")
-        random_share: float = Field(0.1, ge=0, lt=1, description="of the hidden tokens, shown as another")
-        whole_words: bool = Field(False, description="hide words and not parts of words")
+        keep_share: float = Field(0.1, ge=0, lt=1, description="share of the hidden tokens that stay visible")
+        random_share: float = Field(0.1, ge=0, lt=1, description="share of the hidden tokens shown as another token")
+        whole_words: bool = Field(False, description="hide whole words instead of parts of words")
 
     config: Config
     encoder: LanguageEncoder
@@ -57,7 +58,7 @@ class BERT(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Full rows between the class token and the separator; draws of which tokens, how, and by what."""
+        """Full rows between the class token and the separator; numbers that decide what is hidden, how, and by what."""
         return [Tokens(size[1], wrapped=True), Draws(3 * size[1])]
 
     @staticmethod
@@ -67,11 +68,11 @@ class BERT(Method):
         return Recipe.of("adamw", rate, weight_decay=0.01, warmup=0.1, clip=1.0, beta2=0.98)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every entry of the vocabulary equally likely."""
+        """The loss when every entry of the vocabulary is equally likely."""
         return math.log(self.encoder.vocabulary.size), "ln V"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Hide tokens, encode the rows, say what was hidden."""
+        """The cross entropy of the hidden tokens."""
         ids, (order, fate, other) = views[0], views[1].chunk(3, dim=1)  # (B, T) each
         words = self.encoder.starts_word[ids] if self.config.whole_words else None
         count = max(1, round(self.config.mask_rate * ids.shape[1]))
@@ -98,5 +99,5 @@ class BERT(Method):
         return ids.scatter(1, hidden, instead)
 
     def _segments(self, ids: Tensor) -> Tensor:
-        """Which document each token of the rows belongs to."""
+        """The document numbers (B, T) of the tokens in each row."""
         return segments_of(ids, self.encoder.vocabulary.id_of("eos"))

@@ -1,20 +1,19 @@
-"""BYOL: a network predicts, of one view, what its own moving average says of the other (Grill et al. 2020).
+"""BYOL: from one view, a network predicts what its own moving average outputs for the other (Grill et al. 2020).
 
-Paper: Bootstrap Your Own Latent, arXiv:2006.07733; loss eq. 2 in both directions, added, here
-:func:`selfstudy.ops.alignment.normalized_mse`; moving average eq. 1, its momentum section 3.2. Nothing in the loss
-keeps images apart: the predictor, the slow teacher and BatchNorm do.
+Paper: Bootstrap Your Own Latent, arXiv:2006.07733. The loss is eq. 2 in both directions, added, here
+:func:`selfstudy.ops.alignment.normalized_mse`; the moving average is eq. 1, its momentum section 3.2. Nothing in the
+loss keeps images apart: the predictor, the slow teacher and BatchNorm do.
 
-As in the authors' code the views are encoded one after the other, so that BatchNorm sees them apart, and the teacher
-normalises with statistics of its own batches.
+As in the authors' code the views are encoded one after the other, so that BatchNorm sees each on its own. The teacher
+normalises with the statistics of its own batches.
 
 Differences from the authors' code:
 
-- The teacher begins as a copy of the student; theirs begins from weights of its own, and they saw no difference.
-- Momentum and the width of the heads follow the length of the run: with the paper's 0.996 the teacher of a run of 300
+- The teacher begins as a copy of the student. Theirs begins from weights of its own; they saw no difference.
+- Momentum and the width of the heads follow the length of the run. With the paper's 0.996 the teacher of a run of 300
   steps would stay the untrained network.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
-  rate, or the recipe in ``recipes/published``).
-- BatchNorm is synchronised over several GPUs, by the house loop; in another loop, or on processors, it is not.
+- The default optimizer is AdamW. The paper's LARS is made for batches of thousands; ``recipes/published`` has it.
+- BatchNorm is synchronised over several GPUs, by our training loop only. In another loop, or on processors, it is not.
 """
 
 from pydantic import Field
@@ -39,9 +38,9 @@ class BYOL(Method):
     class Config(MethodConfig):
         """Settings of BYOL."""
 
-        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; 1 at the end")
+        momentum: float = Field(0.996, ge=0, lt=1, description="the teacher's momentum at the start; 1 at the end")
         hidden_dim: int = Field(4096, gt=0, description="width of projector and predictor")
-        projection_dim: int = Field(256, gt=0, description="size of what is predicted")
+        projection_dim: int = Field(256, gt=0, description="size of the projections, which are predicted")
 
     config: Config
 
@@ -59,7 +58,7 @@ class BYOL(Method):
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Predict the teacher's projection of each view from the other."""
+        """The error of predicting the teacher's projection of each view from the other view."""
         first, second = views
         embedding = self.encoder(first)  # (B, D)
         loss = normalized_mse(self.predictor(self.projector(embedding)), self.teacher(second))
@@ -67,5 +66,5 @@ class BYOL(Method):
         return StepOutput(loss, {}, embedding.detach())
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows (eq. 1), with a momentum that rises to 1."""
+        """Move the teacher (eq. 1), with a momentum that rises to 1."""
         self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))

@@ -1,17 +1,17 @@
-"""data2vec: from a masked image, a student predicts what its teacher thinks of the whole one (Baevski et al. 2022).
+"""data2vec: from a masked image, predict the teacher's features of the whole image (Baevski et al. 2022).
 
 Paper: data2vec, A General Framework for Self-supervised Learning in Speech, Vision and Language, arXiv:2202.03555;
 targets section 3.3, here :func:`block_targets`; the loss section 3.4, here :func:`data2vec_loss`; vision section 4.1.
 
 Differences from the authors' code:
 
-- The encoder is any vision transformer, with its own position embeddings and without their shared relative position
-  bias, stochastic depth, attention dropout and layer scale.
-- The rectangles that hide patches are filled up with single ones where they leave the ratio short, so that every image
-  counts the same; the authors' give up on the rest.
-- Momentum is derived from the length of the run: with the paper's 0.9998 the teacher of 1,000 steps hardly moves.
-- The embedding that monitors see is the teacher's, of the whole image, which costs no other pass. What users take away
-  is the student, as the authors fine-tune it.
+- The encoder is any vision transformer, with its own position embeddings. It lacks their shared relative position bias,
+  attention dropout and layer scale; stochastic depth is ``encoder.drop_path``.
+- Where the rectangles hide too few patches, single patches are added, so that every image has the same number. The
+  authors' code leaves fewer.
+- Momentum follows the length of the run. With the paper's 0.9998 the teacher of 1,000 steps hardly moves.
+- Monitors see the teacher's embedding of the whole image, which costs no other pass. Users take away the student, as
+  the authors fine-tune it.
 """
 
 import torch
@@ -29,20 +29,20 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, View, is_small
 
-_RECTANGLES = 32  # tried on every image
+_RECTANGLES = 32  # the number tried on every image
 
 
 @full_precision
 def block_targets(blocks: Tensor) -> Tensor:
-    """The mean of several blocks' outputs, each and then the mean normalised over its D features.
+    """The mean of several blocks' outputs, each normalised over its D features, and then normalised again.
 
     Args:
-        blocks: (K, B, N, D), the patch tokens after each of the teacher's last K blocks.
+        blocks: the patch tokens (K, B, N, D) after each of the teacher's last K blocks.
 
     Returns:
         (B, N, D) float32 (float64 for float64 input), of zero mean and unit variance per patch.
 
-    Source: Baevski et al. 2022, arXiv:2202.03555, section 3.3; that the mean is normalised too is in the authors'
+    Source: Baevski et al. 2022, arXiv:2202.03555, section 3.3. The normalisation of the mean is in the authors'
     commands for vision alone (``--post_target_layer_norm``).
     """
     features = blocks.shape[3:]
@@ -54,10 +54,10 @@ def data2vec_loss(predicted: Tensor, targets: Tensor, mask: Tensor, beta: float)
     """Smooth L1 of predictions and targets, averaged over hidden patches.
 
     Args:
-        predicted: (B, N, D).
-        targets: (B, N, D).
+        predicted: predictions (B, N, D) for all patches.
+        targets: targets (B, N, D) of all patches.
         mask: (B, N) bool, True where a patch is hidden.
-        beta: the error below which the loss is a parabola.
+        beta: the error below which the loss is quadratic, above 0.
 
     Returns:
         () float32 (float64 for float64 input).
@@ -77,10 +77,10 @@ class Data2Vec(Method):
     class Config(MethodConfig):
         """Settings of data2vec."""
 
-        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patches that is hidden")
-        target_blocks: int = Field(6, gt=0, description="the teacher's last blocks that are averaged")
-        beta: float = Field(2.0, gt=0, description="where the smooth L1 loss becomes linear")
-        momentum: float = Field(0.9998, ge=0, lt=1, description="of the teacher, kept per step")
+        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the patches that are hidden")
+        target_blocks: int = Field(6, gt=0, description="number of the teacher's last blocks that are averaged")
+        beta: float = Field(2.0, gt=0, description="error from which the smooth L1 loss is linear")
+        momentum: float = Field(0.9998, ge=0, lt=1, description="fraction of the teacher kept per step")
 
     config: Config
     encoder: TokenEncoder
@@ -94,19 +94,19 @@ class Data2Vec(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """BEiT's crop, flip and colour jitter (section 4.1), and two draws that say what is hidden."""
+        """BEiT's crop, flip and colour jitter (section 4.1), and two random numbers that decide what is hidden."""
         scale = (0.2 if is_small(size) else 0.08, 1.0)
         return [View(size, scale=scale, jitter=(0.4, 0.4, 0.4, 0.0), jitter_probability=1.0), Draws(2)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Momentum from the number of steps; the authors' rate for ViT-B, a higher one in short runs."""
+        """Momentum from the number of steps; the authors' rate for ViT-B, a higher one for short runs."""
         rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(2e-3, at=2048)
         method = {"momentum": facts.momentum(12, at_most=0.9998)}
         return Recipe.of("adamw", rate, method, weight_decay=0.05, clip=3.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """The teacher sees the whole image, the student the masked one; they are compared where it is hidden."""
+        """The error of the student, which sees the masked image, against the teacher, which sees the whole one."""
         images, draws = views
         mask = self._mask(draws)
         embedding, targets = self._teach(images)
@@ -116,12 +116,12 @@ class Data2Vec(Method):
         return StepOutput(loss, {"target_deviation": spread}, embedding)
 
     def _mask(self, draws: Tensor) -> Tensor:
-        """BEiT's rectangles (B, N), filled up to the same number of hidden patches in every image (section 3.2)."""
+        """BEiT's rectangles (B, N), with single patches up to the same number in every image (section 3.2)."""
         patches = self.encoder.num_tokens
         count = patches - visible_count(patches, self.config.mask_ratio)
         numbers = patch_draws(draws, patches + 4 * _RECTANGLES)
         blocks = block_masks(numbers[:, patches:], self.encoder.grid, torch.full_like(numbers[:, 0], count))
-        order = random_order(numbers[:, :patches] + ~blocks)  # patches in rectangles before all others
+        order = random_order(numbers[:, :patches] + ~blocks)  # patches in rectangles come before all others
         return torch.zeros_like(blocks).scatter(1, order[:, :count], True)
 
     @torch.no_grad()
@@ -131,5 +131,5 @@ class Data2Vec(Method):
         return embedding, block_targets(torch.stack(blocks))
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows (section 3.3)."""
+        """Move the teacher (section 3.3)."""
         self.teacher.follow(self.config.momentum)

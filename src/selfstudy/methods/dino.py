@@ -1,18 +1,17 @@
-"""DINO: a student predicts, from any view, what a slowly moving teacher says of the large views (Caron et al. 2021).
+"""DINO: from any view, a student predicts the output of a slow teacher for the large views (Caron et al. 2021).
 
-Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294; loss eq. 1 and 3, multi-crop, in
-:func:`selfstudy.ops.distillation.dino_loss`, centring (eq. 4) in :class:`selfstudy.nn.centre.Centre`.
+Paper: Emerging Properties in Self-Supervised Vision Transformers, arXiv:2104.14294. The multi-crop loss of eq. 1 and 3
+is :func:`selfstudy.ops.distillation.dino_loss`, the centring of eq. 4 :class:`selfstudy.nn.centre.Centre`.
 
 Differences from the authors' code:
 
 - The centre moves once per optimizer step, by the mean over its micro-batches and processes; theirs moves per forward.
-- Momentum, output dimension and head follow the length of the run and the number of images: the paper's are for a
-  million images and 100,000 steps. In a few hundred steps they end in one output for all images (docs/log.md).
-- Small views are six of half the size (112 of 224), theirs eight of 96 px. Crops are (0.25, 1) and (0.05, 0.25), as in
-  their longest runs; main_dino.py's defaults are (0.4, 1) and (0.05, 0.4).
-- The teacher's temperature is constant; the paper's warms from 0.04 to 0.07 over 30 epochs.
-- No stochastic depth; theirs is 0.1 in the student.
-- Weight decay stays at 0.04, theirs rises to 0.4; gradients are clipped by their common norm, theirs one by one.
+- Momentum, output dimension and head follow the length of the run and the number of images. The paper's are for a
+  million images and 100,000 steps; in a few hundred steps they end in one output for all images (docs/log.md).
+- Small views are six of half the size (112 of 224); theirs are eight of 96 px. Crops are (0.25, 1) and (0.05, 0.25), as
+  in the authors' longest runs; the defaults of main_dino.py are (0.4, 1) and (0.05, 0.4).
+- The teacher's temperature is constant, as in main_dino.py by default; the paper's rises from 0.04 to 0.07.
+- Rising weight decay, clipping of single gradients and stochastic depth are settings; ``recipes/published`` has theirs.
 """
 
 import math
@@ -43,11 +42,11 @@ class DINO(Method):
         output_dim: int = Field(65536, gt=1, description="K, the number of outputs")
         student_temperature: float = Field(0.1, gt=0)
         teacher_temperature: float = Field(0.04, gt=0, description="lower sharpens; above 0.07 is unstable")
-        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at the start; 1 at the end")
+        momentum: float = Field(0.996, ge=0, lt=1, description="the teacher's momentum at the start; 1 at the end")
         hidden_dim: int = Field(2048, gt=0, description="width of the head")
-        bottleneck_dim: int = Field(256, gt=0, description="before the outputs, normalised")
+        bottleneck_dim: int = Field(256, gt=0, description="width of the normalised layer before the outputs")
         head_norm: bool = Field(False, description="BatchNorm in the head; keeps short runs from collapsing")
-        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training with the last layer fixed")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="fraction of training with a fixed last layer")
 
     config: Config
 
@@ -66,7 +65,7 @@ class DINO(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Two large views and six at half the size; of small images, whose halves show little, the two alone."""
+        """Two large views and six at half the size; small images, whose halves show little, have the two alone."""
         small = is_small(size)
         half = (size[0] // 2, size[1] // 2)
         jitter = (0.4, 0.4, 0.2, 0.1)
@@ -76,7 +75,7 @@ class DINO(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
+        """Outputs and momentum from the length of the run; a small head with BatchNorm for short runs."""
         seen = facts.total_steps * facts.batch_size
         outputs = output_count(facts.num_images, seen)
         method = {
@@ -88,11 +87,11 @@ class DINO(Method):
         return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every output equally likely."""
+        """The loss when every output is equally likely."""
         return math.log(self.config.output_dim), "ln K"
 
     def uniform_entropy(self) -> float:
-        """Of targets that call every output equally likely."""
+        """The entropy of targets in which every output is equally likely."""
         return math.log(self.config.output_dim)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
@@ -108,19 +107,19 @@ class DINO(Method):
         return StepOutput(loss, {"teacher_entropy": entropy(targets)}, embeddings[0][: len(views[0])].detach())
 
     def before_step(self, progress: Progress) -> None:
-        """Hold the last layer still at the very beginning, while the teacher says nothing yet."""
+        """Keep the last layer fixed at the start of training, while the teacher's output means nothing yet."""
         if progress.fraction < self.config.freeze_fraction:
             self.head.prototypes.grad = None
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows, with a momentum that rises to 1; the centre follows the teacher's mean output."""
+        """Move the teacher, with a momentum that rises to 1, and the centre, toward the teacher's mean output."""
         self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
-        """The teacher, which is the better of the two throughout training (section 5.2)."""
+        """The teacher, which is better than the student throughout training (section 5.2)."""
         return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """What the teacher says of its embeddings (B, D): its centred outputs (B, K)."""
+        """The teacher's centred outputs (B, K) for its embeddings (B, D)."""
         return self.centre.centred(self.teacher.head(embedding))

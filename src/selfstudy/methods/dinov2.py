@@ -1,18 +1,16 @@
-"""DINOv2: DINO on images, iBOT on their hidden patches, and embeddings that keep apart (Oquab et al. 2023).
+"""DINOv2: DINO on images, iBOT on hidden patches, and a term that spreads embeddings (Oquab et al. 2023).
 
 Paper: DINOv2, Learning Robust Visual Features without Supervision, arXiv:2304.07193, section 4. The losses are
-:func:`selfstudy.ops.distillation.dino_loss`, :func:`selfstudy.ops.distillation.ibot_loss` and 0.1 times
-:func:`selfstudy.ops.distillation.koleo` of the student's embeddings of each large view, before the head.
+``dino_loss``, ``ibot_loss`` and 0.1 times ``koleo``, of the embeddings, of :mod:`selfstudy.ops.distillation`.
 
 Differences from the authors' code:
 
-- KoLeo's neighbours are sought in the global batch, theirs in that of one process; so any number of processes agree.
-- Exactly one of the two large views of an image is masked, with a share drawn for each, where theirs masks half of a
-  batch's views with evenly spread shares; rectangles as in iBOT.
-- The teacher is in train mode, which only matters to BatchNorm in the heads of short runs. Centres move once per
-  optimizer step, and the prototypes have unit length, which theirs may change.
-- One learning rate for all layers, constant weight decay; outputs, momentum and heads follow the run as in DINO.
-- No stochastic depth and no layer scale; theirs have 0.3 and 1e-5.
+- KoLeo looks for neighbours in the global batch; theirs looks in the batch of one process.
+- Exactly one of the two large views of an image is masked, with a share of its own; theirs masks half of the views of a
+  batch, with evenly spread shares. Rectangles are as in iBOT.
+- The teacher is in train mode, which matters only to BatchNorm in the heads of short runs.
+- Centres move once per optimizer step. Prototypes have unit length; theirs may change it.
+- By default one learning rate serves all layers and weight decay is constant; ``recipes/published`` has theirs.
 """
 
 import math
@@ -32,9 +30,8 @@ from selfstudy.nn.teacher import Teacher
 from selfstudy.ops.block_masks import view_masks
 from selfstudy.ops.distillation import dino_loss, entropy, ibot_loss, koleo, output_count
 from selfstudy.ops.schedules import Cosine, Linear, Progress
+from selfstudy.optim.groups import ParameterGroup, set_apart
 from selfstudy.views.spec import Draws, Spec, View, is_small
-
-_MASKED = 0.5  # of the large views
 
 
 class DINOv2(Method):
@@ -44,22 +41,23 @@ class DINOv2(Method):
     reads = Images(tokens=True)
 
     class Config(MethodConfig):
-        """Settings of DINOv2; the defaults are those of the authors' 100 epochs on ImageNet-1k."""
+        """Settings of DINOv2. The defaults are those of the authors' short run on ImageNet-1k."""
 
-        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn in long runs")
-        separate_head: bool = Field(False, description="another head for patches; in long runs")
-        koleo_weight: float = Field(0.1, ge=0, description="of what keeps embeddings apart")
-        patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
-        mask_share: Shares = Field((0.1, 0.5), description="of a masked view's patches, hidden")
-        momentum: float = Field(0.992, ge=0, lt=1, description="of the teacher; rises to 1")
+        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn for long runs")
+        separate_head: bool = Field(False, description="give patches a head of their own; for long runs")
+        koleo_weight: float = Field(0.1, ge=0, description="weight of the KoLeo term")
+        patch_weight: float = Field(1.0, gt=0, description="weight of the loss on patches")
+        mask_share: Shares = Field((0.1, 0.5), description="range of the hidden share of a masked view")
+        momentum: float = Field(0.992, ge=0, lt=1, description="the teacher's momentum at the start; 1 at the end")
         student_temperature: float = Field(0.1, gt=0)
-        teacher_temperature: Positives = Field((0.04, 0.07), description="from, to")
-        warm_fraction: float = Field(0.3, ge=0, le=1, description="of training, from one to the other")
-        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, prototypes fixed")
-        output_dim: int = Field(65536, gt=1, description="K, of either head")
-        bottleneck_dim: int = Field(256, gt=0, description="of either head; 384 in long runs")
-        hidden_dim: int = Field(2048, gt=0, description="of either head")
-        head_norm: bool = Field(False, description="BatchNorm in either head, for short runs")
+        teacher_temperature: Positives = Field((0.04, 0.07), description="at first, and once it is warm")
+        warm_fraction: float = Field(0.3, ge=0, le=1, description="fraction of training until it is warm")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="fraction of training with fixed prototypes")
+        patch_rate: float = Field(1.0, gt=0, description="factor of the patch embedding's learning rate")
+        output_dim: int = Field(65536, gt=1, description="K, the number of outputs of each head")
+        bottleneck_dim: int = Field(256, gt=0, description="width before the outputs; 384 in long runs")
+        hidden_dim: int = Field(2048, gt=0, description="width of each head")
+        head_norm: bool = Field(False, description="BatchNorm in each head, for short runs")
 
     config: Config
     encoder: TokenEncoder
@@ -69,43 +67,47 @@ class DINOv2(Method):
         c = self.config
         sizes = {"hidden_dim": c.hidden_dim, "bottleneck_dim": c.bottleneck_dim, "output_dim": c.output_dim}
         heads = (PrototypeHead(self.embed_dim, **sizes, norm=c.head_norm) for _ in range(1 + c.separate_head))
-        self.heads = nn.ModuleList(heads)  # that of images first, that of patches last
+        self.heads = nn.ModuleList(heads)  # the head of images first, that of patches last
         self.mask_token = nn.Parameter(torch.zeros(self.embed_dim))
         self.teacher = Teacher(encoder=self.encoder, head=self.heads)
         self.centre, self.patch_centre = (centring(c.centring, c.output_dim) for _ in range(2))
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Two large views and, of images that are not small, eight at half the size; then the draws of the masks."""
-        large = View(size, scale=(0.32, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2)
-        if is_small(size):
-            return [large, large._replace(solarize=0.2), Draws(2)]
+        """Two large views, eight at half the size unless images are small, and the random numbers of the masks."""
+        blur = 0.0 if is_small(size) else 1.0
+        large = View(size, scale=(0.32, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, blur=blur)
         half = large._replace(size=(size[0] // 2, size[1] // 2), count=8, scale=(0.05, 0.32), blur=0.5)
-        return [large._replace(blur=1.0), large._replace(blur=0.1, solarize=0.2), half, Draws(2)]
+        return [large, large._replace(blur=blur / 10, solarize=0.2), *([half] if blur else []), Draws(2)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Rate from the batch, outputs and momentum from the run; short runs get small heads with BatchNorm."""
+        """Outputs and momentum from the length of the run; small heads with BatchNorm for short runs."""
         seen = facts.total_steps * facts.batch_size
-        outputs = output_count(facts.num_images, seen)
         small = facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128)
         small |= facts.if_short(centring="sinkhorn", teacher_temperature=[0.025, 0.025])
         method = {
             "momentum": facts.momentum(8, at_most=0.992),
-            "output_dim": Setting(outputs, f"{facts.num_images:,} images, of which {seen:,} are seen"),
+            "output_dim": Setting(output_count(facts.num_images, seen), f"{facts.num_images:,} images, {seen:,} seen"),
         }
         rate = facts.square_root_rate(4e-3, at=256 if facts.short else 1024)
         return Recipe.of("adamw", rate, method | small, weight_decay=0.04, warmup=0.1, clip=3.0)
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The default groups, with the patch embedding set apart if its learning rate differs."""
+        groups, rate = super().parameter_groups(), self.config.patch_rate
+        patches = [value for name, value in self.encoder.named_parameters() if "patch_embed" in name]
+        return groups if rate == 1 else set_apart(groups, patches, rate=rate)
+
     def uniform_entropy(self) -> float:
-        """Of targets that call every output equally likely."""
+        """The entropy of targets in which every output is equally likely."""
         return math.log(self.config.output_dim)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """As in iBOT, with KoLeo on the student's embeddings of each large view."""
+        """The losses of iBOT, and KoLeo of the student's embeddings of each large view."""
         c, batch = self.config, len(views[-1])
         large, small = torch.cat(views[:2]), views[2:-1]
-        mask = view_masks(views[-1], self.encoder.grid, views=2, share=c.mask_share, probability=_MASKED)
+        mask = view_masks(views[-1], self.encoder.grid, views=2, share=c.mask_share, probability=0.5)
         whole, targets, patch_targets = self._teach(large, mask, progress)
         embedding, tokens = self.encoder.embed_and_tokens(large, mask=mask, mask_token=self.mask_token)
         everything = torch.cat([embedding, self.encoder(torch.cat(small))]) if small else embedding  # (V B, D)
@@ -121,29 +123,28 @@ class DINOv2(Method):
 
     @torch.no_grad()
     def _teach(self, large: Tensor, mask: Tensor, progress: Progress) -> tuple[Tensor, Tensor, Tensor]:
-        """What the teacher makes of whole views: embeddings (2B, D), targets (2, B, K), patch targets (M, K)."""
-        heads = self.teacher.head
+        """The teacher's embeddings (2B, D) of whole views, targets (2, B, K) and targets of patches (M, K)."""
         embedding, tokens = self.teacher.encoder.embed_and_tokens(large)
         temperature = Linear(*self.config.teacher_temperature, until=self.config.warm_fraction)(progress)
-        targets = self.centre.targets(heads[0](embedding), temperature).view(2, len(large) // 2, -1)
-        return embedding, targets, self.patch_centre.targets(heads[-1](tokens[mask]), temperature)
+        targets = self.centre.targets(self.teacher.head[0](embedding), temperature).view(2, len(large) // 2, -1)
+        return embedding, targets, self.patch_centre.targets(self.teacher.head[-1](tokens[mask]), temperature)
 
     def before_step(self, progress: Progress) -> None:
-        """Keep the prototypes as they are at the very beginning."""
+        """Keep the prototypes fixed at the start of training."""
         if progress.fraction < self.config.freeze_fraction:
             for head in self.heads:
                 head.get_parameter("prototypes").grad = None
 
     def after_step(self, progress: Progress) -> None:
-        """Teacher and centres follow; the teacher ever more slowly."""
+        """Move the teacher, with a momentum that rises to 1, and the centres."""
         self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
         self.patch_centre.move()
 
     def representation(self) -> tuple[str, nn.Module]:
-        """The teacher: its weights are what the authors publish."""
+        """The teacher, whose weights the authors publish."""
         return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """What the teacher's head for images says of its embeddings (B, D): its outputs, centred as its targets are."""
+        """The outputs (B, K) of the teacher's head of images for its embeddings (B, D), centred as its targets are."""
         return self.centre.centred(self.teacher.head[0](embedding))

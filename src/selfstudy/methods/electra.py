@@ -1,16 +1,16 @@
 """ELECTRA: which tokens of a row did another network put there? (Clark et al. 2020).
 
 Paper: ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, arXiv:2003.10555, section 2. A
-small generator learns to tell hidden tokens, as in BERT; what it guesses, drawn and not the best, takes their place;
-the encoder says of every token whether it is the original, :func:`replaced_loss`. So it learns from all tokens where
-BERT learns from the hidden ones, which is why it needs fewer steps.
+small generator learns to predict hidden tokens, as in BERT. Its guesses, drawn at random from its predictions, replace
+them. For every token the encoder predicts whether it is the original, :func:`replaced_loss`. So it learns from all
+tokens where BERT learns from the hidden ones, and needs fewer steps.
 
 Differences from the authors' code:
 
-- The generator has embeddings of its own; theirs shares the encoder's.
+- The generator has its own embeddings; theirs shares the encoder's.
 - A guess is drawn by a uniform number that belongs to its row, so neither the batch nor the process changes it.
-- Rows are full: documents follow one another in a row, and none sees another.
-- Every chosen token becomes the mask token; theirs shows 15 % of them to the generator as they are.
+- Rows are full: a row holds several documents, and no token sees another document.
+- Every chosen token becomes the mask token; theirs shows 15 % of them to the generator unchanged.
 - The default network has ModernBERT's layout and no dropout; theirs is BERT's with 0.1.
 """
 
@@ -34,8 +34,8 @@ def replaced_loss(scores: Tensor, replaced: Tensor) -> Tensor:
     """Binary cross entropy of "this token was replaced", averaged over all tokens.
 
     Args:
-        scores: (B, T), the logarithm of the odds.
-        replaced: (B, T) bool.
+        scores: the logarithms (B, T) of the odds.
+        replaced: (B, T) bool, True where a token was replaced.
 
     Returns:
         () float32 (float64 for float64 input); ln 2 for scores of 0.
@@ -55,10 +55,8 @@ class ELECTRA(Method):
         """Settings of ELECTRA."""
 
         mask_rate: float = Field(0.15, gt=0, lt=1, description="share of a row that the generator fills in")
-        weight: float = Field(50.0, gt=0, description="lambda, of the encoder's own loss")
-        generator_share: int = Field(
-            4, ge=1, description="the generator is so many times narrower; 3 or 4 at base size"
-        )
+        weight: float = Field(50.0, gt=0, description="lambda, the weight of the encoder's own loss")
+        generator_share: int = Field(4, ge=1, description="width of the encoder divided by that of the generator")
 
     config: Config
     encoder: TextEncoder
@@ -76,7 +74,7 @@ class ELECTRA(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Full rows between the class token and the separator; draws of which tokens, and of the guesses."""
+        """Full rows between the class token and the separator; numbers that decide hidden tokens and guesses."""
         return [Tokens(size[1], wrapped=True), Draws(2 * size[1])]
 
     @staticmethod
@@ -86,7 +84,7 @@ class ELECTRA(Method):
         return Recipe.of("adamw", rate, weight_decay=0.01, warmup=0.1, clip=1.0, beta2=0.98)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Hide tokens, let the generator fill them in, find out which are not the originals."""
+        """The generator's loss of hidden tokens, and the encoder's of telling its guesses from the originals."""
         ids, (order, guess) = views[0], views[1].chunk(2, dim=1)  # (B, T) each
         hidden = hidden_positions(order, self.special[ids], max(1, round(self.config.mask_rate * ids.shape[1])))
         segments, answers = segments_of(ids, self.encoder.vocabulary.id_of("eos")), ids.gather(1, hidden)  # (B, M)

@@ -1,18 +1,18 @@
-"""FastSiam: SimSiam with a steadier target, the mean of three other views (Pototzky et al. 2022).
+"""FastSiam: SimSiam with a steadier target, the mean of the projections of other views (Pototzky et al. 2022).
 
 Paper: FastSiam: Resource-Efficient Self-supervised Learning on a Single GPU, DAGM GCPR 2022,
 doi:10.1007/978-3-031-16788-1_4. The loss is SimSiam's (Chen & He 2021, arXiv:2011.10566, eq. 1), here
-:func:`fastsiam_loss`. One random view is a noisy target; the mean of several is a better one, so small batches and few
-epochs suffice. With two views it is SimSiam.
+:func:`fastsiam_loss`. One random view is a noisy target. The mean of several is a better one, so that small batches and
+few epochs suffice. With two views it is SimSiam.
 
-Each view is encoded on its own, as in SimSiam's code, so that BatchNorm sees them apart.
+Each view is encoded on its own, as in SimSiam's code, so that BatchNorm sees each on its own.
 
 Differences from the paper:
 
-- The predictor's learning rate falls with all others, as in :mod:`selfstudy.methods.simsiam`.
-- The authors published no code. What the paper leaves open (projections are averaged as they leave the projector, not
-  normalised first) is as in lightly's example.
-- Short runs take AdamW, and heads of half the width.
+- By default the predictor's learning rate falls with all others; see ``constant_predictor_rate``.
+- The authors published no code. Where the paper leaves something open, this follows the example of lightly:
+  projections are averaged as they leave the projector, without normalisation.
+- Short runs have AdamW, and heads of half the width.
 """
 
 import torch
@@ -25,6 +25,7 @@ from selfstudy.nn.heads import simsiam_heads
 from selfstudy.ops.alignment import negative_cosine
 from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
+from selfstudy.optim.groups import ParameterGroup, set_apart
 from selfstudy.views.spec import View
 from selfstudy.views.usual import mild
 
@@ -34,8 +35,8 @@ def fastsiam_loss(predictions: Tensor, projections: Tensor) -> Tensor:
     """Minus the cosine of every view's prediction with the mean projection of the other views, averaged over views.
 
     Args:
-        predictions: (V, B, P), of V views.
-        projections: (V, B, P) of the same views; no gradient reaches them.
+        predictions: the predictions (V, B, P) from V views.
+        projections: the projections (V, B, P) of the same views; no gradient reaches them.
 
     Returns:
         () float32 (float64 for float64 input), in [-1, 1].
@@ -56,19 +57,21 @@ class FastSiam(Method):
     class Config(MethodConfig):
         """Settings of FastSiam."""
 
-        projection_dim: int = Field(2048, gt=0, description="length of the vectors that are averaged")
+        projection_dim: int = Field(2048, gt=0, description="size of the projections, which are averaged")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
         bottleneck_dim: int = Field(512, gt=0, description="width of the predictor's hidden layer")
+        constant_predictor_rate: bool = Field(False, description="keep the predictor's learning rate at its peak")
 
     config: Config
 
     def __init__(self, encoder: nn.Module, config: Config | None = None) -> None:
         super().__init__(encoder, config)
-        self.projector, self.predictor = simsiam_heads(self.embed_dim, **self.config.model_dump())
+        sizes = self.config.model_dump(exclude={"constant_predictor_rate"})
+        self.projector, self.predictor = simsiam_heads(self.embed_dim, **sizes)
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Four views, augmented as SimSiam's; without blur for small images."""
+        """Four views with the augmentation of SimSiam; small images have no blur."""
         return [mild(size, count=4)]
 
     @staticmethod
@@ -79,8 +82,13 @@ class FastSiam(Method):
         small = facts.if_short(hidden_dim=1024, projection_dim=1024, bottleneck_dim=256)
         return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The default groups, with the predictor set apart if its learning rate is constant."""
+        groups, fixed = super().parameter_groups(), self.config.constant_predictor_rate
+        return set_apart(groups, self.predictor.parameters(), constant=True) if fixed else groups
+
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Predict, from each view, the mean of the others."""
+        """The loss of predicting, from each view, the mean of the others."""
         embeddings = [self.encoder(view) for view in views]  # V times (B, D)
         projections = [self.projector(embedding) for embedding in embeddings]  # V times (B, P)
         predictions = [self.predictor(projection) for projection in projections]

@@ -5,8 +5,9 @@ Multitask Learners; neither is on arXiv.
 
 Differences from the authors' code:
 
-- A row may hold several documents. A token sees none but its own, and positions begin anew in each; the token that
-  closes a document is where the next one is predicted from. ``across_documents`` lets all see all, as theirs do.
+- A row may hold several documents. A token sees only its own document, and positions start again in each. The first
+  token of a document is predicted from the token that ends the one before. With ``across_documents`` tokens see earlier
+  documents too, as in their code.
 - The default network has Llama's layout and no dropout; theirs is the decoder of Vaswani et al. 2017,
   arXiv:1706.03762, with 0.1.
 """
@@ -26,7 +27,7 @@ from selfstudy.views.spec import Spec, Tokens
 
 
 class GPT(Method):
-    """GPT around a text encoder that sees what came before."""
+    """GPT around a text encoder that sees only earlier tokens."""
 
     family = "next token"
     reads = Text(head="causal")
@@ -51,11 +52,11 @@ class GPT(Method):
         return Recipe.of("adamw", rate, weight_decay=0.1, clip=1.0, beta2=0.95)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every entry of the vocabulary equally likely."""
+        """The loss when every entry of the vocabulary is equally likely."""
         return math.log(self.encoder.vocabulary.size), "ln V"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode the row, predict each next token."""
+        """The cross entropy of each next token."""
         given, answers = views[0][:, :-1], views[0][:, 1:].flatten()  # (B, T), (B T,)
         segments = None if self.config.across_documents else segments_of(given, self.encoder.vocabulary.id_of("eos"))
         states = self.encoder.states(given, segments)  # (B, T, D)

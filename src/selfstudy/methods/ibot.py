@@ -1,18 +1,17 @@
-"""iBOT: DINO, and the same teacher's word on every patch that the student cannot see (Zhou et al. 2022).
+"""iBOT: DINO on images, and the teacher's output for every hidden patch as a second target (Zhou et al. 2022).
 
-Paper: Image BERT Pre-Training with Online Tokenizer, arXiv:2111.07832. Its loss is DINO's on the class token plus L_MIM
-on the hidden patches (:mod:`selfstudy.ops.distillation`), both through one head (section 3.2), centred apart.
+Paper: Image BERT Pre-Training with Online Tokenizer, arXiv:2111.07832. The loss is DINO's on the class token plus L_MIM
+on the hidden patches (:mod:`selfstudy.ops.distillation`). One head serves both (section 3.2); each has its own centre.
 
 Differences from the authors' code:
 
-- Exactly one of the two large views of an image is masked where theirs masks each with probability 0.5, so no batch is
-  without a mask. Rectangles are tried 32 times per view, where theirs gives up after ten failures in a row.
-- The head sees the hidden patches alone, in student and teacher, and the patches' centre is their mean (as in DINOv2):
-  without BatchNorm the loss is the same, and a head on all patches would cost more than a small encoder.
-- The centres move once per optimizer step; the prototypes have unit length; weight decay is constant.
-- Gradients are clipped by their common norm, theirs one by one; small views are half the size (112 of 224; theirs 96).
-- No stochastic depth; theirs is 0.1 in the student.
-- Outputs, momentum and head follow the length of the run as in DINO; short runs need BatchNorm and sharper targets.
+- Exactly one of the two large views of an image is masked, so no batch is without a mask; theirs masks each view with
+  probability 0.5. Rectangles are tried 32 times per view; theirs stops after ten failures in a row.
+- The head sees only the hidden patches, and the centre of the patches is their mean, as in DINOv2. Without BatchNorm
+  the loss is the same, and a head on all patches would cost more than a small encoder.
+- Centres move once per optimizer step. Prototypes have unit length. Small views have half the size; theirs have 96 px.
+- Outputs, momentum and head follow the length of the run, as in DINO. Short runs need BatchNorm and sharper targets.
+- Rising weight decay, clipping of single gradients and stochastic depth are settings; ``recipes/published`` has theirs.
 """
 
 import math
@@ -45,19 +44,19 @@ class IBOT(Method):
     class Config(MethodConfig):
         """Settings of iBOT."""
 
-        output_dim: int = Field(8192, gt=1, description="K, outputs for images and patches alike")
-        patch_weight: float = Field(1.0, gt=0, description="of the loss on patches")
+        output_dim: int = Field(8192, gt=1, description="K, the number of outputs for images and patches")
+        patch_weight: float = Field(1.0, gt=0, description="weight of the loss on patches")
         mask_share: Shares = Field((0.1, 0.5), description="range of the hidden share of a view")
-        mask_probability: float = Field(0.5, ge=0.5, le=1, description="that a large view is masked")
-        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn for short runs, as DINOv2's")
+        mask_probability: float = Field(0.5, ge=0.5, le=1, description="probability that a large view is masked")
+        centring: Literal["centre", "sinkhorn"] = Field("centre", description="sinkhorn, as in DINOv2, for short runs")
         student_temperature: float = Field(0.1, gt=0)
-        teacher_temperature: Positives = Field((0.04, 0.07), description="at first, once warm")
-        warm_fraction: float = Field(0.0375, ge=0, le=1, description="of training until it is warm")
-        momentum: float = Field(0.996, ge=0, lt=1, description="of the teacher at first; 1 at the end")
+        teacher_temperature: Positives = Field((0.04, 0.07), description="at first, and once it is warm")
+        warm_fraction: float = Field(0.0375, ge=0, le=1, description="fraction of training until it is warm")
+        momentum: float = Field(0.996, ge=0, lt=1, description="the teacher's momentum at the start; 1 at the end")
         hidden_dim: int = Field(2048, gt=0, description="width of the head")
-        bottleneck_dim: int = Field(256, gt=0, description="before the outputs")
+        bottleneck_dim: int = Field(256, gt=0, description="width before the outputs")
         head_norm: bool = Field(False, description="BatchNorm in the head, for short runs")
-        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training, last layer still")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="fraction of training with a fixed last layer")
 
     config: Config
     encoder: TokenEncoder
@@ -72,7 +71,7 @@ class IBOT(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Two large views and ten at half the size, which small images do without, and the draws of their masks."""
+        """Two large views, ten at half the size unless images are small, and the random numbers of the masks."""
         blur = 0.0 if is_small(size) else 1.0
         view = View(size, scale=(0.25, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, blur=blur)
         local = view._replace(size=(size[0] // 2, size[1] // 2), count=10, scale=(0.05, 0.25), blur=0.5)
@@ -80,7 +79,7 @@ class IBOT(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Outputs from images and views, momentum from steps; short runs get a small head with BatchNorm."""
+        """Outputs and momentum from the length of the run; a small head with BatchNorm for short runs."""
         seen = facts.total_steps * facts.batch_size
         outputs = min(8192, output_count(facts.num_images, seen))
         method = {
@@ -93,16 +92,16 @@ class IBOT(Method):
         return Recipe.of("adamw", rate, method, weight_decay=0.04, warmup=0.1, clip=3.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every output equally likely, for images and for the share of views with a mask."""
+        """The loss when every output is equally likely, for images and for the views with a mask."""
         patches = self.config.patch_weight * self.config.mask_probability
         return (1 + patches) * math.log(self.config.output_dim), f"{1 + patches:g} ln K"
 
     def uniform_entropy(self) -> float:
-        """Of targets that call every output equally likely."""
+        """The entropy of targets in which every output is equally likely."""
         return math.log(self.config.output_dim)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """The teacher sees both large views whole; the student sees them masked, and the small ones."""
+        """The student, which sees masked large views and small ones, predicts the teacher's targets for whole views."""
         c = self.config
         *images, draws = views
         large = torch.cat(images[:2])  # (2B, C, H, W)
@@ -127,12 +126,12 @@ class IBOT(Method):
         return embedding, targets, self.patch_centre.targets(teacher.head(tokens[mask]), temperature)
 
     def before_step(self, progress: Progress) -> None:
-        """Hold the last layer still at the very beginning."""
+        """Keep the last layer fixed at the start of training."""
         if progress.fraction < self.config.freeze_fraction:
             self.head.prototypes.grad = None
 
     def after_step(self, progress: Progress) -> None:
-        """The teacher follows, with a momentum that rises to 1; the centres follow its outputs."""
+        """Move the teacher, with a momentum that rises to 1, and the centres."""
         self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
         self.centre.move()
         self.patch_centre.move()
@@ -142,5 +141,5 @@ class IBOT(Method):
         return "teacher", self.teacher.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """What the teacher says of its embeddings (B, D): its outputs (B, K), centred as its targets are."""
+        """The teacher's outputs (B, K) for its embeddings (B, D), centred as its targets are."""
         return self.centre.centred(self.teacher.head(embedding))

@@ -1,19 +1,19 @@
-"""Jigsaw: nine shuffled tiles, and which of P agreed orders they are in (Noroozi & Favaro 2016).
+"""Jigsaw: which of P known orders do nine shuffled tiles have? (Noroozi & Favaro 2016).
 
 Paper: Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles, arXiv:1603.09246: the context-free
 network of figure 3, the set of permutations of algorithm 1.
 
-As in the paper a tile is cut at random out of its cell of a 3 x 3 grid, 64 pixels of 75, so that edges do not meet;
-every tile is brought to zero mean and unit spread on its own, so that brightness does not run on either; and three
-views in ten are gray, which together with jitter of the colours hides how a lens spreads them. Tiles have at least 32
-pixels, which every encoder takes; the view of a smaller image is enlarged until they do (114 pixels, so that a step
+As in the paper a tile is cut at random out of its cell of a 3 x 3 grid, 64 pixels of 75, so that edges do not meet.
+Each tile is brought to zero mean and unit spread on its own, so that brightness does not continue across tiles. Three
+views in ten are gray, which together with colour jitter hides the colour shift of lenses. Tiles have at least 32
+pixels, which every encoder takes. The view of a smaller image is enlarged until they do (114 pixels, so that a step
 costs as much as 4.5 pairs of views of 32 pixels).
 
 Differences from the authors' code:
 
-- Colour channels are not shifted against each other by up to 2 pixels; the views' colour jitter stands in for it.
-- The permutations are chosen without chance, and of equally distant ones the most distant from its nearest.
-- Any encoder and heads with BatchNorm instead of AlexNet's layers from fc6 on; AdamW instead of SGD.
+- Colour channels are not shifted against each other by up to 2 pixels; the colour jitter of the views replaces that.
+- The permutations are chosen without chance. Among equally distant ones, the one most distant from its nearest wins.
+- The encoder and heads with BatchNorm replace AlexNet's layers from fc6 on; AdamW replaces SGD.
 """
 
 import math
@@ -32,7 +32,7 @@ from selfstudy.views.spec import Draws, Spec, View
 
 _TILES = 9
 _TILE, _CELL = 64, 75
-_SMALLEST = 114  # pixels of a side whose tiles have 32
+_SMALLEST = 114  # the side, in pixels, whose tiles have 32
 _EPS = 1e-5
 
 
@@ -45,9 +45,9 @@ class Jigsaw(Method):
     class Config(MethodConfig):
         """Settings of jigsaw puzzles."""
 
-        permutations: int = Field(1000, gt=1, le=10_000, description="P; more is harder")
-        tile_dim: int = Field(512, gt=0, description="numbers kept of every tile, the paper's fc6")
-        hidden_dim: int = Field(4096, gt=0, description="width of the layer over all tiles, fc7")
+        permutations: int = Field(1000, gt=1, le=10_000, description="P, the number of orders; more is harder")
+        tile_dim: int = Field(512, gt=0, description="size of the features of a tile, the paper's fc6")
+        hidden_dim: int = Field(4096, gt=0, description="width of the layer over all tiles, the paper's fc7")
 
     config: Config
     orders: Tensor
@@ -61,26 +61,26 @@ class Jigsaw(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """One large part of the image; draws for the order and two jitters of every tile."""
+        """One large part of the image; random numbers for the order and for two jitters of every tile."""
         height, width = (max(side, _SMALLEST) for side in size)
         jitter = (0.4, 0.4, 0.4, 0.1)
         return [View((height, width), scale=(0.5, 1.0), jitter=jitter, grayscale=0.3), Draws(1 + 2 * _TILES)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Few permutations and narrow heads for few steps."""
+        """AdamW with a square-root rule; few permutations and narrow heads for short runs."""
         small = facts.if_short(permutations=24, tile_dim=128, hidden_dim=512)
         return Recipe.of("adamw", facts.square_root_rate(2e-3), small)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every order equally likely."""
+        """The loss when every order is equally likely."""
         return math.log(self.config.permutations), "ln P"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Cut the tiles in a shuffled order, encode each by itself, and ask for the order."""
+        """The cross entropy of the order of the tiles, each of which is encoded on its own."""
         image, draws = views
         answers = choose(draws[:, 0], len(self.orders))  # (B,)
-        cells = self.orders[answers]  # (B, 9), the cell that every tile comes from
+        cells = self.orders[answers]  # (B, 9), the cell of every tile
         (height, down), (width, right) = (grid(side) for side in image.shape[2:])
         top = cells // 3 * down + choose(draws[:, 1 : 1 + _TILES], down - height + 1)  # (B, 9)
         left = cells % 3 * right + choose(draws[:, 1 + _TILES :], right - width + 1)
@@ -92,7 +92,7 @@ class Jigsaw(Method):
 
 
 def grid(side: int) -> tuple[int, int]:
-    """A tile's length and its cell's, in pixels.
+    """The lengths of a tile and of its cell, in pixels.
 
     >>> grid(225)
     (64, 75)
@@ -103,6 +103,6 @@ def grid(side: int) -> tuple[int, int]:
 
 @full_precision
 def standardised(tiles: Tensor) -> Tensor:
-    """Tiles (..., C, h, w) of zero mean and unit standard deviation each, all channels together."""
+    """Tiles (..., C, h, w), each with zero mean and unit standard deviation over all channels together."""
     mean = tiles.mean(dim=(-3, -2, -1), keepdim=True)
     return (tiles - mean) / (tiles.var(dim=(-3, -2, -1), keepdim=True, correction=0) + _EPS).sqrt()

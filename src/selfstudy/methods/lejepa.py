@@ -1,18 +1,18 @@
-"""LeJEPA: all views of an image meet in one place, and the places of all are Gaussian (Balestriero & LeCun 2025).
+"""LeJEPA: views of an image meet in one point, and the points of all are Gaussian (Balestriero & LeCun 2025).
 
 Paper: LeJEPA: Provable and Scalable Self-Supervised Learning Without the Heuristics, arXiv:2511.08544. The loss is
 ``(1 - lambda) x`` :func:`invariance` ``+ lambda x`` :func:`selfstudy.ops.sigreg.sigreg` of every view, averaged over
-views (section 5, algorithm 2). No teacher, no stop-gradient, no queue: the second term alone keeps images apart.
+views (section 5, algorithm 2). There is no teacher, stop-gradient or queue: the second term alone keeps images apart.
 
 Differences from the authors' code:
 
-- SIGReg as their library and MINIMAL.md integrate it: 17 points on [0, 3], doubled; algorithm 1 prints [-5, 5].
+- SIGReg is integrated as in their library and MINIMAL.md: 17 points on [0, 3], doubled; algorithm 1 prints [-5, 5].
 - The squared distance is averaged over dimensions, as in their code; the paper's formula sums them.
-- Their slices come from a step counter kept in the module; here they are a function of the step, the same on all
+- Their slices come from a step counter that the module keeps. Here they are a function of the step, the same on all
   processes, so they need no state.
-- Small views are half the size (112 of 224; theirs 98), and small images have two large views alone: their halves
-  show too little, and in short runs more images gain more than more views of each.
-- The learning rate of MINIMAL.md for short runs; that of the README for long ones.
+- Small views have half the size (112 of 224; theirs 98). Small images have two large views alone: their halves show too
+  little, and short runs gain more from more images than from more views of each.
+- Short runs have the learning rate of MINIMAL.md, long ones that of the README.
 """
 
 from itertools import groupby
@@ -30,7 +30,7 @@ from selfstudy.ops.schedules import Progress
 from selfstudy.ops.sigreg import sigreg, unit_slices
 from selfstudy.views.spec import View, is_small
 
-_STREAM = 2511_08544  # keeps the slices apart from whatever else is keyed by the step
+_STREAM = 2511_08544  # separates the slices from other random numbers that are keyed by the step
 
 
 @full_precision
@@ -38,8 +38,8 @@ def invariance(projections: Tensor, large: int) -> Tensor:
     """Mean squared distance of every view from the mean of its image's large views.
 
     Args:
-        projections: (V, B, D), the large views first.
-        large: how many views are large.
+        projections: the projections (V, B, D) of all views, the large ones first.
+        large: the number of large views.
 
     Returns:
         () float32 (float64 for float64 input), averaged over views, images and dimensions.
@@ -58,10 +58,10 @@ class LeJEPA(Method):
     class Config(MethodConfig):
         """Settings of LeJEPA."""
 
-        sigreg_weight: float = Field(0.05, gt=0, lt=1, description="lambda, the one to tune: 0.01 to 0.1")
-        slices: int = Field(1024, gt=0, description="random directions per step; 256 to 1,024")
+        sigreg_weight: float = Field(0.05, gt=0, lt=1, description="lambda, the one setting to tune: 0.01 to 0.1")
+        slices: int = Field(1024, gt=0, description="number of random directions per step; 256 to 1,024")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector's hidden layers")
-        projection_dim: int = Field(128, gt=0, description="of the Gaussian space; 16 to 512")
+        projection_dim: int = Field(128, gt=0, description="size of the projections, which become Gaussian; 16 to 512")
 
     config: Config
 
@@ -72,7 +72,7 @@ class LeJEPA(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Two large views and six small ones, coloured alike; of small images two large ones alone, without blur."""
+        """Two large and six small views with the same colours; small images have two large ones alone, without blur."""
         colours = View(size, jitter=(0.4, 0.4, 0.2, 0.1), grayscale=0.2, solarize=0.2)
         if is_small(size):
             return [colours._replace(count=2, scale=(0.2, 1.0))]
@@ -82,13 +82,13 @@ class LeJEPA(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW; short runs get the learning rate, slices and width that they can use."""
+        """AdamW; another learning rate, fewer slices and narrower heads for short runs."""
         rate = facts.square_root_rate(2e-3 if facts.short else 5e-4)
         small = facts.if_short(slices=256, hidden_dim=1024, projection_dim=64)
-        return Recipe.of("adamw", rate, small, weight_decay=5e-4)  # theirs; 0.05 for vision transformers
+        return Recipe.of("adamw", rate, small, weight_decay=5e-4)  # as theirs for ResNets; 0.05 for vision transformers
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode views of one size together, project all together; the first size is the large one."""
+        """The loss of all views. Views of one size are encoded together; the first size is the large one."""
         sizes = [list(same) for _, same in groupby(views, key=lambda view: view.shape)]
         embedding = torch.cat([self.encoder(torch.cat(same)) for same in sizes])  # (V B, D)
         projections = self.projector(embedding).unflatten(0, (len(views), -1))  # (V, B, P)

@@ -1,14 +1,15 @@
-"""MAE: from a quarter of the patches, a narrow decoder rebuilds the pixels of all the others (He et al. 2022).
+"""MAE: from a quarter of the patches, a narrow decoder rebuilds the pixels of all others (He et al. 2022).
 
-Paper: Masked Autoencoders Are Scalable Vision Learners, arXiv:2111.06377; section 3, the loss here :func:`mae_loss`.
-The embedding that monitors see is that of the visible patches, since no other pass is made.
+Paper: Masked Autoencoders Are Scalable Vision Learners, arXiv:2111.06377, section 3; the loss is :func:`mae_loss`.
+Monitors see the embedding of the visible patches, since no other pass is made.
 
 Differences from the authors' code:
 
-- The encoder keeps its own position embeddings, which timm's learn; the decoder's are fixed sines and cosines.
-- The decoder is given the patch tokens alone, without the class token, which not every vision transformer has.
-- Tokens carry their positions, so the decoder has no order to undo; only hidden patches go through its last layer.
-- AdamW's second beta stays 0.999 (theirs: 0.95), and a short run gets a small decoder and a higher learning rate.
+- The encoder keeps its own position embeddings, which timm learns. Those of the decoder are fixed sines and cosines.
+- The decoder receives the patch tokens alone, without the class token, which some vision transformers lack.
+- Tokens carry their positions, so the decoder has no order to restore. Only hidden patches pass its last layer.
+- By default AdamW's second beta is 0.999; theirs is 0.95, as in ``recipes/published``. A short run has a small decoder
+  and a higher learning rate.
 """
 
 import torch
@@ -25,7 +26,7 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, View
 
-_EPS = 1e-6  # the authors', added to the variance of a patch
+_EPS = 1e-6  # added to the variance of a patch, as in the authors' code
 _HEAD_DIM = 32  # the paper's decoder: 512 wide, 16 heads
 
 
@@ -34,9 +35,9 @@ def mae_loss(predicted: Tensor, patches: Tensor, normalise: bool = True) -> Tens
     """Mean squared error of the pixels of hidden patches.
 
     Args:
-        predicted: (B, M, P) for the hidden patches.
-        patches: (B, M, P), what they hold.
-        normalise: whether every patch's pixels are first brought to zero mean and unit variance.
+        predicted: predicted pixels (B, M, P) of the hidden patches.
+        patches: their true pixels (B, M, P).
+        normalise: True to bring the true pixels of each patch to zero mean and unit variance first.
 
     Returns:
         () float32 (float64 for float64 input).
@@ -48,7 +49,7 @@ def mae_loss(predicted: Tensor, patches: Tensor, normalise: bool = True) -> Tens
 
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (unbiased) of the pixels of every patch: (B, M, 1) each, of (B, M, P)."""
+    """The mean (B, M, 1) and the unbiased standard deviation (B, M, 1) of the pixels of every patch (B, M, P)."""
     return patches.mean(dim=2, keepdim=True), (patches.var(dim=2, keepdim=True) + _EPS).sqrt()
 
 
@@ -61,10 +62,10 @@ class MaskedAutoencoder(Method):
     class Config(MethodConfig):
         """Settings of MAE."""
 
-        mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that is hidden")
-        norm_pixels: bool = Field(True, description="rebuild patches of zero mean and unit variance")
+        mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that are hidden")
+        norm_pixels: bool = Field(True, description="predict pixels of zero mean and unit variance per patch")
         decoder_dim: int = Field(512, gt=0, multiple_of=_HEAD_DIM, description="width of the decoder")
-        decoder_depth: int = Field(8, gt=0, description="blocks of the decoder")
+        decoder_depth: int = Field(8, gt=0, description="number of blocks of the decoder")
 
     config: Config
     encoder: TokenEncoder
@@ -82,7 +83,7 @@ class MaskedAutoencoder(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """One crop, perhaps flipped, and no colour distortion (table 1e); two draws that say what is hidden."""
+        """One crop with flips and no colour distortion (table 1e), and two numbers that decide what is hidden."""
         return [View(size, scale=(0.2, 1.0)), Draws(2)]
 
     @staticmethod
@@ -92,19 +93,19 @@ class MaskedAutoencoder(Method):
         return Recipe.of("adamw", rate, facts.if_short(decoder_dim=64, decoder_depth=1), weight_decay=0.05)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
-        """What predicting every patch's own mean costs."""
+        """The loss of predicting every patch's own mean."""
         pixels = self.decoder.head.out_features
         return (1 - 1 / pixels, "1 - 1 / P, a patch's own variance") if self.config.norm_pixels else None
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode the visible patches, decode the hidden ones, compare their pixels."""
+        """The error of the hidden patches' pixels, decoded from the visible patches."""
         images, draws = views
         embedding, predicted, hidden = self._predict(images, draws)
         patches = take(patchify(images, self.encoder.patch_size), hidden)  # (B, M, P)
         return StepOutput(mae_loss(predicted, patches, self.config.norm_pixels), {}, embedding.detach())
 
     def _predict(self, images: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The embedding (B, D), the predictions (B, M, P) for hidden patches, and their numbers (B, M)."""
+        """The embedding (B, D), the predictions (B, M, P) for hidden patches, and the numbers (B, M) of those."""
         patches = self.encoder.num_tokens
         order = random_order(patch_draws(draws, patches))  # (B, N)
         visible, hidden = order.tensor_split([visible_count(patches, self.config.mask_ratio)], dim=1)
@@ -112,10 +113,10 @@ class MaskedAutoencoder(Method):
         return embedding, self.decoder(tokens, visible, hidden, self.encoder.grid), hidden
 
     def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
-        """Images with hidden patches blank (``masked``) and rebuilt (``reconstruction``): (B, C, H, W), normalised.
+        """Images (B, C, H, W), normalised, with hidden patches blank (``masked``) and rebuilt (``reconstruction``).
 
-        As in the paper's figures, visible patches are shown as they are, and predictions get the mean and the standard
-        deviation that the true patch has.
+        As in the paper's figures, visible patches are unchanged, and a prediction gets the mean and the standard
+        deviation of the true patch.
         """
         images, draws = views
         _, predicted, hidden = self._predict(images, draws)

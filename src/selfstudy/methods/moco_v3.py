@@ -1,16 +1,17 @@
 """MoCo v3: every query finds its key, from a slowly moving encoder, among the keys of the batch (Chen et al. 2021).
 
-Paper: An Empirical Study of Training Self-Supervised Vision Transformers, arXiv:2104.02057; the loss is eq. 1 in both
-directions as in algorithm 1, here :func:`selfstudy.ops.contrastive.info_nce_in_batch` times 2 T.
+Paper: An Empirical Study of Training Self-Supervised Vision Transformers, arXiv:2104.02057. The loss is eq. 1 in both
+directions, as in algorithm 1, here :func:`selfstudy.ops.contrastive.info_nce_in_batch` times 2 T.
 
 Differences from the authors' code:
 
-- The key encoder moves after the optimizer step, theirs before the next forward pass: the same but for the first.
-- Every encoder has the heads that they give to vision transformers: three layers, then two, BatchNorm after each.
-  Their ResNets have a projector of two layers, and no BatchNorm at the predictor's end.
-- The positions of a vision transformer are learnt; theirs are fixed sines and cosines.
-- The patch embedding of a vision transformer is frozen as the encoder's library made it, theirs by its own rule.
-- Momentum and width follow the length of the run: with 0.99 the keys of 300 steps would stay near their random start.
+- The key encoder moves after the optimizer step, theirs before the next forward pass. Only the first step differs.
+- Every encoder has the heads of their vision transformers: three layers, then two, with BatchNorm after each. Their
+  ResNets have a projector of two layers, and no BatchNorm at the end of the predictor.
+- A vision transformer learns its positions; theirs has fixed sines and cosines.
+- The frozen patch embedding keeps the initial weights of timm; theirs has weights by a rule of its own.
+- Momentum and width follow the length of the run. With 0.99 the keys of 300 steps would stay near their random start.
+- By default only weights decay; theirs lets all parameters decay, as ``recipes/published`` does.
 """
 
 import math
@@ -31,16 +32,16 @@ class MoCoV3(Method):
     """MoCo v3 around any encoder."""
 
     family = "contrastive"
-    default_views = staticmethod(asymmetric_pair)  # BYOL's
+    default_views = staticmethod(asymmetric_pair)  # those of BYOL
 
     class Config(MethodConfig):
         """Settings of MoCo v3."""
 
         temperature: float = Field(0.2, gt=0, description="0.2 for vision transformers, 1 for their ResNets")
-        momentum: float = Field(0.99, ge=0, lt=1, description="of the key encoder at the start; 1 at the end")
+        momentum: float = Field(0.99, ge=0, lt=1, description="the key encoder's momentum at the start; 1 at the end")
         hidden_dim: int = Field(4096, gt=0, description="width of projector and predictor")
         projection_dim: int = Field(256, gt=0, description="size of queries and keys")
-        freeze_patches: bool = Field(True, description="keep a ViT's patch embedding as it is; steadier")
+        freeze_patches: bool = Field(True, description="freeze a ViT's patch embedding, which is more stable")
 
     config: Config
 
@@ -62,11 +63,11 @@ class MoCoV3(Method):
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every key equally likely, in both directions."""
+        """The loss when every key is equally likely, in both directions."""
         return 4 * self.config.temperature * math.log(batch_size), "4 T ln B"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Queries of either view against the keys of the other, one view after the other as in the authors' code."""
+        """The loss of each view's queries against the keys of the other; views are encoded one after the other."""
         first, second = views
         embedding = self.encoder(first)  # (B, D)
         queries = (gather(self.predictor(self.projector(h))) for h in (embedding, self.encoder(second)))
@@ -76,12 +77,12 @@ class MoCoV3(Method):
         return StepOutput(2 * t * (one + other), {}, embedding.detach())
 
     def after_step(self, progress: Progress) -> None:
-        """The key encoder follows, with a momentum that rises to 1."""
+        """Move the key encoder, with a momentum that rises to 1."""
         self.teacher.follow(Cosine(self.config.momentum, 1.0)(progress))
 
 
 def _freeze_patch_embedding(encoder: nn.Module) -> None:
-    """Take the parameters that turn pixels into patches out of training (section 4.2); ResNets have none."""
+    """Freeze the parameters that turn pixels into patches (section 4.2); ResNets have none."""
     for name, parameter in encoder.named_parameters():
         if "patch_embed" in name:
             parameter.requires_grad_(False)

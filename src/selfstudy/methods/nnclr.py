@@ -1,15 +1,15 @@
-"""NNCLR: the positive of a view is the nearest neighbour of the other among earlier images (Dwibedi et al. 2021).
+"""NNCLR: the positive of a view is the nearest neighbour of the other view among earlier images (Dwibedi et al. 2021).
 
-Paper: With a Little Help from My Friends, arXiv:2104.14548; loss eq. 3 on the nearest neighbours of eq. 4,
-with a predictor and in both directions (section 3.2), here :func:`nearest` and
+Paper: With a Little Help from My Friends, arXiv:2104.14548. The loss is eq. 3 with the nearest neighbours of eq. 4, a
+predictor, and both directions (section 3.2), here :func:`nearest` and
 :func:`selfstudy.ops.contrastive.info_nce_in_batch`.
 
 Differences from the paper:
 
-- The queue is about 24 batches, as the paper's is, and at most an eighth of the images: when it held them all, an
+- The queue holds about 24 batches, as in the paper, and at most an eighth of the images. With all images in it, an
   image's nearest neighbour would mostly be itself.
-- The default optimizer is AdamW; LARS is meant for batches of thousands (``optimizer.name=lars`` with a rate).
-- The BatchNorm at the projector's end has no scale and shift, which the predictor's first layer could undo.
+- The default optimizer is AdamW; LARS is made for batches of thousands (``optimizer.name=lars`` with a learning rate).
+- BatchNorm at the end of the projector has no scale and shift, which the predictor's first layer could undo.
 """
 
 import math
@@ -32,11 +32,11 @@ from selfstudy.views.usual import strong_pair
 @full_precision
 @torch.no_grad()
 def nearest(projections: Tensor, support: Tensor) -> Tensor:
-    """The item of the support set nearest to each projection.
+    """The item of the support set that is nearest to each projection.
 
     Args:
-        projections: (B, D); normalised here.
-        support: (K, D) of unit length.
+        projections: vectors (B, D), normalised here.
+        support: vectors (K, D) of unit length.
 
     Returns:
         (B, D) rows of ``support``, without gradient.
@@ -51,13 +51,13 @@ class NNCLR(Method):
     """NNCLR around any encoder."""
 
     family = "contrastive"
-    default_views = staticmethod(strong_pair)  # SimCLR's, as in the paper
+    default_views = staticmethod(strong_pair)  # those of SimCLR, as in the paper
 
     class Config(MethodConfig):
         """Settings of NNCLR."""
 
         temperature: float = Field(0.1, gt=0)
-        queue_size: int = Field(98304, ge=1, description="earlier projections to find neighbours among")
+        queue_size: int = Field(98304, ge=1, description="number of earlier projections to search for neighbours")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector's two hidden layers")
         predictor_dim: int = Field(4096, gt=0, description="width of the predictor's hidden layer")
         projection_dim: int = Field(256, gt=0, description="size of projections and predictions")
@@ -81,11 +81,11 @@ class NNCLR(Method):
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every image of the batch equally likely."""
+        """The loss when every image of the batch is equally likely."""
         return math.log(batch_size), "ln B"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Neighbours of either view against predictions of the other; then the first view joins the queue."""
+        """The loss of each view's neighbours against predictions of the other; then the first view joins the queue."""
         embedding = self.encoder(views[0])  # (B, D)
         z = [self.projector(embedding), self.projector(self.encoder(views[1]))]  # (B, P) each
         neighbours = [nearest(each, self.queue.items) for each in z]

@@ -1,4 +1,4 @@
-"""What a method reads, as one frozen value for each modality. Does not import torch.
+"""The data that a method reads, as one frozen value for each modality. Does not import torch.
 
 A method says ``reads = Images(tokens=True)`` or ``reads = Text(head="causal")``. A package with a modality of its own
 derives another class from :class:`Reads`.
@@ -30,7 +30,7 @@ class Reads:
 
     @classmethod
     def of(cls: type[R], method: type[Reader]) -> R:
-        """Return what ``method`` reads, as a value of this class.
+        """Return the value of ``method``, which must be of this class.
 
         Raises:
             UsageError: the method reads another modality.
@@ -58,13 +58,13 @@ class Reads:
 
 @dataclass(frozen=True, kw_only=True)
 class Images(Reads):
-    """What a method for images reads.
+    """The data that a method for images reads.
 
     Attributes:
         tokens: True if the method works on patches, so that only vision transformers fit.
         labels: True if the method learns from class labels.
-        pooling: how a vision transformer makes one vector of its tokens: ``avg`` for their mean, ``auto`` for the
-            network's own way.
+        pooling: the way in which a vision transformer makes one vector of its tokens: ``avg`` for their mean, ``auto``
+            for the network's own way.
         any_count: True if the forward pass takes any number of views from two on.
         largest_batch: the default batch size in images, where there are enough of them.
     """
@@ -99,7 +99,7 @@ class Images(Reads):
 
 @dataclass(frozen=True, kw_only=True)
 class Text(Reads):
-    """What a method for text reads.
+    """The data that a method for text reads.
 
     Attributes:
         head: the head that is trained with the encoder: ``masked`` needs an encoder that sees both sides, ``causal``
@@ -139,7 +139,6 @@ class Text(Reads):
             raise UsageError(f"{method} cannot train an encoder that sees {sees}\nuse one such as --encoder {fitting}")
 
 
-_CLASS_OF: dict[str, type[Images] | type[Text]] = {"image": Images, "text": Text}
 _FIELD_OF = {
     "needs_tokens": "tokens",
     "uses_labels": "labels",
@@ -162,4 +161,5 @@ def from_old_flags(attributes: Mapping[str, Any]) -> Images | Text | None:
     fields = {new: attributes[old] for old, new in _FIELD_OF.items() if old in attributes}
     if not fields and "modality" not in attributes:
         return None
-    return _CLASS_OF[attributes.get("modality", "image")](**fields)
+    old_names: dict[str, type[Images] | type[Text]] = {cls.__name__.lower().rstrip("s"): cls for cls in (Images, Text)}
+    return old_names[attributes.get("modality", "image")](**fields)

@@ -1,20 +1,20 @@
-"""Relative location: where, seen from the central patch, does a neighbouring one belong? (Doersch et al. 2015).
+"""Relative location: where does a patch belong, seen from the central one? (Doersch et al. 2015).
 
 Paper: Unsupervised Visual Representation Learning by Context Prediction, arXiv:1505.05192, section 3 and figure 3.
 
-The view is a 3 x 3 grid of patches in the paper's proportions: gaps of half a patch, so that no line runs on from one
-to the next, and every patch jittered by 7 / 96 of its side. Three patches, two gaps and the jitter fill a side of the
+The view is a 3 x 3 grid of patches in the paper's proportions: gaps of half a patch, so that no line continues from one
+to the next, and a jitter of 7 / 96 of a side for every patch. Three patches, two gaps and the jitter fill a side of the
 view: a patch measures ``side * 96 / 398`` pixels, 54 of 224. Patches have at least 32 pixels, which every encoder
-takes; the view of a smaller image is enlarged until they do (133 pixels).
+takes. The view of a smaller image is enlarged until they do (133 pixels).
 
-A lens spreads the colours of a photograph outward, which tells a network where a patch was cut without any meaning
-(section 3.1). Therefore every patch loses all channels but one at random with probability ``color_drop``.
+A lens shifts the colours of a photograph outward, which tells a network where a patch was cut without any meaning
+(section 3.1). Therefore every patch loses all channels except one at random with probability ``color_drop``.
 
 Differences from the authors' code:
 
-- Lost channels are filled with the data's mean; theirs also have noise, of a hundredth of the kept channel's spread.
-- Patches are not shrunk to 100 pixels and back at random: crops of 0.5 to 1 of the area give them several scales.
-- Any encoder and a head with BatchNorm instead of AlexNet's layers from pool5 on; AdamW instead of SGD.
+- Lost channels are filled with the data's mean. Theirs also have noise, of a hundredth of the kept channel's spread.
+- Patches are not reduced to 100 pixels and enlarged at random; crops of 0.5 to 1 of the area give them several scales.
+- The encoder and a head with BatchNorm replace AlexNet's layers from pool5 on; AdamW replaces SGD.
 """
 
 import math
@@ -33,8 +33,8 @@ from selfstudy.ops.tiles import choose, cut_tiles
 from selfstudy.views.spec import Draws, Spec, View, is_small
 
 _NEIGHBOURS, _CENTRE = 8, 4
-_PATCH, _SIDE = 96, 398  # the paper's patch and the grid around it: 3 x 96 + 2 x 48 + 2 x 7
-_SMALLEST = 133  # pixels of a side whose patches have 32
+_PATCH, _SIDE = 96, 398  # pixels of the paper's patch and grid: 3 x 96 + 2 x 48 + 2 x 7
+_SMALLEST = 133  # the side, in pixels, whose patches have 32
 
 
 class RelativeLocation(Method):
@@ -47,7 +47,7 @@ class RelativeLocation(Method):
         """Settings of context prediction."""
 
         hidden_dim: int = Field(4096, gt=0, description="width of the two layers over both patches")
-        color_drop: float = Field(1.0, ge=0, le=1, description="probability of keeping one channel only")
+        color_drop: float = Field(1.0, ge=0, le=1, description="probability that a patch keeps one channel only")
 
     config: Config
 
@@ -58,26 +58,26 @@ class RelativeLocation(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """One large part of the image; draws for the neighbour, two jitters of two patches, and their colours."""
+        """One large part of the image; random numbers for the neighbour, and for jitters and colours of two patches."""
         height, width = (max(side, _SMALLEST) for side in size)
         return [View((height, width), scale=(0.5, 1.0)), Draws(7)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """Colours stay in images too small for a lens to show in them; a short run gets a narrow head."""
+        """AdamW; no loss of colours in images too small to show a lens; a narrow head for short runs."""
         small = is_small(facts.image_size)
         why = f"{'too few' if small else 'enough'} pixels for a lens to give positions away"
         method = {"color_drop": Setting(0.0 if small else 1.0, why), **facts.if_short(hidden_dim=512)}
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every direction equally likely."""
+        """The loss when every direction is equally likely."""
         return math.log(_NEIGHBOURS), "ln 8"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Cut out two patches, encode them alike, and ask for the second one's place."""
+        """The cross entropy of the second patch's place; both patches are cut out and encoded in the same way."""
         image, draws = views
-        neighbour = choose(draws[:, 0], _NEIGHBOURS)  # (B,), row by row and without the centre
+        neighbour = choose(draws[:, 0], _NEIGHBOURS)  # (B,), numbered row by row without the centre
         cells = torch.stack([torch.full_like(neighbour, _CENTRE), neighbour + (neighbour >= _CENTRE)], dim=1)  # (B, 2)
         height, down, shake = grid(image.shape[2])
         top = cells // 3 * down + choose(draws[:, 1:3], shake)  # (B, 2)
@@ -92,7 +92,7 @@ class RelativeLocation(Method):
 
 
 def grid(side: int) -> tuple[int, int, int]:
-    """A patch's length, the distance from one to the next, and the number of places that jitter gives it, in pixels.
+    """The length of a patch, the distance from one to the next, and the number of places of its jitter, in pixels.
 
     >>> grid(398)
     (96, 144, 15)
@@ -103,7 +103,7 @@ def grid(side: int) -> tuple[int, int, int]:
 
 
 def drop_colors(patches: Tensor, draws: Tensor, probability: float) -> Tensor:
-    """Patches (B, T, C, h, w) of which some, by their draws (B, T), keep one channel and have zeros in the others."""
+    """Patches (B, T, C, h, w); some keep one channel, with zeros in the others, as their numbers (B, T) decide."""
     channels = patches.shape[2]
     if probability == 0 or channels == 1:
         return patches

@@ -1,16 +1,17 @@
-"""RotNet: which way up is it? Every image in four rotations, each to be told from the others (Gidaris et al. 2018).
+"""RotNet: by how much is an image rotated? Every image in four rotations (Gidaris et al. 2018).
 
 Paper: Unsupervised Representation Learning by Predicting Image Rotations, arXiv:1803.07728; loss eq. 2 and 3. All four
 rotations of an image are in the same batch, which the paper found better than one at random (section 3).
 
 Differences from the authors' code:
 
-- They take features from the middle of the network, because its end knows little but rotations. Here the whole
-  encoder is kept, and ``hidden_dim`` puts layers behind it that are thrown away; 0 is the plain linear classifier.
-- Crops keep the pixels' proportions: the direction of a stretch would give the rotation away.
-- A view that is not square changes its shape when turned by a quarter. The upright and the lying pair then go through
-  the encoder in two calls, and half of the answer can be seen from the shape: square views teach more.
-- AdamW for short runs; SGD with the paper's learning rate and weight decay for long ones.
+- They take features from the middle of the network, because its end knows little except rotations. Here the whole
+  encoder is kept, and ``hidden_dim`` adds a layer behind it that is thrown away; 0 is the plain linear classifier.
+- Crops keep the proportions of the pixels, because the direction of a stretch would reveal the rotation.
+- A view that is not square changes its shape in a quarter turn. The upright and the lying pair then pass the encoder in
+  two calls, and the shape reveals half of the answer: square views teach more.
+- Short runs have AdamW, long ones SGD with the paper's learning rate and weight decay. The rate falls along a cosine;
+  theirs drops in steps, as in ``recipes/published``.
 """
 
 import math
@@ -36,7 +37,7 @@ class RotationPrediction(Method):
     class Config(MethodConfig):
         """Settings of RotNet."""
 
-        hidden_dim: int = Field(0, ge=0, description="width of a layer before the classifier; 0: none")
+        hidden_dim: int = Field(0, ge=0, description="width of a layer before the classifier; 0 for none")
 
     config: Config
 
@@ -47,24 +48,24 @@ class RotationPrediction(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """Random crops and flips, no colours: the paper's crops, which take a little off the edges, made stronger."""
+        """Random crops, stronger than the paper's, which take a little off the edges; flips, and no colours."""
         shape = size[1] / size[0]
         return [View(size, scale=(0.4, 1.0), ratio=(shape, shape))]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """The paper's SGD when it has the time; AdamW and a hidden layer before the classifier otherwise."""
+        """The paper's SGD for long runs; AdamW and a hidden layer before the classifier for short ones."""
         if not facts.short:
             return Recipe.of("sgd", facts.linear_rate(0.1, at=128), weight_decay=5e-4)
-        hidden = Setting(512, "a layer of its own for what is only about rotations")
+        hidden = Setting(512, "a layer of its own for features that serve rotations only")
         return Recipe.of("adamw", facts.square_root_rate(2e-3), {"hidden_dim": hidden})
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every rotation equally likely."""
+        """The loss when every rotation is equally likely."""
         return math.log(_TURNS), "ln 4"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Turn every image by 0, 90, 180 and 270 degrees and ask by how much."""
+        """The cross entropy of the rotation of every image, turned by 0, 90, 180 and 270 degrees."""
         image = views[0]
         features = self._encode([torch.rot90(image, turn, (2, 3)) for turn in range(_TURNS)])  # (4B, D)
         logits = self.head(features)
@@ -73,7 +74,7 @@ class RotationPrediction(Method):
         return StepOutput(cross_entropy(logits, answers), metrics, features[: len(image)].detach())
 
     def _encode(self, turned: list[Tensor]) -> Tensor:
-        """Embeddings (4B, D) of the four rotations in order, in as few calls as their shapes allow."""
+        """The embeddings (4B, D) of the four rotations in order, in as few calls as their shapes allow."""
         if turned[0].shape == turned[1].shape:
             embeddings: Tensor = self.encoder(torch.cat(turned))
             return embeddings

@@ -1,19 +1,19 @@
-"""SimCSE: a sentence attracts itself under another dropout mask, and repels the other sentences (Gao et al. 2021).
+"""SimCSE: a sentence attracts itself under another dropout mask and repels all others (Gao et al. 2021).
 
-Paper: SimCSE: Simple Contrastive Learning of Sentence Embeddings, arXiv:2104.08821, the unsupervised one; the loss is
+Paper: SimCSE: Simple Contrastive Learning of Sentence Embeddings, arXiv:2104.08821, the unsupervised one. The loss is
 eq. 4, here :func:`selfstudy.ops.contrastive.info_nce_in_batch`. Dropout is the only augmentation (section 3), so the
 encoder must have some.
 
 Differences from the authors' code:
 
-- Sentences are pooled by the mean over their tokens, not by the class token, which needs a pre-trained encoder.
-- Negatives of all processes carry gradient; theirs do not, and their average over processes shrinks it.
-- ``shared`` is the share of a text's tokens that both views have; each of the others is in one of them alone. In the
-  paper, and here by default, both have all. A small encoder tells texts apart under dropout alone within a few hundred
-  steps and then learns nothing more, so in short runs two views share a fifth: they are matched by what their words
-  have to do with each other, and now and then by a word itself, as a sentence and the text it was taken out of are in
-  the inverse cloze task (Lee et al. 2019, arXiv:1906.00300, section 3.2).
-- From random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the paper does from BERT.
+- Sentences are pooled by the mean over their tokens; theirs use the class token, which needs a pre-trained encoder.
+- The negatives of all processes carry gradient. Theirs do not, and the average over processes makes theirs smaller.
+- ``shared`` is the share of a text's tokens in both views; each other token is in one view alone. In the paper, and by
+  default, both views have all tokens. Under dropout alone a small encoder tells texts apart within a few hundred steps
+  and then learns no more. So in short runs two views share a fifth: words that belong together, and sometimes the same
+  word, match them, as in the inverse cloze task (Lee et al. 2019, arXiv:1906.00300, section 3.2).
+- The encoder starts from random weights by default; ``encoder.name=RUN/encoder`` starts from a run of bert, as the
+  paper starts from BERT.
 """
 
 import math
@@ -31,7 +31,7 @@ from selfstudy.ops.masked_tokens import special_tokens
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, Tokens
 
-_PARTS = 4  # of a batch, by length
+_PARTS = 4  # the number of parts of a batch, by length
 
 
 class SimCSE(Method):
@@ -58,21 +58,21 @@ class SimCSE(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """Documents, long ones in pieces, between the class token and the separator; draws of each token's view."""
+        """Documents, long ones in pieces, between class token and separator; numbers that decide each token's view."""
         return [Tokens(size[1], pieces=True, wrapped=True), Draws(size[1])]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW with a square-root rule; an encoder that begins with random weights is to move further."""
+        """AdamW with a square-root rule; a higher rate for encoders with random weights in short runs."""
         rate = facts.text_rate(1.5e-3 if facts.short and not facts.trained else 3e-4, at=64)
         return Recipe.of("adamw", rate, facts.if_short(shared=0.2), weight_decay=0.01, warmup=0.1, clip=1.0)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every sentence as close as the same one."""
+        """The loss when every sentence is as close as the same one."""
         return math.log(batch_size), "ln B"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode both views of every sentence and contrast them over all processes."""
+        """The contrastive loss of both views of every sentence, over the batches of all processes."""
         ids, draws = views
         embedding = self._embeddings(self._views(ids, draws[:, : ids.shape[1]]))  # (2B, D)
         first, second = self.projector(embedding).chunk(2)  # (B, D) each
@@ -80,7 +80,7 @@ class SimCSE(Method):
         return StepOutput(loss, {}, embedding[: len(ids)].detach())
 
     def _views(self, ids: Tensor, draws: Tensor) -> Tensor:
-        """The first views of the rows (B, T) and then the second ones, (2B, T) or shorter; padding is at the end."""
+        """The first views of the rows (B, T), then the second ones: (2B, T) or shorter, with padding at the end."""
         pad, reach = self.encoder.vocabulary.id_of("pad"), (1 + self.config.shared) / 2
         special = self.special[ids]
         chosen = torch.cat([(draws < reach) | special, (draws >= 1 - reach) | special])  # (2B, T)
@@ -90,7 +90,7 @@ class SimCSE(Method):
         return torch.where(stays, ids, pad).gather(1, order)
 
     def _embeddings(self, ids: Tensor) -> Tensor:
-        """(N, D) of rows (N, T), those of like length together, so that little is spent on padding."""
+        """The embeddings (N, D) of rows (N, T); rows of similar length are encoded together, which saves padding."""
         lengths = (ids != self.encoder.vocabulary.id_of("pad")).sum(dim=1)
         order = lengths.argsort(stable=True)
         parts = [self.encoder(ids[rows, : int(lengths[rows[-1]])]) for rows in order.chunk(_PARTS)]

@@ -1,15 +1,17 @@
-"""SimMIM: hidden squares become mask tokens, and one linear layer must tell their pixels (Xie et al. 2022).
+"""SimMIM: hidden squares become mask tokens, and one linear layer predicts their pixels (Xie et al. 2022).
 
-Paper: SimMIM: A Simple Framework for Masked Image Modeling, arXiv:2111.09886; section 3, the loss here
-:func:`simmim_loss`. The embedding that monitors see is that of the masked image, since no other pass is made.
+Paper: SimMIM: A Simple Framework for Masked Image Modeling, arXiv:2111.09886, section 3; the loss is
+:func:`simmim_loss`. Monitors see the embedding of the masked image, since no other pass is made.
 
 Differences from the authors' code:
 
-- The encoder is any vision transformer, with its own positions and last normalisation; theirs for ViT has a relative
-  position bias shared by its blocks, stochastic depth and layer scale. Their Swin is no encoder of patches here.
-- Squares are ``mask_side`` patches wide instead of 32 pixels: the same for the paper's patches of 16 pixels, and in
-  proportion for small images. Where such squares do not tile the grid, smaller ones that do are taken.
-- The learning rate falls along a cosine; theirs, for ViT, drops to a tenth after seven eighths of training.
+- The encoder is any vision transformer, with its own positions and last normalisation. Theirs for ViT has a relative
+  position bias shared by its blocks, layer scale, and stochastic depth (``encoder.drop_path=0.1``). Their Swin has no
+  tokens here.
+- Squares are ``mask_side`` patches wide; theirs are 32 pixels wide, which is the same for patches of 16 pixels. Where
+  such squares do not tile the grid, smaller ones that do take their place.
+- The learning rate falls along a cosine. Theirs for ViT drops to a tenth after seven eighths of training:
+  ``optimizer.schedule={name: steps, at: [0.875]}``.
 """
 
 import math
@@ -33,8 +35,8 @@ def simmim_loss(predicted: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute error of the hidden pixels.
 
     Args:
-        predicted: (B, N, P).
-        patches: (B, N, P), what they hold.
+        predicted: predicted pixels (B, N, P) of all patches.
+        patches: true pixels (B, N, P).
         mask: (B, N) bool, True where a patch is hidden.
 
     Returns:
@@ -55,8 +57,8 @@ class SimMIM(Method):
     class Config(MethodConfig):
         """Settings of SimMIM."""
 
-        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the squares that is hidden")
-        mask_side: int = Field(2, gt=0, description="patches along the side of a hidden square")
+        mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of the squares that are hidden")
+        mask_side: int = Field(2, gt=0, description="side of a hidden square, in patches")
 
     config: Config
     encoder: TokenEncoder
@@ -69,17 +71,17 @@ class SimMIM(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """One large crop, perhaps flipped (section 4.1.1), and two draws that say what is hidden."""
+        """One large crop with flips (section 4.1.1), and two random numbers that decide what is hidden."""
         return [View(size, scale=(0.67, 1.0)), Draws(2)]
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """The authors' setting for ViT, at a higher rate in short runs."""
+        """The authors' settings for ViT, with a higher learning rate for short runs."""
         rate = facts.square_root_rate(1e-3) if facts.short else facts.linear_rate(1e-4, at=512)
         return Recipe.of("adamw", rate, weight_decay=0.05, clip=5.0)
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode all patches, the hidden ones as mask tokens; predict pixels; compare those that were hidden."""
+        """The error of the hidden pixels, predicted from all patches with mask tokens in place of the hidden ones."""
         images, draws = views
         embedding, predicted, mask = self._predict(images, draws)
         loss = simmim_loss(predicted, patchify(images, self.encoder.patch_size), mask)

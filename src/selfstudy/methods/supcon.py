@@ -1,13 +1,13 @@
-"""SupCon: all images of one class attract, all others repel; the one method that takes labels (Khosla et al. 2020).
+"""SupCon: all images of one class attract, all others repel; the one method that needs labels (Khosla et al. 2020).
 
-Paper: Supervised Contrastive Learning, arXiv:2004.11362; the loss is eq. 2 (L_out), in
+Paper: Supervised Contrastive Learning, arXiv:2004.11362. The loss is eq. 2 (L_out), in
 :func:`selfstudy.ops.contrastive.supervised_contrastive`. The projector is that of section 3.1.
 
 Differences from the authors' code:
 
-- The loss is not multiplied by T / 0.07, so that it stays a cross entropy; the learning rate is chosen for that.
-- Views are those of their PyTorch code; the paper's best results come from AutoAugment.
-- The default optimizer is AdamW; theirs is SGD (``optimizer.name=sgd`` with a rate), and LARS for large batches.
+- The loss is not multiplied by T / 0.07, so it stays a cross entropy. The learning rate is chosen for that.
+- The views are those of their PyTorch code. The paper's best results come from AutoAugment.
+- The default optimizer is AdamW; theirs is SGD (``optimizer.name=sgd`` with a learning rate), or LARS.
 """
 
 import math
@@ -26,7 +26,7 @@ from selfstudy.views.spec import Labels, Spec, View
 
 
 class SupCon(Method):
-    """SupCon around any encoder; an image alone in its class has its other view as positive."""
+    """SupCon around any encoder. An image that is alone in its class has its other view as positive."""
 
     family = "contrastive"
     reads = Images(labels=True, any_count=True)
@@ -51,15 +51,15 @@ class SupCon(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW with a square-root rule; the paper's settings otherwise."""
+        """AdamW with a square-root rule, and the paper's other settings."""
         return Recipe.of("adamw", facts.square_root_rate(2e-3))
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every other view equally likely, whatever the classes."""
+        """The loss when every other view is equally likely, for any classes."""
         return math.log(2 * batch_size - 1), "ln(2B - 1)"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode both views in one call, as the authors' code does; contrast by class over the global batch."""
+        """The loss of all views, which are encoded together, by class over the global batch."""
         *images, labels = views  # labels (B,) int64
         embedding = self.encoder(torch.cat(images))  # (2B, D)
         projections = torch.cat([gather(part) for part in self.projector(embedding).chunk(len(images))])

@@ -1,16 +1,16 @@
 """SwAV: the prototypes that one view is assigned to are predicted from the other views (Caron et al. 2020).
 
 Paper: Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, arXiv:2006.09882. The loss is eq. 1
-and 2 over all pairs of views: :func:`selfstudy.ops.distillation.dino_loss` with assignments ("codes") as targets. Codes
-share the prototypes out equally (eq. 3 to 5, :func:`selfstudy.ops.sinkhorn.sinkhorn`).
+and 2 over all pairs of views: :func:`selfstudy.ops.distillation.dino_loss` with assignments ("codes") as targets. The
+codes use all prototypes equally (eq. 3 to 5, :func:`selfstudy.ops.sinkhorn.sinkhorn`).
 
 Differences from the authors' code:
 
 - The queue holds global batches, and each process brings its share to Sinkhorn; theirs is a queue per process. It is
-  pushed from the beginning, so that it is full when its time comes.
-- Small views are half the size (112 of 224; theirs 96). Small images, whose halves show too little, have none.
-- The number of prototypes follows images and length of the run: 3,000 are for a million images.
-- AdamW by default instead of SGD with LARC, which is meant for large batches.
+  pushed from the first step on, so that it is full when it is first used.
+- Small views have half the size (112 of 224); theirs have 96 px. Small images, whose halves show too little, have none.
+- The number of prototypes follows the images and the length of the run: 3,000 are for a million images.
+- The default optimizer is AdamW; theirs is SGD with LARC, which is made for large batches, as in ``recipes/published``.
 """
 
 import math
@@ -32,7 +32,7 @@ from selfstudy.ops.schedules import Progress
 from selfstudy.ops.sinkhorn import sinkhorn
 from selfstudy.views.spec import View, is_small
 
-_LARGE = 2  # views that codes are computed of
+_LARGE = 2  # the number of views that get codes
 
 
 @full_precision
@@ -52,12 +52,12 @@ class SwAV(Method):
 
         prototypes: int = Field(3000, gt=1, description="K; several times the number of classes")
         temperature: float = Field(0.1, gt=0)
-        epsilon: float = Field(0.05, gt=0, description="of Sinkhorn; smaller gives harder codes")
+        epsilon: float = Field(0.05, gt=0, description="epsilon of Sinkhorn; smaller gives harder codes")
         hidden_dim: int = Field(2048, gt=0, description="width of the projector")
-        projection_dim: int = Field(128, gt=0, description="size of the space the prototypes live in")
+        projection_dim: int = Field(128, gt=0, description="size of projections and prototypes")
         queue_size: int = Field(0, ge=0, description="3,840 helps batches smaller than K; 0 for none")
         queue_from: float = Field(0.075, ge=0, le=1, description="fraction of training before the queue")
-        freeze_fraction: float = Field(0.01, ge=0, le=1, description="of training with fixed prototypes")
+        freeze_fraction: float = Field(0.01, ge=0, le=1, description="fraction of training with fixed prototypes")
 
     config: Config
 
@@ -66,11 +66,11 @@ class SwAV(Method):
         c = self.config
         self.projector = mlp([self.embed_dim, c.hidden_dim, c.projection_dim])
         self.prototypes = nn.Parameter(F.normalize(torch.randn(c.prototypes, c.projection_dim), dim=1))
-        self.queue = Queue(_LARGE * c.projection_dim, c.queue_size)  # a row holds an image's large views side by side
+        self.queue = Queue(_LARGE * c.projection_dim, c.queue_size)  # a row holds both large views of an image
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[View]:
-        """SimCLR's colours on two large views and six small ones; the two alone, milder and sharp, of small images."""
+        """Two large and six small views with SimCLR's colours; small images have two alone, milder, without blur."""
         if is_small(size):
             return [View(size, count=_LARGE, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.2)]
         large = View(size, count=_LARGE, scale=(0.14, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2, blur=0.5)
@@ -90,11 +90,11 @@ class SwAV(Method):
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Every prototype equally likely."""
+        """The loss when every prototype is equally likely."""
         return math.log(self.config.prototypes), "ln K"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Views of one size are encoded together; codes of the large views are predicted from all others."""
+        """The loss of predicting each large view's codes from all other views; equal sizes are encoded together."""
         sizes = groupby(views, key=lambda view: view.shape)
         embedding = torch.cat([self.encoder(torch.cat(list(same))) for _, same in sizes])  # (V B, D)
         projections = self.projector(embedding).unflatten(0, (len(views), -1))  # (V, B, P)
@@ -105,7 +105,7 @@ class SwAV(Method):
         return StepOutput(loss, {"code_entropy": entropy(codes.flatten(0, 1))}, embedding[: len(views[0])].detach())
 
     def _codes(self, large: Tensor, progress: Progress) -> Tensor:
-        """Codes (G, B, K) of the large views (G, B, P), shared out among the batch and the queue, once due and full."""
+        """Codes (G, B, K) of the large views (G, B, P), balanced over the batch and, once it is in use, the queue."""
         c, batch = self.config, large.shape[1]
         if progress.fraction >= c.queue_from and progress.step * batch * world_size() >= c.queue_size:
             share = self.queue.items[rank() :: world_size()][: c.queue_size // world_size()]
@@ -116,11 +116,11 @@ class SwAV(Method):
         return torch.stack([sinkhorn(view, c.epsilon, iterations=3)[:batch] for view in scores])
 
     def prototype_scores(self, embedding: Tensor) -> Tensor:
-        """Similarities (B, K) of the projections of embeddings (B, D) and the prototypes."""
+        """The similarities (B, K) of the prototypes and the projections of embeddings (B, D)."""
         return similarities(self.projector(embedding), self.prototypes)
 
     def before_step(self, progress: Progress) -> None:
-        """Hold the prototypes still at the very beginning, while the projections say nothing yet."""
+        """Keep the prototypes fixed at the start of training, while the projections mean nothing yet."""
         if progress.fraction < self.config.freeze_fraction:
             self.prototypes.grad = None
 

@@ -1,16 +1,15 @@
-"""VICReg: views agree, every dimension keeps a spread of its own, no two say the same (Bardes et al. 2022).
+"""VICReg: views agree, every dimension keeps a spread, no two dimensions hold the same (Bardes et al. 2022).
 
 Paper: Variance-Invariance-Covariance Regularization, arXiv:2105.04906; loss eq. 1 to 6, here :func:`vicreg_loss`.
-Variance and covariance are taken of each view on its own, over the global batch.
+Variance and covariance are those of each view on its own, over the global batch.
 
-Where the printed equations and the authors' code differ, the code is followed, because the weights 25, 25 and 1 belong
-to it: the squared distance is averaged over dimensions as over images, and the variance term over the two views.
+Where the printed equations and the authors' code differ, this follows the code, because the weights 25, 25 and 1 belong
+to it: the squared distance is averaged over dimensions as well as images, and the variance term over the two views.
 
 Differences from the authors' code:
 
 - The projector's width follows the data: 8,192 is for a million images and an encoder of 2,048 dimensions.
-- LARS in the paper, AdamW by default here: LARS is meant for batches of thousands (``optimizer.name=lars`` with a
-  rate, or the recipe in ``recipes/published``).
+- The default optimizer is AdamW. The paper's LARS is made for batches of thousands; ``recipes/published`` has it.
 """
 
 import torch.nn.functional as F
@@ -24,7 +23,7 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.usual import asymmetric_pair
 
-_EPS = 1e-4  # the paper's, under the root of the variance
+_EPS = 1e-4  # the paper's, added to the variance under the root
 
 
 @full_precision
@@ -34,11 +33,11 @@ def vicreg_loss(
     """Weighted sum of the distance of two views, their lack of variance and their covariance.
 
     Args:
-        first: (B, D) projections of one view, B at least 2.
-        second: (B, D) of the other.
-        invariance: weight of the mean squared difference (lambda).
-        variance: weight of how far standard deviations fall short of 1 (mu).
-        covariance: weight of the squared covariances of different dimensions (nu).
+        first: projections (B, D) of one view, B at least 2.
+        second: projections (B, D) of the other view.
+        invariance: the weight lambda of the mean squared difference.
+        variance: the weight mu of the distance by which standard deviations fall short of 1.
+        covariance: the weight nu of the squared covariances of different dimensions.
 
     Returns:
         () float32 (float64 for float64 input).
@@ -53,12 +52,12 @@ def vicreg_loss(
 
 
 def _lacking_std(x: Tensor) -> Tensor:
-    """Eq. 1 and 2: how far the standard deviations of the columns of (B, D) fall short of 1, on average."""
+    """The mean distance by which the standard deviations of the columns of (B, D) fall short of 1 (eq. 1 and 2)."""
     return F.relu(1 - (x.var(dim=0) + _EPS).sqrt()).mean()
 
 
 def _squared_covariances(x: Tensor) -> Tensor:
-    """Eq. 3 and 4: the squared covariances of different columns of (B, D), summed and divided by D."""
+    """The sum of the squared covariances of different columns of (B, D), divided by D (eq. 3 and 4)."""
     batch, dims = x.shape
     centred = x - x.mean(dim=0)
     products = centred @ centred.T if batch < dims else centred.T @ centred  # both have the same sum of squares
@@ -70,15 +69,15 @@ class VICReg(Method):
     """VICReg around any encoder."""
 
     family = "redundancy reduction"
-    default_views = staticmethod(asymmetric_pair)  # BYOL's
+    default_views = staticmethod(asymmetric_pair)  # those of BYOL
 
     class Config(MethodConfig):
         """Settings of VICReg."""
 
         invariance_weight: float = Field(25.0, gt=0, description="lambda")
-        variance_weight: float = Field(25.0, gt=0, description="mu; as large as lambda, or it collapses")
+        variance_weight: float = Field(25.0, gt=0, description="mu; it collapses if smaller than lambda")
         covariance_weight: float = Field(1.0, gt=0, description="nu")
-        width: int = Field(8192, gt=1, description="of all three layers of the projector")
+        width: int = Field(8192, gt=1, description="width of all three layers of the projector")
 
     config: Config
 
@@ -88,13 +87,13 @@ class VICReg(Method):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """AdamW with a square-root rule, and a projector as wide as images and steps can fill."""
+        """AdamW with a square-root rule; the projector's width from the number of images and steps."""
         width = 256 if facts.short else 2048 if facts.num_images < 500_000 else 8192
         why = f"for {facts.num_images:,} images and {facts.total_steps:,} steps"
         return Recipe.of("adamw", facts.square_root_rate(2e-3), {"width": Setting(width, why)})
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Encode each view on its own, as BatchNorm in the authors' code does; the loss is of the global batch."""
+        """The loss of the global batch; each view is encoded on its own, so that BatchNorm sees each on its own."""
         embeddings = [self.encoder(view) for view in views]  # (B, D) each
         first, second = (gather(self.projector(embedding)) for embedding in embeddings)  # (W B, P)
         c = self.config

@@ -1,19 +1,19 @@
-"""W-MSE: views agree after whitening, which scatters every batch so that it cannot collapse (Ermolov et al. 2021).
+"""W-MSE: views agree after whitening, which spreads every batch so that it cannot collapse (Ermolov et al. 2021).
 
 Paper: Whitening for Self-Supervised Representation Learning, arXiv:2007.06346, section 3: the normalised distance of
-all pairs of views (:func:`w_mse_loss`) after whitening by Cholesky's decomposition (:func:`whiten`), in random slices.
+all pairs of views (:func:`w_mse_loss`) after whitening by Cholesky decomposition (:func:`whiten`), in random slices.
 
 As in the authors' code the views are encoded one after the other and projected together.
 
 Differences from the authors' code:
 
-- Which images share a slice is drawn from the images' own numbers, so that any number of processes takes the same ones.
-- A batch that is no multiple of the slice is cut into slices of nearly equal size; theirs refuses it.
-- The covariance is drawn toward a multiple of the identity by ``shrinkage``: a slice with fewer images than
-  dimensions, or one nearly in a plane, then still has a decomposition, and float32 gives its gradient to a thousandth.
-  Theirs has the like, and leaves it off.
-- The projector's last layer has no bias, which whitening would take away again.
-- AdamW with a cosine instead of Adam with two steps.
+- The images' own random numbers decide which images share a slice, so that any number of processes forms the same ones.
+- A batch that the slice size does not divide is cut into slices of nearly equal size; theirs refuses it.
+- ``shrinkage`` moves the covariance toward a multiple of the identity. A slice with fewer images than dimensions, or
+  one that is nearly flat, then still has a decomposition, and float32 gives its gradient to a thousandth. Their code
+  has a similar option, which is off.
+- The projector's last layer has no bias, because whitening removes it.
+- The default optimizer is AdamW with a cosine; theirs is Adam with two drops of the learning rate.
 """
 
 from itertools import combinations
@@ -31,8 +31,8 @@ from selfstudy.ops.precision import full_precision
 from selfstudy.ops.schedules import Progress
 from selfstudy.views.spec import Draws, Spec, View, is_small
 
-_EPS = 1e-8  # variance of a batch that is all one point
-_MOST_SLICINGS = 4  # the most that the authors take
+_EPS = 1e-8  # added to the variance, which is 0 if all images have one projection
+_MOST_SLICINGS = 4  # the largest number that the authors use
 
 
 @full_precision
@@ -40,13 +40,13 @@ def w_mse_loss(projections: Tensor, order: Tensor, *, slice_size: int, shrinkage
     """Squared distance of whitened and normalised views of an image, averaged over images and pairs of views.
 
     Args:
-        projections: (V, B, D) of V views.
-        order: (B,) int64, the images in a random order, in which they are cut into slices whitened each on its own.
-        slice_size: the fewest images of a slice, if the batch has as many; twice D or more.
+        projections: the projections (V, B, D) of V views.
+        order: the images (B,) int64 in a random order, which is cut into slices; each slice is whitened on its own.
+        slice_size: the smallest number of images in a slice, at least twice D; a smaller batch is one slice.
         shrinkage: see :func:`whiten`.
 
     Returns:
-        () float32 (float64 for float64 input), in [0, 4]; views that have nothing in common give 2.
+        () float32 (float64 for float64 input), in [0, 4]; unrelated views give 2.
 
     Source: Ermolov et al. 2021, arXiv:2007.06346, section 3.
     """
@@ -57,9 +57,11 @@ def w_mse_loss(projections: Tensor, order: Tensor, *, slice_size: int, shrinkage
 
 @full_precision
 def whiten(x: Tensor, shrinkage: float) -> Tensor:
-    """``x`` (..., N, D) moved and mixed linearly so that its N rows have zero mean and the identity as covariance.
+    """``x`` (..., N, D), transformed so that its N rows have zero mean and the identity as covariance.
 
-    ``shrinkage`` in [0, 1] is the share of the covariance that is replaced by the identity times its mean variance.
+    Args:
+        x: float vectors.
+        shrinkage: the share of the covariance, in [0, 1], that is replaced by the identity times its mean variance.
     """
     centred = x - x.mean(dim=-2, keepdim=True)
     covariance = centred.mT @ centred / max(x.shape[-2] - 1, 1)  # (..., D, D)
@@ -79,11 +81,11 @@ class WMSE(Method):
     class Config(MethodConfig):
         """Settings of W-MSE."""
 
-        slice_size: int = Field(128, gt=1, description="images whitened together; twice the dimensions")
-        slicings: int = Field(1, ge=1, le=_MOST_SLICINGS, description="ways to cut the batch, averaged")
-        shrinkage: float = Field(1e-3, ge=0, lt=1, description="of the covariance toward the identity")
+        slice_size: int = Field(128, gt=1, description="number of images whitened together; twice the dimensions")
+        slicings: int = Field(1, ge=1, le=_MOST_SLICINGS, description="number of random cuts of the batch, averaged")
+        shrinkage: float = Field(1e-3, ge=0, lt=1, description="share of the identity in the covariance")
         hidden_dim: int = Field(1024, gt=0, description="width of the projector")
-        projection_dim: int = Field(64, gt=1, description="dimensions to whiten; 128 for ImageNet")
+        projection_dim: int = Field(64, gt=1, description="number of dimensions to whiten; 128 for ImageNet")
 
     config: Config
 
@@ -94,7 +96,7 @@ class WMSE(Method):
 
     @staticmethod
     def default_views(size: tuple[int, int], channels: int = 3) -> list[Spec]:
-        """The authors' pair for small images, SimCLR's strong one for large; and numbers that sort the images."""
+        """The authors' views for small images, those of SimCLR for large ones, and the numbers that sort the images."""
         weak = View(size, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), grayscale=0.1)
         strong = weak._replace(scale=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2), grayscale=0.2)
         return [weak if is_small(size) else strong, Draws(_MOST_SLICINGS)]
@@ -110,11 +112,11 @@ class WMSE(Method):
         return Recipe.of("adamw", facts.square_root_rate(1e-3), method)
 
     def chance_loss(self, batch_size: int) -> tuple[float, str]:
-        """Views at right angles: whitened vectors are spread evenly, whatever the encoder does."""
+        """The loss of views at right angles, which whitened vectors are for any encoder."""
         return 2.0, "2 - 2 cos 90 degrees"
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:
-        """Whiten the projections of the global batch in random slices; compare the views."""
+        """The loss of the global batch, whitened in random slices, averaged over the cuts."""
         *images, draws = views
         embeddings = [self.encoder(view) for view in images]  # V times (B, D)
         parts = self.projector(torch.cat(embeddings)).chunk(len(images))  # V times (B, P)

@@ -1,4 +1,4 @@
-"""What keeps a teacher from giving every image the same output: a centre taken away, or Sinkhorn's equal shares."""
+"""Two ways to keep a teacher from one output for all images: subtract a centre, or share outputs out by Sinkhorn."""
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,14 @@ from selfstudy.ops.sinkhorn import sinkhorn
 
 
 class Centre(nn.Module):
-    """The moving average of a teacher's outputs, taken away from them before the softmax.
+    """The moving average of a teacher's outputs, subtracted from them before the softmax.
 
-    It is part of the state dict and moves once per optimizer step, by the mean over all outputs that were centred in
-    training since: those of every process and micro-batch, however many each had.
+    It is part of the state dict. It moves once per optimizer step, toward the mean of all outputs that were centred in
+    training since the last step, on every process and in every micro-batch.
 
     Args:
-        dim: K, the number of outputs.
-        momentum: the fraction of the centre kept per step.
+        dim: the number K of outputs.
+        momentum: the fraction of the centre that is kept per step, in [0, 1).
 
     Source: Caron et al. 2021, arXiv:2104.14294, section 3.1, eq. 4.
     """
@@ -27,11 +27,11 @@ class Centre(nn.Module):
         super().__init__()
         self.momentum = momentum
         self.register_buffer("value", torch.zeros(dim))
-        self._seen: list[Tensor] = []  # within one optimizer step, so no part of the state
+        self._seen: list[Tensor] = []  # only within one optimizer step, so not part of the state
 
     @torch.no_grad()
     def forward(self, outputs: Tensor) -> Tensor:
-        """``outputs`` (B, K) less the centre, without gradient."""
+        """Return ``outputs`` (B, K) minus the centre, without gradient; in training they also move the centre."""
         if self.training:
             count = outputs.new_full((1,), len(outputs))
             mean = outputs.sum(dim=0) / count.clamp(min=1)  # (K,)
@@ -39,16 +39,16 @@ class Centre(nn.Module):
         return self.centred(outputs)
 
     def centred(self, outputs: Tensor) -> Tensor:
-        """``outputs`` (B, K) less the centre, which learns nothing of them: for those who only look."""
+        """Return ``outputs`` (B, K) minus the centre, which does not change."""
         return outputs - self.value
 
     def targets(self, outputs: Tensor, temperature: float) -> Tensor:
-        """What a student is to learn from ``outputs`` (B, K): centred, sharpened, as probabilities."""
+        """Return a student's targets (B, K): the probabilities of ``outputs`` (B, K), centred and sharpened."""
         return F.softmax(self(outputs) / temperature, dim=1)
 
     @torch.no_grad()
     def move(self) -> None:
-        """Move toward the mean of what was centred since the last move; call once per optimizer step."""
+        """Move toward the mean of the outputs centred since the last move; call once per optimizer step."""
         if self._seen:
             rows = torch.cat(self._seen)
             shares = rows[:, -1:] / rows[:, -1].sum().clamp(min=1)
@@ -57,23 +57,23 @@ class Centre(nn.Module):
 
 
 class EqualShares(nn.Module):
-    """In a centre's place: targets that use every output equally within the global batch. It has no state.
+    """Targets that use every output equally within the global batch, in place of a centre. It has no state.
 
     Source: Oquab et al. 2023, arXiv:2304.07193, section 4, "Sinkhorn-Knopp centering".
     """
 
     def targets(self, outputs: Tensor, temperature: float) -> Tensor:
-        """What a student is to learn from ``outputs`` (B, K), as probabilities."""
+        """Return a student's targets (B, K) for ``outputs`` (B, K), as probabilities."""
         return sinkhorn(outputs, temperature, iterations=3)
 
     def centred(self, outputs: Tensor) -> Tensor:
-        """``outputs`` (B, K) as they are: shares belong to a batch, and one image alone has none."""
+        """Return ``outputs`` (B, K) unchanged: shares belong to a batch, and one image alone has none."""
         return outputs
 
     def move(self) -> None:
-        """Nothing: the shares are those of the batch alone."""
+        """Do nothing, because shares depend on the batch alone."""
 
 
 def centring(kind: str, dim: int) -> Centre | EqualShares:
-    """``"centre"`` or ``"sinkhorn"``, for a teacher of ``dim`` outputs."""
+    """Return the way ``kind``, ``"centre"`` or ``"sinkhorn"``, for a teacher with ``dim`` outputs."""
     return Centre(dim) if kind == "centre" else EqualShares()

@@ -1,4 +1,4 @@
-"""A transformer that says what is at some patches, given the tokens of others."""
+"""A transformer that predicts something for some patches from the tokens of others."""
 
 import torch
 from timm.models.vision_transformer import Block
@@ -8,19 +8,19 @@ from selfstudy.ops.patches import sincos_positions
 
 
 class PatchDecoder(nn.Module):
-    """A narrow transformer from the tokens of known patches to a vector for each wanted one.
+    """A narrow transformer from the tokens of known patches to a vector for each wanted patch.
 
-    Every known token is brought to the decoder's width, every wanted patch begins as one learnt mask token, and both
-    carry fixed sin-cos positions; the order in which patches are given does not matter. It is MAE's decoder
-    (He et al. 2022, arXiv:2111.06377, section 3), with known and wanted patches making up the whole image, and I-JEPA's
-    predictor (Assran et al. 2023, arXiv:2301.08243, section 3), with a block of them wanted.
+    Every known token is projected to the decoder's width, and every wanted patch starts as one learnt mask token. Both
+    carry fixed sin-cos positions, so the order of the patches does not matter. With all other patches wanted, it is
+    MAE's decoder (He et al. 2022, arXiv:2111.06377, section 3); with a block of them wanted, it is I-JEPA's predictor
+    (Assran et al. 2023, arXiv:2301.08243, section 3).
 
     Args:
-        embed_dim: of the encoder.
-        output_dim: length P of the vectors.
-        width: of the decoder, a multiple of 4 and of ``heads``.
-        depth: number of blocks.
-        heads: of attention.
+        embed_dim: the width D of the encoder's tokens.
+        output_dim: the length P of the vectors.
+        width: the width W of the decoder, a multiple of 4 and of ``heads``.
+        depth: the number of blocks.
+        heads: the number of attention heads.
     """
 
     def __init__(self, embed_dim: int, output_dim: int, *, width: int, depth: int, heads: int) -> None:
@@ -37,9 +37,13 @@ class PatchDecoder(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: Tensor, known: Tensor, wanted: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Vectors (B, M, P) for the patches ``wanted`` (B, M), of tokens (B, K, D) of the patches ``known`` (B, K).
+        """Return the vectors (B, M, P) of the wanted patches.
 
-        Both hold patch numbers on a grid of (rows, columns).
+        Args:
+            tokens: the tokens (B, K, D) of the known patches.
+            known: the numbers (B, K) int64 of the known patches.
+            wanted: the numbers (B, M) int64 of the wanted patches.
+            grid: the numbers of (rows, columns) of patches.
         """
         positions = sincos_positions(grid, len(self.mask_token), tokens.device).to(self.mask_token.dtype)
         seen = self.embed(tokens) + positions[known]  # (B, K, W)

@@ -1,4 +1,4 @@
-"""Projection heads: small networks between the encoder and the loss, thrown away after training."""
+"""Projection heads: small networks between the encoder and the loss, which are thrown away after training."""
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,14 @@ def mlp(
     output_bias: bool = True,
     output_norm: bool = False,
 ) -> nn.Sequential:
-    """Linear layers of these sizes with BatchNorm and an activation between them.
+    """Return linear layers of these sizes with BatchNorm and an activation between them.
 
     Args:
-        sizes: input, hidden and output widths, e.g. ``[512, 2048, 128]``.
-        norm: BatchNorm after every hidden layer (which then has no bias of its own).
-        activation: after every hidden layer.
-        output_bias: of the last layer; of no use where the mean over the batch is taken away again.
-        output_norm: BatchNorm without scale and shift after the last layer (which then has no bias either).
+        sizes: the input, hidden and output widths, such as ``[512, 2048, 128]``.
+        norm: True for BatchNorm after every hidden layer, which then has no bias.
+        activation: the activation after every hidden layer.
+        output_bias: True for a bias in the last layer, which is useless if the mean over the batch is subtracted later.
+        output_norm: True for BatchNorm without scale and shift after the last layer, which then has no bias.
     """
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
@@ -38,15 +38,15 @@ def mlp(
 def simsiam_heads(
     embed_dim: int, *, hidden_dim: int, projection_dim: int, bottleneck_dim: int
 ) -> tuple[nn.Sequential, nn.Sequential]:
-    """SimSiam's projector, three layers with BatchNorm after each, and its predictor, which narrows in the middle.
+    """Return SimSiam's projector, three layers with BatchNorm after each, and its predictor with a narrow middle.
 
     Source: Chen & He 2021, arXiv:2011.10566, section 3 ("Baseline settings").
 
     Args:
-        embed_dim: of the encoder.
-        hidden_dim: width of the projector's hidden layers.
-        projection_dim: of what is predicted.
-        bottleneck_dim: width of the predictor's hidden layer.
+        embed_dim: the width of the encoder's output.
+        hidden_dim: the width of the projector's hidden layers.
+        projection_dim: the size of the projections and their predictions.
+        bottleneck_dim: the width of the predictor's hidden layer.
     """
     projector = mlp([embed_dim, hidden_dim, hidden_dim, projection_dim], output_norm=True)
     return projector, mlp([projection_dim, bottleneck_dim, projection_dim])
@@ -55,15 +55,15 @@ def simsiam_heads(
 class PrototypeHead(nn.Module):
     """DINO's head: three layers, an l2-normalised bottleneck, and K unit-length prototypes as the last layer.
 
-    The prototypes' length is fixed at 1 (``norm_last_layer`` in the authors' code): only their direction is learnt.
-    Source: Caron et al. 2021, arXiv:2104.14294, section 3.1 and appendix C.
+    The length of the prototypes is fixed at 1 (``norm_last_layer`` in the authors' code). Only their direction is
+    learnt. Source: Caron et al. 2021, arXiv:2104.14294, section 3.1 and appendix C.
 
     Args:
-        embed_dim: of the encoder.
-        hidden_dim: width of the hidden layers.
-        bottleneck_dim: size of the normalised vector.
-        output_dim: K.
-        norm: BatchNorm after the hidden layers (``use_bn_in_head`` in the authors' code).
+        embed_dim: the width D of the encoder's output.
+        hidden_dim: the width of the hidden layers.
+        bottleneck_dim: the size of the normalised vector.
+        output_dim: the number K of prototypes.
+        norm: True for BatchNorm after the hidden layers (``use_bn_in_head`` in the authors' code).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PrototypeHead(nn.Module):
         nn.init.trunc_normal_(self.prototypes, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Cosines (B, K) of (B, D) embeddings with the prototypes."""
+        """Return the cosines (B, K) of embeddings ``x`` (B, D) with the prototypes."""
         return _cosines(self.mlp(x), self.prototypes)
 
 

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class Queue(nn.Module):
-    """The last ``size`` embeddings, part of the state dict, filled with random unit vectors to begin with.
+    """The last ``size`` embeddings, as part of the state dict. It starts full of random unit vectors.
 
     Args:
-        dim: length of an embedding.
-        size: how many are kept.
-        seed: of the initial vectors.
+        dim: the length D of an embedding.
+        size: the number K of embeddings that are kept.
+        seed: the seed of the initial vectors.
     """
 
     items: Tensor
@@ -25,7 +25,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, embeddings: Tensor) -> None:
-        """Replace the oldest items by ``embeddings`` (B, D), B of any size; call after the loss, in training only."""
+        """Replace the oldest items by ``embeddings`` (B, D), for any B; call it after the loss, in training only."""
         size = len(self.items)
         embeddings = embeddings.detach()[-size:].to(self.items.dtype)
         places = (self.pointer + torch.arange(len(embeddings), device=self.items.device)) % size

@@ -1,9 +1,9 @@
 """LARS: momentum SGD whose steps are scaled, layer by layer, to the norm of the weights they move.
 
-You, Gitman & Ginsburg 2017, arXiv:1708.03888, algorithm 1. Two differences, both from the code that the SimCLR authors
-published and BYOL and Barlow Twins followed: the rate is taken from the norm of gradient and decay together instead of
-the sum of their norms, and biases and norms take plain momentum steps without decay. The learning rate is inside the
-momentum, as in the paper and in SimCLR; Barlow Twins' code has it outside, which differs only while the rate changes.
+You, Gitman & Ginsburg 2017, arXiv:1708.03888, algorithm 1. Two differences come from the code of the SimCLR authors,
+which BYOL and Barlow Twins followed: the rate is computed from the norm of gradient and decay together instead of the
+sum of their norms, and biases and norms take plain momentum steps without decay. The learning rate is inside the
+momentum, as in the paper and in SimCLR. Barlow Twins' code has it outside, which differs only while the rate changes.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling.
 
     Args:
-        params: parameters or groups of them. A group with ``decay`` False is neither decayed nor adapted.
-        lr: learning rate, above 0.
-        momentum: fraction of the last update kept, in [0, 1).
-        weight_decay: fraction of the weights added to their gradient.
-        trust: norm of a layer's update over the norm of its weights, at learning rate 1 and without momentum.
+        params: parameters, or groups of them. A group with ``decay`` False has no weight decay and is not adapted.
+        lr: the learning rate, above 0.
+        momentum: the fraction of the last update that is kept, in [0, 1).
+        weight_decay: the fraction of the weights that is added to their gradient.
+        trust: the norm of a layer's update divided by that of its weights, at learning rate 1 and without momentum.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move every parameter that has a gradient; returns the closure's loss."""
+        """Move every parameter that has a gradient, and return the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -57,7 +57,7 @@ class LARS(torch.optim.Optimizer):
         torch._foreach_sub_(parameters, buffers)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
-        """The parameter's momentum, zero before its first step."""
+        """Return the parameter's momentum, which is zero before its first step."""
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
@@ -66,7 +66,7 @@ class LARS(torch.optim.Optimizer):
 
 
 def _rates(parameters: list[Tensor], updates: list[Tensor], trust: float) -> list[Tensor]:
-    """``trust * |w| / |update|`` for each layer, () each; 1 where either norm is 0."""
+    """Return ``trust * |w| / |update|`` () for each layer, or 1 if either norm is 0."""
     weights = torch.stack(torch._foreach_norm(parameters))  # (L,)
     changes = torch.stack(torch._foreach_norm(updates))  # (L,)
     rates = torch.where((weights > 0) & (changes > 0), trust * weights / changes, 1.0)

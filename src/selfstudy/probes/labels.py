@@ -1,4 +1,4 @@
-"""What labels must be like before an accuracy means anything."""
+"""The check of labels that comes before every accuracy."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ _SHOWN = 10  # class names listed in a message before "and N more"
 
 
 def check_labels(train_labels: Tensor, test_labels: Tensor, class_names: Sequence[str] | None = None) -> None:
-    """Refuse labels on which an accuracy would be meaningless or misread.
+    """Raise for labels on which an accuracy would be meaningless or easy to misread.
 
     Args:
         train_labels: (N,) int64.
-        test_labels: (M,) int64, the same numbering.
-        class_names: for the messages; ``class_names[label]``.
+        test_labels: (M,) int64, in the same numbering.
+        class_names: the names of classes for messages, by label.
 
     Raises:
-        DataError: fewer than 2 images in a split, a label below 0 (many data sets mark unlabelled images with -1), a
-            single class, or classes that are in only one of the splits.
+        DataError: fewer than 2 examples in a split, a label below 0 (many data sets mark unlabelled examples with -1),
+            a single class, or classes that are in only one of the splits.
     """
     for split, labels in (("train", train_labels), ("test", test_labels)):
         _check_split(split, labels)
@@ -38,7 +38,7 @@ def check_labels(train_labels: Tensor, test_labels: Tensor, class_names: Sequenc
 
 
 def _check_split(split: str, labels: Tensor) -> None:
-    """The problems one split can have by itself."""
+    """Raise for the problems that one split can have by itself."""
     if len(labels) < 2:
         raise DataError(
             f"the {split} split holds {len(labels)} labelled image{'' if len(labels) == 1 else 's'}\n"

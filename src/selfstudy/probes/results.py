@@ -1,37 +1,126 @@
-"""The table of an evaluation: features x probe, each number with the protocol it was measured under."""
+"""The table of an evaluation: features x probe, each number with its unit and the protocol it was measured under."""
 
 import csv
 import io
-import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 _TITLES = {"knn": "k-NN", "sts": "STS", "finetune": "fine-tuned"}
 _TITLES |= {"low-shot-1": "1 label", "low-shot-5": "5 labels", "low-shot-25": "25 labels"}
 _TITLES |= {"retrieval-map": "mAP", "retrieval-recall-1": "R@1", "retrieval-recall-5": "R@5"}
-_PERCENT = (1, " %")
-_DIGITS_AND_UNITS = {"sts": (1, ""), "bits per byte": (3, "")}  # of all that are no percentages
+_FORMATS = {"%": (1, " %"), "": (1, ""), "bits/byte": (3, ""), "nats/token": (4, "")}  # digits, and what follows them
+_HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
+    "bits_per_byte": ("bits per byte", "bits/byte"),
+    "nats_per_token": ("nats per token", "nats/token"),
+    "perplexity": ("perplexity", ""),
+    "accuracy": ("token accuracy", "%"),
+}
+HELD_OUT_TEXT = tuple(name for name, _ in _HELD_OUT_TEXT.values())
 _WIDTH = 80  # characters; a wider table goes on below
+_Z = 1.959964  # standard deviations either side that hold 95 % of a normal distribution
 
 
 class Score(NamedTuple):
-    """One number of an evaluation.
+    """One number of an evaluation, and one line of ``evaluations.jsonl``.
 
     Attributes:
-        features: what was probed, e.g. ``"pretrained encoder"``.
-        probe: ``"knn"``, ``"linear"``, ``"finetune"`` or ``"sts"``; ``"low-shot-5"`` with 5 labels of each class;
-            ``"retrieval-map"`` or ``"retrieval-recall-5"``.
-        accuracy: in percent; of ``"sts"`` Spearman's correlation times 100.
-        protocol: how it was measured; numbers with different protocols must not be compared.
+        features: the features that were probed, such as ``"pretrained encoder"``.
+        probe: the column: a probe such as ``"knn"``, one of its figures such as ``"low-shot-5"`` (5 labels of each
+            class) or ``"retrieval-recall-5"``, or one of :data:`HELD_OUT_TEXT`.
+        value: the number, in ``unit``.
+        protocol: the way it was measured; numbers with different protocols must not be compared.
         spread: standard deviation over repetitions, where there were any.
+        unit: ``"%"``, ``"bits/byte"``, ``"nats/token"``, or ``""`` for a pure number, such as 100 times a correlation.
+        interval: the ends of the 95 % interval over draws of the test examples, where one is known.
+        data: the name of the data that the probe learnt from.
+        test: the name of the test data, where they were given apart.
     """
 
     features: str
     probe: str
-    accuracy: float
+    value: float
     protocol: str
     spread: float | None = None
+    unit: str = "%"
+    interval: tuple[float, float] | None = None
+    data: str | None = None
+    test: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The value, by its older name."""
+        return self.value
+
+    def line(self) -> dict[str, Any]:
+        """The object that stands on a line of ``evaluations.jsonl``."""
+        names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread")
+        return {name: getattr(self, name) for name in names}
+
+
+def scores_in(line: Mapping[str, Any]) -> list[Score]:
+    """The scores on a line of ``evaluations.jsonl``; none on one without a finite number.
+
+    Before lines had a value and a unit, they had an ``accuracy``, or all figures of held-out text together.
+    """
+    if "bits_per_byte" in line:
+        return held_out_scores(line)
+    value = line.get("value", line.get("accuracy"))
+    if not is_number(value):
+        return []
+    features, probe, protocol = (str(line.get(key, "")) for key in ("features", "probe", "protocol"))
+    unit = str(line.get("unit", "" if probe == "sts" else "%"))
+    spread, ends = line.get("spread"), line.get("interval")
+    interval = (ends[0], ends[1]) if isinstance(ends, list) and [*map(is_number, ends)] == [True, True] else None
+    data, test = (None if line.get(key) is None else str(line[key]) for key in ("data", "test"))
+    spread = spread if is_number(spread) else None
+    return [Score(features, probe, value, protocol, spread, unit, interval, data, test)]
+
+
+def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
+    """The figures of a language model on held-out text, one score each; figures that are not finite are left out.
+
+    All except bits per byte depend on how the text was cut into tokens, so their protocol names the numbers of both.
+
+    Args:
+        figures: ``bits_per_byte``, ``nats_per_token``, ``perplexity``, ``accuracy``, ``tokens``, ``text_bytes``,
+            ``protocol`` and ``data``.
+    """
+    protocol, data = str(figures.get("protocol", "")), figures.get("data")
+    tokens, size = (count if is_number(count := figures.get(name)) else 0 for name in ("tokens", "text_bytes"))
+    own = f"{protocol}; {tokens:,} tokens, {size:,} bytes"
+    return [
+        Score(
+            "pretrained encoder",
+            name,
+            figures[key],
+            protocol if key == "bits_per_byte" else own,
+            unit=unit,
+            data=None if data is None else str(data),
+        )
+        for key, (name, unit) in _HELD_OUT_TEXT.items()
+        if is_number(figures.get(key))
+    ]
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """True if a value from a file is a finite number, which can be drawn and averaged."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def wilson(percent: float, n: int) -> tuple[float, float]:
+    """The ends of the 95 % interval, in percent, of a share that was counted in ``n`` independent examples.
+
+    Source: Wilson 1927, doi:10.2307/2276774.
+
+    >>> [round(end, 2) for end in wilson(50.0, 100)], [round(end, 2) for end in wilson(100.0, 10)]
+    ([40.38, 59.62], [72.25, 100.0])
+    """
+    share, more = percent / 100, _Z**2 / n
+    middle = (share + more / 2) / (1 + more)
+    half = math.sqrt(share * (1 - share) * more + more**2 / 4) / (1 + more)
+    return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
 class Results:
@@ -61,7 +150,7 @@ class Results:
 
     def table(self) -> list[list[str]]:
         """Features down, probes across, as text; the first row and the first column are headings."""
-        cells = {score[:2]: shown(score.probe, score.accuracy, score.spread) for score in self.scores}
+        cells = {score[:2]: shown(score.value, score.unit, score.spread) for score in self.scores}
         probes = list(dict.fromkeys(score.probe for score in self.scores))
         rows = [["features", *(title(probe) for probe in probes)]]
         for name in dict.fromkeys(score.features for score in self.scores):
@@ -69,56 +158,70 @@ class Results:
         return rows
 
     def protocols(self) -> list[str]:
-        """How the numbers were measured, each way once."""
+        """The protocols of all scores, each once."""
         return list(dict.fromkeys(score.protocol for score in self.scores))
 
     def __repr__(self) -> str:
         return str(self)
 
     def accuracy(self, features: str, probe: str) -> float:
-        """One number, in percent.
+        """One number, in its unit.
 
         Raises:
             KeyError: these features were not measured with this probe.
         """
-        return {score[:2]: score.accuracy for score in self.scores}[features, probe]
+        return {score[:2]: score.value for score in self.scores}[features, probe]
+
+    def on(self, data: str, test: str | None) -> "Results":
+        """The same scores, with the names of the data that they were measured on."""
+        return Results(score._replace(data=data, test=test) for score in self.scores)
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Columns, the fields of :class:`Score`: what ``pandas.DataFrame`` takes."""
-        return {column: [getattr(score, column) for score in self.scores] for column in Score._fields}
+        """The scores as columns for ``pandas.DataFrame``; ``low`` and ``high`` are the ends of the interval."""
+        rows = [_cells(score) for score in self.scores]
+        return {column: [row[column] for row in rows] for column in _cells(Score("", "", math.nan, ""))}
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """The rows as CSV with a header; also written to ``path`` if there is one."""
+        """The scores as CSV with a header; also written to ``path`` if there is one."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([Score._fields, *self.scores])
+        columns = self.to_dict()
+        writer.writerows([columns, *zip(*columns.values(), strict=True)])
         if path is not None:
             Path(path).write_text(text.getvalue(), encoding="utf-8")
         return text.getvalue()
 
-    def to_jsonl(self) -> str:
-        """One JSON object per number and line, each line ended: ready to append to ``evaluations.jsonl``."""
-        return "".join(json.dumps(score._asdict(), ensure_ascii=False) + "\n" for score in self.scores)
+
+def _cells(score: Score) -> dict[str, Any]:
+    """A score by column; the first five are those that tables of scores have always had."""
+    low, high = score.interval or (None, None)
+    names = ("features", "probe", "accuracy", "protocol", "spread", "unit")
+    return {name: getattr(score, name) for name in names} | {
+        "low": low,
+        "high": high,
+        "data": score.data,
+        "test": score.test,
+    }
 
 
 def title(probe: str) -> str:
-    """What a probe is called in a table."""
+    """The heading of a column."""
     return _TITLES.get(probe, probe)
 
 
-def shown(probe: str, value: float, deviation: float | None = None) -> str:
-    """A number of a probe with its unit, and with its standard deviation if there is one.
+def shown(value: float, unit: str = "%", deviation: float | None = None) -> str:
+    """A number with its unit, and with its standard deviation if there is one.
 
-    >>> shown("knn", 51.52, 0.7)
-    '51.5 ± 0.7 %'
+    >>> shown(51.52, "%", 0.7), shown(1.2345, "bits/byte"), shown(2.0, "px")
+    ('51.5 ± 0.7 %', '1.234', '2.0 px')
     """
-    digits, unit = _DIGITS_AND_UNITS.get(probe, _PERCENT)
+    digits, after = _FORMATS.get(unit, (1, f" {unit}"))
     spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
-    return f"{value:.{digits}f}{spread}{unit}"
+    return f"{value:.{digits}f}{spread}{after}"
 
 
 def _blocks(first: list[str], columns: list[list[str]]) -> list[list[str]]:
-    """The lines of tables that begin with the first column and hold as many of the others as a page has room for."""
+    """Tables as lines; each begins with the first column and holds as many of the others as a page has room for."""
     tables = [[first]]
     for column in columns:
         if len(tables[-1]) > 1 and sum(2 + max(map(len, one)) for one in [*tables[-1], column]) > 2 + _WIDTH:

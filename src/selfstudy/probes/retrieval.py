@@ -1,65 +1,55 @@
-"""Retrieval: every test image asks, all train images answer in the order of their cosines; nothing is trained.
+"""Retrieval: every test example is a query, and train is ranked by its cosines with it; nothing is trained.
 
 Mean average precision is over the whole ranking, as in Philbin et al. 2007, doi:10.1109/CVPR.2007.383172. Recall@k is
-the share of queries with an image of their class among the k nearest: Jégou et al. 2011, doi:10.1109/TPAMI.2010.57, and
-the figure of metric learning since Song et al. 2016, arXiv:1511.06452. Images that are equally near have no order:
-average precision takes them as found together, as scikit-learn does, and recall@k is the mean over their orders.
+the share of queries with an example of their class among the k nearest (Jégou et al. 2011, doi:10.1109/TPAMI.2010.57;
+in metric learning since Song et al. 2016, arXiv:1511.06452). Equally near examples have no order: average precision
+takes them as found together, as scikit-learn does, and recall@k is the mean over their orders.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from selfstudy.probes.features import Cosines, Features
 from selfstudy.probes.results import Score
 
 NEAREST = (1, 5)  # the k of recall@k
 _BLOCK = 2**22  # cosines held at once, and twice as many while they are sorted: 48 MiB of float32
-Cosines = Callable[[Tensor], Tensor]  # rows of test (m,) int64 to their cosines with all of train (m, N)
 
 
 class Retrieval(NamedTuple):
-    """Means over the queries, in percent; ``recall`` by k."""
+    """Means over the queries, in percent.
+
+    Attributes:
+        precision: the mean average precision.
+        recall: recall@k, by k.
+    """
 
     precision: float
     recall: dict[int, float]
 
 
-def retrieval_scores(
-    name: str, cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, features: str
-) -> list[Score]:
-    """The lines of the table: mean average precision and recall@k; ``features`` says in the protocol what they are."""
-    found = retrieve(cosines, train_labels, test_labels)
+def measure(features: Features) -> list[Score]:
+    """Mean average precision and recall@k of all test examples."""
+    found = retrieve(features.cosines(), features.targets, features.test_targets)
     protocol = (
-        f"retrieval: cosine, {features}; test asks, train answers; mAP over the whole ranking, R@k: one of the query's "
-        f"class among the k nearest, {len(train_labels):,} train / {len(test_labels):,} test, test used once"
+        f"retrieval: cosine, {features.words.plain}; test asks, train answers; mAP over the whole ranking, R@k: one of "
+        f"the query's class among the k nearest, {features.counts}, test used once"
     )
-    recall = [Score(name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
-    return [Score(name, "retrieval-map", found.precision, protocol), *recall]
-
-
-def cosines_of(train: Tensor, test: Tensor) -> Cosines:
-    """Cosines of dense features (N, D) and (M, D), in float32."""
-    bank = F.normalize(train.float(), dim=1)
-
-    def cosines(rows: Tensor) -> Tensor:
-        with torch.autocast(train.device.type, enabled=False):
-            return F.normalize(test[rows].float(), dim=1) @ bank.T
-
-    return cosines
+    recall = [Score(features.name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
+    return [Score(features.name, "retrieval-map", found.precision, protocol), *recall]
 
 
 def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, block: int = _BLOCK) -> Retrieval:
-    """How well the ranking of train by cosine puts the class of each query first.
+    """Mean average precision and recall@k of ranking train by cosine.
 
     Args:
-        cosines: asked for some queries of one class at a time.
-        train_labels: (N,) int64, the gallery.
-        test_labels: (M,) int64, the queries; no class that is not in the gallery.
-        block: cosines held at once. It bounds memory and does not change the result.
+        cosines: a function that is called with some queries of one class at a time.
+        train_labels: (N,) int64, the labels of the gallery.
+        test_labels: (M,) int64, the labels of the queries; every class is in the gallery.
+        block: the number of cosines held at once. It bounds memory and does not change the result.
     """
     at_once = max(1, block // len(train_labels))
     precision, hits = 0.0, dict.fromkeys(NEAREST, 0.0)
@@ -67,43 +57,43 @@ def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, blo
         members = torch.nonzero(train_labels == label).flatten()  # (R,)
         for rows in torch.split(torch.nonzero(test_labels == label).flatten(), at_once):
             cosine = cosines(rows)  # (m, N)
-            near, alike = _rising(cosine), _rising(cosine[:, members])  # (m, N), (m, R)
-            precision += float(average_precision(near, alike).sum())
+            near, same = _rising(cosine), _rising(cosine[:, members])  # (m, N), (m, R)
+            precision += float(average_precision(near, same).sum())
             for k in NEAREST:
-                hits[k] += float(hit_chance(near, alike, k).sum())
+                hits[k] += float(hit_chance(near, same, k).sum())
     percent = 100 / len(test_labels)
-    return Retrieval(percent * precision, {k: percent * sum_ for k, sum_ in hits.items()})
+    return Retrieval(percent * precision, {k: percent * total for k, total in hits.items()})
 
 
 def _rising(rows: Tensor) -> Tensor:
-    """The numbers of every row sorted; numpy takes a quarter of the time of torch, which sorts their places as well."""
+    """Every row, sorted; numpy takes a quarter of the time of torch, which also sorts the positions."""
     return torch.from_numpy(np.sort(rows.cpu().numpy(), axis=1))
 
 
-def average_precision(near: Tensor, alike: Tensor) -> Tensor:
-    """Mean over the images of a query's class of the precision at the place where each is found: (m,) float64.
+def average_precision(near: Tensor, same: Tensor) -> Tensor:
+    """Average precision (m,) float64: the mean, over a query's class, of the precision at the rank of each example.
 
     Args:
         near: (m, N) cosines with the whole gallery, rising.
-        alike: (m, R) those of them that are with the query's class, rising; R at least 1.
+        same: (m, R) cosines with the gallery's examples of the query's class, rising; R at least 1.
     """
-    so_near = near.shape[1] - torch.searchsorted(near, alike)  # (m, R), how many are at least as near as each
-    alike_so_near = alike.shape[1] - torch.searchsorted(alike, alike)
-    return (alike_so_near.double() / so_near).mean(dim=1)
+    ranks = near.shape[1] - torch.searchsorted(near, same)  # (m, R), how many are at least as near as each
+    same_ranks = same.shape[1] - torch.searchsorted(same, same)
+    return (same_ranks.double() / ranks).mean(dim=1)
 
 
-def hit_chance(near: Tensor, alike: Tensor, k: int) -> Tensor:
-    """The chance (m,) float64 that one of a query's class is among the k nearest; 0 or 1 unless some are equally near.
+def hit_chance(near: Tensor, same: Tensor, k: int) -> Tensor:
+    """The chance (m,) float64 that the k nearest hold the query's class; 0 or 1 unless some are equally near.
 
     Args:
-        near: as for :func:`average_precision`.
-        alike: as there.
-        k: at least 1.
+        near: (m, N) cosines with the whole gallery, rising.
+        same: (m, R) cosines with the gallery's examples of the query's class, rising; R at least 1.
+        k: the number of nearest examples, at least 1.
     """
-    best = alike[:, -1:].contiguous()
+    best = same[:, -1:].contiguous()
     no_nearer = torch.searchsorted(near, best, right=True)  # (m, 1)
     nearer, level = near.shape[1] - no_nearer, no_nearer - torch.searchsorted(near, best)  # the nearer are no hits
-    others = level - (alike.shape[1] - torch.searchsorted(alike, best))
+    others = level - (same.shape[1] - torch.searchsorted(same, best))
     miss = torch.ones(len(near), 1, dtype=torch.float64)
     for drawn in range(k):  # the k - nearer places left are drawn among those that are level
         chance = (others - drawn).clamp(min=0) / (level - drawn).clamp(min=1).double()

@@ -1,1 +1,1 @@
-"""Reads run folders and shows them to people: a page for one run, a comparison of several. Needs no torch."""
+"""Pages about run folders: a report on one run, a comparison of several. Nothing here imports torch."""

@@ -1,7 +1,7 @@
-"""Runs side by side: what was set differently, how training went, and numbers measured under one protocol.
+"""Runs side by side: different settings, the course of training, and numbers measured under one protocol.
 
-Runs that differ in nothing but their seed are one column, with mean and standard deviation. A number stands beside
-another only if both have the same protocol and the same data; else it gets a row of its own.
+Runs that differ only in their seed share a column, with mean and standard deviation. Two numbers share a row only if
+they have the same protocol and the same data.
 """
 
 import csv
@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from selfstudy.errors import UsageError
-from selfstudy.probes.results import aligned, shown, title
+from selfstudy.probes.results import Score, aligned, is_number, shown, title
 from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
-from selfstudy.report.record import Line, RunRecord, is_number
+from selfstudy.report.record import Line, RunRecord
 
 _SEED = "train.seed"
 _UNTRAINED, _PRETRAINED = "untrained encoder", "pretrained encoder"
@@ -28,16 +28,17 @@ class Number(NamedTuple):
     """One number of one column.
 
     Attributes:
-        column: the run, or runs that differ in their seed alone.
-        features: what was measured, e.g. ``"pretrained encoder"``.
-        probe: how, e.g. ``"knn"``; ``"bits per byte"`` of held-out text.
-        mean: over the column's runs that have it.
-        deviation: sample standard deviation; NaN of a single run.
-        runs: how many have it.
-        gain: of the pretrained encoder, points above itself untrained, the mean over runs; NaN where that is unknown.
-        data: what the probe learnt from, as it was named; empty where nobody wrote it down.
-        test: what it was tested on, where that was named apart.
-        protocol: how it was measured.
+        column: the name of the column: a run, or runs that differ only in their seed.
+        features: the features that were measured, such as ``"pretrained encoder"``.
+        probe: the probe or figure, such as ``"knn"``, or ``"bits per byte"`` for held-out text.
+        mean: the mean over the column's runs that have this number.
+        deviation: the sample standard deviation; NaN for a single run.
+        runs: the number of runs that have it.
+        gain: the pretrained encoder minus itself untrained, the mean over runs; NaN where that is unknown.
+        data: the name of the data that the probe learnt from; empty where it was not written down.
+        test: the name of the test data, where they were given apart; else empty.
+        protocol: the way it was measured.
+        unit: the unit of mean, deviation and gain.
     """
 
     column: str
@@ -50,15 +51,16 @@ class Number(NamedTuple):
     data: str
     test: str
     protocol: str
+    unit: str
 
     @property
     def place(self) -> tuple[str, str, str, str]:
-        """Probe, data, test and protocol: what two numbers have in common that may be compared."""
+        """Probe, data, test and protocol: numbers may be compared if all four are equal."""
         return self.probe, self.data, self.test, self.protocol
 
 
 class Column(NamedTuple):
-    """Runs with the same settings, whatever their seeds."""
+    """Runs whose settings differ only in the seed."""
 
     name: str
     runs: list[RunRecord]
@@ -68,8 +70,8 @@ class Comparison:
     """Several runs side by side; prints as text.
 
     Attributes:
-        columns: the runs, those that differ in their seed alone together.
-        numbers: all that was measured, in rows that may be compared.
+        columns: the runs; those that differ only in their seed share one.
+        numbers: everything that was measured.
     """
 
     def __init__(self, records: Sequence[RunRecord], *, ignored: Collection[str]) -> None:
@@ -80,11 +82,11 @@ class Comparison:
             ignored: dotted names of settings that change no result.
 
         Raises:
-            UsageError: fewer, or one that is named twice.
+            UsageError: fewer than two runs, or one that is named twice.
         """
         paths = [record.path.resolve() for record in records]
         if twice := [str(path) for path in paths if paths.count(path) > 1]:
-            raise UsageError(f"{twice[0]} is named twice\na run stands beside others, not beside itself")
+            raise UsageError(f"{twice[0]} is named twice\nname every run once")
         if len(records) < 2:
             raise UsageError(
                 f"{len(records)} run to compare\nname two or more run folders: selfstudy compare runs/a runs/b"
@@ -94,7 +96,7 @@ class Comparison:
         self.numbers = [number for column in self.columns for number in _numbers(column)]
 
     def __str__(self) -> str:
-        """A block of lines for each section, then who is in which column."""
+        """A block of lines for each section, then the runs of each column."""
         blocks = []
         for name, rows in self.sections():
             heading = [name, *(column.name for column in self.columns)]
@@ -102,7 +104,7 @@ class Comparison:
         return "\n\n".join([*blocks, *self.notes()])
 
     def sections(self) -> list[tuple[str, list[list[str]]]]:
-        """Headings with their rows: a word, then a cell for each column."""
+        """Headings with their rows: a name, then a cell for each column."""
         found = [
             ("settings that differ", _differences(self.columns, self._ignored)),
             ("training", _training(self.columns)),
@@ -111,7 +113,7 @@ class Comparison:
         return [(name, rows) for name, rows in found if rows]
 
     def notes(self) -> list[str]:
-        """Protocols by their numbers, then the runs of columns that hold several."""
+        """The numbered protocols, then the runs of columns that hold several."""
         protocols = [
             f"[{number}] {protocol}{_of(data, test)}"
             for number, (_, data, test, protocol) in enumerate(self._protocols(), 1)
@@ -124,13 +126,13 @@ class Comparison:
         return ["\n".join(lines) for lines in (protocols, members) if lines]
 
     def to_csv(self) -> str:
-        """The numbers as CSV with a header, one a line."""
+        """The numbers as CSV with a header, one number a line."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([Number._fields, *self.numbers])
         return text.getvalue()
 
     def to_html(self) -> str:
-        """A page of its own, with the curves of all runs."""
+        """A page that needs no other file, with the curves of all runs."""
         panels = _loss_panel(self.columns) + health_panels(
             {name: run for column in self.columns for name, run in _named(column)}
         )
@@ -142,11 +144,11 @@ class Comparison:
         )
 
     def _protocols(self) -> list[tuple[str, str, str, str]]:
-        """Probe, data, test and protocol of every kind of number, in the order of the runs."""
+        """Probe, data, test and protocol of every kind of number, each once, in the order of the runs."""
         return list(dict.fromkeys(one.place for one in self.numbers))
 
     def _rows(self, place: tuple[str, str, str, str]) -> list[list[str]]:
-        """A row for everything that was measured in one way."""
+        """The rows of numbers that may be compared."""
         found = [one for one in self.numbers if one.place == place]
         cells = {(one.features, one.column): _cell(one) for one in found}
         names = dict.fromkeys(one.features for one in found)
@@ -154,7 +156,7 @@ class Comparison:
 
 
 def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Column]:
-    """The runs by their settings but for the seed, each column with a name of its own."""
+    """The runs grouped by all settings but the seed; every column has its own name."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(repr((_settings(record, ignored), record.environment.get("data_fingerprint"))), []).append(
@@ -167,27 +169,28 @@ def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Col
 
 
 def _settings(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
-    """The settings of a run by dotted name, without the ignored ones."""
-    return {key: value for key, value in run.settings.items() if key not in ignored}
+    """The settings that can change a result, without the seed."""
+    return {key: value for key, value in run.settings.items() if key not in {*ignored, _SEED}}
 
 
 def _name(group: list[RunRecord], *, short: bool) -> str:
+    """The name of a column: the first run's folder, and the number of runs if there are several."""
     first: Path = group[0].path
     return (first.name if short else str(first)) + (f" x{len(group)}" if len(group) > 1 else "")
 
 
 def _differences(columns: list[Column], ignored: Collection[str]) -> list[list[str]]:
-    """A row for every setting, library or machine that is not the same for all."""
+    """A row for every setting, library version and hardware fact that differs."""
     described = [_description(column.runs[0], ignored) for column in columns]
     keys = list(dict.fromkeys(key for one in described for key in one))
     groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
-    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))  # each method has settings of its own
+    keys.sort(key=lambda key: groups.index(key.partition(".")[0]))  # methods have different settings
     rows = [[key, *(str(one.get(key, "-")) for one in described)] for key in keys]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
-    """Settings that can change a result, the data by its fingerprint, and the environment."""
+    """The settings that can change a result, the data with its fingerprint, and the environment."""
     environment = run.environment
     versions = environment.get("versions")
     return {
@@ -200,7 +203,7 @@ def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
 
 
 def _training(columns: list[Column]) -> list[list[str]]:
-    """Steps, speed, loss and health at the end; a loss beside another only where the method is the same."""
+    """Steps, speed, loss and health at the end; losses only where all runs have one method."""
     kinds = {str(column.runs[0].settings.get("method.name")) for column in columns}
     facts: dict[str, Callable[[RunRecord], float | None]] = {
         "steps": lambda run: run.last.get("step"),
@@ -217,11 +220,12 @@ def _training(columns: list[Column]) -> list[list[str]]:
 
 
 def _health(run: RunRecord) -> Line:
+    """The newest reading of health, or an empty one."""
     return run.health[-1] if run.health else {}
 
 
 def _spread(values: Sequence[float | None]) -> str:
-    """Mean, and standard deviation where there are several."""
+    """The mean as text, with the standard deviation if there are several values."""
     known = [value for value in values if is_number(value)]
     if not known:
         return "-"
@@ -232,57 +236,52 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _numbers(column: Column) -> list[Number]:
-    """What was measured of a column's runs."""
-    measured: dict[tuple[str, ...], list[tuple[float, float]]] = {}
+    """All that was measured of a column's runs."""
+    measured: dict[tuple[str, ...], list[tuple[Score, float]]] = {}
     for run in column.runs:
-        values = dict(_values(run))
-        for key, value in values.items():
-            untrained = values.get((_UNTRAINED, *key[1:]), math.nan)
-            gain = value - untrained if key[0] == _PRETRAINED else math.nan
-            measured.setdefault(key, []).append((value, gain))
+        scores = {_key(score): score for score in run.evaluations}
+        for key, score in scores.items():
+            untrained = scores.get((_UNTRAINED, *key[1:])) if score.features == _PRETRAINED else None
+            gain = math.nan if untrained is None else score.value - untrained.value
+            measured.setdefault(key, []).append((score, gain))
     return [_number(column.name, key, pairs) for key, pairs in measured.items()]
 
 
-def _number(column: str, key: tuple[str, ...], pairs: list[tuple[float, float]]) -> Number:
-    """Mean and deviation of values, each with its gain."""
+def _key(score: Score) -> tuple[str, ...]:
+    """Features, probe, data, test and protocol."""
+    return score.features, score.probe, score.data or "", score.test or "", score.protocol
+
+
+def _number(column: str, key: tuple[str, ...], pairs: list[tuple[Score, float]]) -> Number:
+    """Mean and deviation of scores, each with its gain."""
     features, probe, data, test, protocol = key
-    values = [value for value, _ in pairs]
+    values, unit = [score.value for score, _ in pairs], pairs[-1][0].unit
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
     gain = statistics.fmean(gain for _, gain in pairs)
-    return Number(column, features, probe, statistics.fmean(values), deviation, len(values), gain, data, test, protocol)
-
-
-def _values(run: RunRecord) -> list[tuple[tuple[str, ...], float]]:
-    """Features, probe, data, test and protocol of every number of a run, and the number."""
-    found = []
-    for line in run.evaluations:
-        value = line.get("bits_per_byte", line.get("accuracy"))
-        if is_number(value):
-            probe = "bits per byte" if "bits_per_byte" in line else str(line.get("probe"))
-            key = (str(line.get("features")), probe, *(str(line.get(name) or "") for name in ("data", "test")))
-            found.append(((*key, str(line.get("protocol"))), float(value)))
-    return found
+    mean = statistics.fmean(values)
+    return Number(column, features, probe, mean, deviation, len(values), gain, data, test, protocol, unit)
 
 
 def _cell(number: Number) -> str:
-    """The number with its unit, its deviation, and what it is above the untrained encoder."""
-    text = shown(number.probe, number.mean, number.deviation if number.runs > 1 else None)
+    """The number with its unit, its deviation, and its gain over the untrained encoder."""
+    text = shown(number.mean, number.unit, number.deviation if number.runs > 1 else None)
     return text if math.isnan(number.gain) else f"{text} ({number.gain:+.1f})"
 
 
 def _of(data: str, test: str) -> str:
+    """The data of a protocol, as words that follow it."""
     return (f"; {data}" if data else "") + (f", tested on {test}" if test else "")
 
 
 def _named(column: Column) -> list[tuple[str, RunRecord]]:
-    """Runs with a name for each."""
+    """The runs of a column, each with its own name."""
     if len(column.runs) == 1:
         return [(column.name, column.runs[0])]
     return [(f"{column.name}, seed {run.settings.get(_SEED)}", run) for run in column.runs]
 
 
 def _loss_panel(columns: list[Column]) -> list[Panel]:
-    """The losses of runs of one method; those of different methods have nothing in common."""
+    """The losses of all runs, or nothing where methods differ: their losses cannot be compared."""
     runs = [pair for column in columns for pair in _named(column)]
     if len({str(run.settings.get("method.name")) for _, run in runs}) > 1:
         return []

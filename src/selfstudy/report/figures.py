@@ -1,4 +1,4 @@
-"""Curves over the steps of training, as SVG that stands by itself."""
+"""Curves over the steps of training, as SVG that needs no other file."""
 
 import io
 import math
@@ -8,10 +8,9 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-_POINTS = 400  # of a curve at most; a longer one is averaged over as many stretches of steps
+_POINTS = 400  # the most of a curve; a longer one is averaged over as many stretches of steps
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.6, 2.2  # panels in a row, inches of a panel
 _STYLE = {
     "svg.fonttype": "none",  # letters stay letters, in the reader's own font
@@ -31,20 +30,20 @@ _STYLE = {
 
 
 class Curve(NamedTuple):
-    """Values over steps; what is not finite leaves a gap."""
+    """Finite values over steps."""
 
     name: str
     steps: Sequence[float]
-    values: Sequence[float | None]
+    values: Sequence[float]
 
 
 class Panel(NamedTuple):
     """One small figure.
 
     Attributes:
-        title: what is shown, with its unit.
-        curves: with names where there are several.
-        marks: values to hold the curves against, each with a word on what it is.
+        title: the quantity, with its unit.
+        curves: one or several; several have names.
+        marks: values for comparison, drawn as dashed lines, each with its name.
     """
 
     title: str
@@ -53,14 +52,13 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """An ``<svg>`` element with the panels side by side, three in a row; empty for none."""
+    """An ``<svg>`` element with the panels, three in a row, or "" if there are none."""
     if not panels:
         return ""
     rows = math.ceil(len(panels) / _COLUMNS)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH * _COLUMNS, _HEIGHT * rows), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+        axes = figure.subplots(rows, _COLUMNS).flatten()
         for place, panel in zip(axes, panels, strict=False):
             _fill(place, panel)
         for place in axes[len(panels) :]:
@@ -77,7 +75,7 @@ def _fill(place: Axes, panel: Panel) -> None:
     for curve in panel.curves:
         steps, values = thinned(curve)
         single = "." if len(steps) == 1 else None
-        name = curve.name if len(steps) else None  # a run without this value keeps its colour for the others
+        name = curve.name if len(steps) else None  # a run without this value still uses up its colour
         place.plot(steps, values, linewidth=1.2, label=name, marker=single)
     for value, name in panel.marks:
         place.axhline(value, color="#999999", linewidth=0.9, linestyle="--")
@@ -88,21 +86,12 @@ def _fill(place: Axes, panel: Panel) -> None:
 
 
 def thinned(curve: Curve, points: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a curve, averaged over stretches where there are more than ``points``.
+    """Steps and values of a curve (n,) float64; means over stretches if there are more than ``points``.
 
-    >>> thinned(Curve("loss", [1, 2, 3, 4], [4.0, 2.0, None, 1.0]), points=2)
-    (array([1.5, 3.5]), array([3., 1.]))
+    >>> thinned(Curve("loss", [1, 2, 3, 4], [4.0, 2.0, 1.0, 2.0]), points=2)
+    (array([1.5, 3.5]), array([3. , 1.5]))
     """
-    steps = np.asarray(curve.steps, dtype=float)
-    values = np.array([math.nan if value is None else value for value in curve.values], dtype=float)
-    values[~np.isfinite(values)] = math.nan
-    if len(steps) <= points:
-        return steps, values
-    parts = np.array_split(np.arange(len(steps)), points)
-    return np.array([steps[part].mean() for part in parts]), np.array([_mean(values[part]) for part in parts])
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean of what is a number; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+    both = np.array([curve.steps, curve.values], dtype=float)
+    if both.shape[1] > points:
+        both = np.array([part.mean(axis=1) for part in np.array_split(both, points, axis=1)]).T
+    return both[0], both[1]

@@ -1,14 +1,15 @@
-"""The page about one run: what it learnt, how well, on what, and how to use it."""
+"""The page about one run: its scores, curves, data and settings, and how to use its encoder."""
 
 import base64
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from selfstudy.probes.results import Results, Score
+from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number
 from selfstudy.report.figures import Curve, Panel, draw
-from selfstudy.report.record import Line, RunRecord, is_number
+from selfstudy.report.record import Line, RunRecord
 
 _PLACE = {"step", "total", "time"}
 _TITLES = {
@@ -22,18 +23,18 @@ _TITLES = {
     "uniformity": "uniformity (0 collapsed, -4 even)",
     "teacher_entropy": "entropy of the teacher, nats",
 }
-_CAPTIONS = {"views": "an image, then its views as the method saw them"}
+_CAPTIONS = {"views": "an image, followed by its views as the method saw them"}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
-_LANGUAGE = {"bits_per_byte": "{:.3f}", "nats_per_token": "{:.4f}", "perplexity": "{:.1f}", "accuracy": "{:.1f} %"}
 
 
 class Table(NamedTuple):
     """Scores on one pair of data sets.
 
     Attributes:
-        data: what the probes learnt from, if it was written down; ``test`` likewise.
-        rows: of cells, the first a heading.
-        protocols: each once.
+        data: the name of the data that the probes learnt from, if it was written down.
+        test: the name of the test data, if they were given apart.
+        rows: rows of cells; the first is the heading.
+        protocols: the protocols of all scores, each once.
     """
 
     data: str | None
@@ -43,32 +44,31 @@ class Table(NamedTuple):
 
 
 def render_run(record: RunRecord) -> str:
-    """The page, as HTML that needs no other file and no network."""
+    """The page as HTML that needs no other file and no network."""
     return template("run.html").render(
         run=record,
         about=_about(record),
         health=record.health[-1] if record.health else None,
         scores=score_tables(record.evaluations),
-        language=[_language(line) for line in record.evaluations if "bits_per_byte" in line],
+        labels_asked=any(score.probe not in HELD_OUT_TEXT for score in record.evaluations),
         training=Markup(draw(training_panels(record))),  # matplotlib has escaped every name in it
         watched=Markup(draw(health_panels({"": record}))),
         pictures=[
             (_CAPTIONS.get(picture.stem, picture.stem), base64.b64encode(picture.read_bytes()).decode())
             for picture in record.pictures
         ],
-        is_text="data.documents" in record.settings,
     )
 
 
 def template(name: str) -> jinja2.Template:
-    """A page of ``templates/``; whatever is put into it is escaped."""
+    """A template of ``templates/``; everything that is put into it is escaped."""
     loader = jinja2.PackageLoader("selfstudy.report")
     pages = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     return pages.get_template(name)
 
 
 def _about(record: RunRecord) -> list[str]:
-    """The run in a few words."""
+    """A few words about the run."""
     settings, last = record.settings, record.last
     words = [str(settings.get(f"{group}.name")) for group in ("method", "encoder")]
     words += [f"on {settings.get('data.path')}", str(settings.get("train.duration"))]
@@ -79,35 +79,22 @@ def _about(record: RunRecord) -> list[str]:
     return words
 
 
-def score_tables(evaluations: list[Line]) -> list[Table]:
-    """The numbers of every pair of data sets; what was measured in a second way begins a second table."""
-    tables: list[tuple[tuple[Any, Any], dict[tuple[str, str], Score]]] = []
-    for line in evaluations:
-        if is_number(line.get("accuracy")) and "bits_per_byte" not in line:
-            spread = line.get("spread")
-            features, probe, protocol = (str(line.get(key, "")) for key in ("features", "probe", "protocol"))
-            score = Score(features, probe, line["accuracy"], protocol, spread if is_number(spread) else None)
-            data = (line.get("data"), line.get("test"))
-            place = (score.features, score.probe)
-            cells = next((cells for of, cells in tables if of == data and place not in cells), None)
-            if cells is None:
-                cells = {}
-                tables.append((data, cells))
-            cells[place] = score
-    return [
-        Table(data=data, test=test, rows=Results(cells.values()).table(), protocols=Results(cells.values()).protocols())
-        for (data, test), cells in tables
-    ]
-
-
-def _language(line: Line) -> Line:
-    """What was foretold of held-out text, as words."""
-    known = {name: how.format(line[name]) for name, how in _LANGUAGE.items() if is_number(line.get(name))}
-    return {"figures": {name.replace("_", " "): text for name, text in known.items()}, "protocol": line.get("protocol")}
+def score_tables(scores: Sequence[Score]) -> list[Table]:
+    """The numbers of every pair of data sets; a number that was measured in a second way begins a second table."""
+    tables: list[tuple[tuple[str | None, str | None], dict[tuple[str, str], Score]]] = []
+    for score in scores:
+        data, place = (score.data, score.test), (score.features, score.probe)
+        cells = next((cells for of, cells in tables if of == data and place not in cells), None)
+        if cells is None:
+            cells = {}
+            tables.append((data, cells))
+        cells[place] = score
+    found = [(*data, Results(cells.values())) for data, cells in tables]
+    return [Table(data, test, results.table(), results.protocols()) for data, test, results in found]
 
 
 def training_panels(record: RunRecord) -> list[Panel]:
-    """A panel for everything that was logged while training, the loss first."""
+    """A panel for each value that was logged in training."""
     names = list(dict.fromkeys(name for line in record.metrics for name in line if name not in _PLACE))
     return [
         Panel(_title(name), [curve_of("", record.metrics, name)], _marks(record) if name == "loss" else ())
@@ -116,7 +103,7 @@ def training_panels(record: RunRecord) -> list[Panel]:
 
 
 def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
-    """A panel for every label-free statistic that some run has, with a curve for each run by its name."""
+    """A panel for each label-free statistic that some run has, with a named curve for each run."""
     panels = []
     for name in _HEALTH:
         curves = [curve_of(run, record.health, name) for run, record in records.items()]
@@ -126,13 +113,13 @@ def health_panels(records: dict[str, RunRecord]) -> list[Panel]:
 
 
 def curve_of(name: str, lines: list[Line], key: str) -> Curve:
-    """A logged value over the steps that have it."""
+    """The curve of a logged value over the steps at which it is a finite number."""
     chosen = [(line["step"], line[key]) for line in lines if is_number(line.get(key)) and is_number(line.get("step"))]
     return Curve(name, [step for step, _ in chosen], [value for _, value in chosen])
 
 
 def _marks(record: RunRecord) -> list[tuple[float, str]]:
-    """The loss when nothing is learnt, where the method has such a value."""
+    """The loss at chance, where the method has such a value."""
     chance = record.health[-1].get("chance_loss") if record.health else None
     return [(chance, "nothing learnt")] if is_number(chance) else []
 

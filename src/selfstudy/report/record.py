@@ -1,10 +1,10 @@
 """The contents of a run folder. The run may still be training, so files may be missing."""
 
 import json
-import math
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,17 +13,13 @@ import pyarrow.parquet as pq
 from selfstudy import config as cfg
 from selfstudy.disk.reading import read_json
 from selfstudy.errors import FileRefusedError, first_line
+from selfstudy.probes.results import Score, is_number, scores_in
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.reasons import read_reasons
 
 _MAX_JSON_BYTES = 10_000_000
 
 Line = dict[str, Any]
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """True if a value from a file is a finite number, which can be drawn and averaged."""
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 class Inputs(NamedTuple):
@@ -65,7 +61,7 @@ class RunRecord(NamedTuple):
     environment: Line
     metrics: list[Line]
     health: list[Line]
-    evaluations: list[Line]
+    evaluations: list[Score]
     encoder: Line
     inputs: Inputs | None
     pictures: list[Path]
@@ -99,7 +95,7 @@ def read_run(folder: RunFolder) -> RunRecord:
         environment=_object(folder.environment),
         metrics=_lines(folder.metrics),
         health=_lines(folder.health),
-        evaluations=_newest(_lines(folder.evaluations)),
+        evaluations=_newest(score for line in _lines(folder.evaluations) for score in scores_in(line)),
         encoder=_object(folder.encoder / "config.json"),
         inputs=_inputs(folder.inputs),
         pictures=[picture for picture in pictures if picture.is_file()],
@@ -126,14 +122,13 @@ def _lines(file: Path) -> list[Line]:
     return found
 
 
-def _newest(evaluations: list[Line]) -> list[Line]:
-    """The lines, but only the last of those that measured the same in the same way."""
-    keys = ("features", "probe", "data", "test", "protocol")
-    return list({tuple(str(line.get(key)) for key in keys): line for line in evaluations}.values())
+def _newest(scores: Iterable[Score]) -> list[Score]:
+    """The newest of all scores that measure the same thing in the same way."""
+    return list({(one.features, one.probe, one.data, one.test, one.protocol): one for one in scores}.values())
 
 
 def _inputs(file: Path) -> Inputs | None:
-    """The summary of a scan; None if there is no such file."""
+    """The summary of a scan, or None if there is none."""
     if not file.is_file():
         return None
     try:

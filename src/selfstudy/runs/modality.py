@@ -10,6 +10,7 @@ from rich.console import Console
 from selfstudy.config import RunConfig
 from selfstudy.data.batches import Batches, Shard
 from selfstudy.methods.base import Method
+from selfstudy.probes.evaluation import Evaluation, Question
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.loop import Render
@@ -115,6 +116,15 @@ class Modality(Protocol):
 
         Raises:
             DataError: nothing could be read.
+        """
+        ...
+
+    def evaluation(self, folder: RunFolder, question: Question, console: Console) -> Evaluation:
+        """Open labelled data: what is measured on it, the baselines first and the run's encoder last.
+
+        Raises:
+            UsageError: a probe or a column that this data does not have.
+            DataError: no labels, or train and test classes that differ.
         """
         ...
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from timm.layers import convert_sync_batchnorm
 from selfstudy import config as cfg
 from selfstudy.data.batches import Shard
 from selfstudy.disk.lock import run_lock
+from selfstudy.encoders.base import layer_rates
 from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError, first_line
 from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memory, return_large_blocks
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
 from selfstudy.ops.duration import Duration
-from selfstudy.ops.schedules import Cosine
+from selfstudy.optim.clip import CLIPS
+from selfstudy.optim.groups import arranged
 from selfstudy.optim.optimizer import build_optimizer
+from selfstudy.optim.pace import Pace
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
@@ -183,10 +186,11 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
 def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: Work, folder: RunFolder) -> Trainer:
     """The training loop around its parts."""
     train, optimizer = resolved.train, resolved.optimizer
+    groups = arranged(method.parameter_groups(), optimizer, layer_rates(method.encoder, optimizer.layer_decay))
     data, render = work.batches(resolved, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
     plan = Plan(
-        learning_rate=Cosine(optimizer.lr, optimizer.lr * optimizer.final_lr, optimizer.warmup),
-        clip=optimizer.clip,
+        pace=Pace.of(groups, optimizer),
+        clip=lambda parameters: CLIPS[optimizer.clip_by](parameters, optimizer.clip),
         seed=train.seed,
         half=train.precision == "bf16",
         compiled=train.compile,
@@ -200,7 +204,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: 
         fabric,
         method,
         optimizer=build_optimizer(
-            method,
+            groups,
             name=optimizer.name,
             lr=optimizer.lr,
             weight_decay=optimizer.weight_decay,
@@ -253,7 +257,7 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
     """
     if not folder.config.is_file():
         return
-    changes = _changes(cfg.read_yaml(folder.config), resolved.config)
+    changes = _changes(cfg.read_yaml(folder.config), resolved.config, resolved.reasons)
     if changes:
         raise UsageError(
             "--resume cannot change these settings:\n"
@@ -269,11 +273,13 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
         )
 
 
-def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tuple[Any, Any]]:
+def _changes(
+    written: Mapping[str, Any], asked: cfg.RunConfig, derived: Collection[str] = ()
+) -> dict[str, tuple[Any, Any]]:
     """The settings, old and new, that differ and may not; a longer duration in the same unit is allowed.
 
-    A setting that was not ``written``, or was left at ``auto``, was not decided when the run began, and may have any
-    value.
+    A setting that was not ``written`` did not exist when the run began, and may have any value. One that is ``derived``
+    now, and was written as ``auto``, stands for the same value as then.
     """
     saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
@@ -285,7 +291,8 @@ def _changes(written: Mapping[str, Any], asked: cfg.RunConfig) -> dict[str, tupl
     return {
         key: pair
         for key, pair in different.items()
-        if pair[0] != "auto" and key not in unknown_then | without_effect({"this run": type(asked)})
+        if key not in unknown_then | without_effect({"this run": type(asked)})
+        and not (pair[0] == "auto" and key in {*derived, "data.modality"})
     }
 
 

@@ -6,21 +6,9 @@ from typing import Generic, NamedTuple, TypeVar
 from selfstudy.config import RunConfig, validate
 from selfstudy.methods.base import Method, MethodConfig
 from selfstudy.ops.duration import Duration
+from selfstudy.optim.settings import OptimizerSettings
 
 I = TypeVar("I")  # noqa: E741 - the inputs: what one modality decides about its data and its encoder
-
-
-class OptimizerSettings(NamedTuple):
-    """The decided settings of the optimizer; :class:`selfstudy.config.OptimizerConfig` describes each."""
-
-    name: str
-    lr: float
-    weight_decay: float
-    momentum: float
-    beta2: float
-    warmup: float
-    final_lr: float
-    clip: float
 
 
 class TrainSettings(NamedTuple):

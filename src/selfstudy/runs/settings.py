@@ -62,9 +62,9 @@ def table(models: Models) -> list[Row]:
     A setting changes results if it does so in any modality.
     """
     found: dict[str, dict[str, Row]] = {}
-    for modality, model in models.items():
+    for name, model in models.items():
         for row in rows_of(model):
-            found.setdefault(row.key, {})[modality] = row
+            found.setdefault(row.key, {})[name] = row
     groups = list(dict.fromkeys(key.partition(".")[0] for key in found))
     rows = [_merged(rows, everywhere=len(rows) == len(models)) for rows in found.values()]
     return sorted(rows, key=lambda row: groups.index(row.key.partition(".")[0]))
@@ -121,8 +121,8 @@ def _merged(rows: Mapping[str, Row], *, everywhere: bool) -> Row:
     )
 
 
-def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> RunConfig:
-    """The validated configuration of nested settings and of keywords, which are put into the nested ones.
+def gather(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    """Nested settings with the data and the keywords put into them.
 
     Args:
         data: the data of :func:`selfstudy.api.pretrain`; None if the nested settings name it.
@@ -131,14 +131,14 @@ def build_config(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, An
         models: the settings model of each modality, by the modality's name.
 
     Raises:
-        UsageError: no data, an unknown setting, or a value out of its range.
+        UsageError: no data, an unknown keyword, or two that set the same.
     """
     _apply(nested, keywords, keywords_of(models))
     if data is not None:
         cfg.set_key(nested, "data.path", name_of(data))
     if "path" not in (nested.get("data") or {}):
         raise UsageError("no data given\nname a folder, archive, list or sample: selfstudy pretrain photos/")
-    return configured(nested, models)
+    return nested
 
 
 def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
@@ -172,25 +172,6 @@ def _apply(nested: dict[str, Any], given: Mapping[str, Any], known: Mapping[str,
         cfg.set_key(nested, row.key, f"{value} {keyword.unit}" if keyword.unit else value)
     for key, value in (given.get("set") or {}).items():
         cfg.set_key(nested, key, value)
-
-
-def configured(settings: Mapping[str, Any], models: Models) -> RunConfig:
-    """The validated configuration for nested settings, which then name their modality.
-
-    The modality is that of ``data.modality`` or, where it is ``auto``, the one that the method learns from.
-
-    Raises:
-        UsageError: an unknown method, modality, key or value.
-    """
-    method, data = method_of(settings), dict(settings.get("data", {}))
-    name = data.get("modality", "auto")
-    name = method.reads.modality if name == "auto" else name
-    if name not in models:
-        raise UsageError(
-            f"there are no settings for data of the modality {name!r}{did_you_mean(name, models)}\n"
-            f"known: {', '.join(models)}; install the package that brings this modality"
-        )
-    return validate(models[name], {**settings, "data": data | {"modality": name}})
 
 
 def method_of(settings: Mapping[str, Any]) -> "type[Method]":

@@ -1,14 +1,15 @@
-"""The baseline of every text probe: the same probes on TF-IDF weights of words and word pairs, nothing pretrained.
+"""Bags of words: the baseline of every text probe, by TF-IDF weights of words and word pairs, nothing pretrained.
 
 A bag of words is hard to beat where a topic is a vocabulary (news, reviews), and costs nothing. A text encoder is worth
-its training where it does. The linear probe is scikit-learn's logistic regression by L-BFGS; while it runs it takes
-about 300 bytes for each pair of a term and a class.
+its training where it beats one. Logistic regression is scikit-learn's, by L-BFGS; while it runs it takes about 300
+bytes for each pair of a term and a class.
 """
 
 import warnings
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -17,94 +18,135 @@ from torch import Tensor
 
 from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
-from selfstudy.probes.knn import TEMPERATURE, K, _vote, vote_protocol
-from selfstudy.probes.labels import check_labels
-from selfstudy.probes.linear import _HELD_OUT, _held_out
-from selfstudy.probes.low_shot import L2, Classifier, low_shot_scores
-from selfstudy.probes.results import Score
-from selfstudy.probes.retrieval import Cosines, retrieval_scores
-from selfstudy.probes.table import PROBES
+from selfstudy.probes.features import Cosines, Features, Rows, Trial, Words
 
 NAME = "TF-IDF bag of words"
-# From strong to weak. Rows have length 1 here and the square root of their width in the linear probe of features, which
-# is why the same number of strengths lies lower.
-L2_PATH = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
-_MANY = 1000  # from so many train texts on, a term of a single one is dropped: most terms are such, and teach nothing
-_TOLERANCE, _MOST_PASSES = 1e-5, 300  # of the gradient of the mean loss, as in the linear probe of features
+PAIRED = "the cosine of both bags of words, TF-IDF of single words (lower case, sublinear tf) of these sentences"
+_MANY = (
+    1000  # with this many train texts, a term of only one of them is dropped: most terms are such, and teach nothing
+)
+_TOLERANCE, _MOST_PASSES = 1e-5, 300  # of the gradient of the mean loss, as for dense features
 _BLOCK = 2**22  # cosines held at once: 32 MiB of float64, and about twice that while the nearest are found
 
 
-class Bags(NamedTuple):
-    """Both splits as sparse matrices with rows of length 1, and how they were made.
+class BagsOfWords(Features):
+    """Sparse TF-IDF weights of texts in rows of length 1; terms and weights are those of train alone.
 
     Attributes:
         train: (N, V) scipy CSR matrix, float64.
-        test: (M, V), the terms and their weights those of train.
-        how: for a protocol string.
-    """
-
-    train: Any
-    test: Any
-    how: str
-
-
-def tf_idf_scores(
-    train_texts: Sequence[str],
-    train_labels: Tensor,
-    test_texts: Sequence[str],
-    test_labels: Tensor,
-    *,
-    probes: Sequence[str] = PROBES,
-    seed: int = 0,
-) -> list[Score]:
-    """The scores of every probe on bags of words; terms, weights and L2 strength are chosen on train alone.
+        test: (M, V) scipy CSR matrix, float64.
 
     Args:
         train_texts: N texts.
-        train_labels: (N,) int64.
+        train_labels: (N,) int64, any values.
         test_texts: M texts.
         test_labels: (M,) int64.
-        probes: any of :data:`selfstudy.probes.table.FROZEN`.
-        seed: decides which tenth of train, of every class alike, chooses the L2 strength, and which of several equally
-            near texts vote.
+        seed: decides every random choice a probe makes, and which of several equally near texts vote.
 
     Raises:
-        DataError: labels refused by :func:`selfstudy.probes.labels.check_labels`, a label missing for a text, or no
-            word in the train texts.
+        DataError: labels refused by :func:`selfstudy.probes.labels.check_labels`, not one label for each text, or no
+            term is left, because the train texts hold no word, or none that two of many texts share.
     """
-    for texts, labels in ((train_texts, train_labels), (test_texts, test_labels)):
-        if len(texts) != len(labels):
-            raise DataError(f"{len(texts):,} texts but {len(labels):,} labels\nevery text needs exactly one label")
-    check_labels(train_labels, test_labels)
-    bags = bags_of_words(train_texts, test_texts)
-    classes, targets = torch.unique(train_labels.cpu(), return_inverse=True)
-    test_targets = torch.searchsorted(classes, test_labels.cpu())
-    return [score for probe in probes for score in _scores(probe, bags, targets, test_targets, seed)]
+
+    # Rows have length 1 here and the square root of their width in dense features, so the same strengths lie lower.
+    strengths = (1e2, 1e1, 1e0, 1e-1, 1e-2, 1e-3, 1e-4)
+    scale = 1
+
+    def __init__(
+        self,
+        train_texts: Sequence[str],
+        train_labels: Tensor,
+        test_texts: Sequence[str],
+        test_labels: Tensor,
+        *,
+        seed: int = 0,
+    ) -> None:
+        for texts, labels in ((train_texts, train_labels), (test_texts, test_labels)):
+            if len(texts) != len(labels):
+                raise DataError(f"{len(texts):,} texts but {len(labels):,} labels\nevery text needs exactly one label")
+        super().__init__(NAME, train_labels.cpu(), test_labels.cpu(), seed=seed)
+        min_df = 1 if len(train_texts) < _MANY else 2
+        vectorizer = _vectorizer(longest=2, min_df=min_df)
+        try:
+            self.train = vectorizer.fit_transform(train_texts)
+        except ValueError:  # scikit-learn's "empty vocabulary" and "no terms remain"
+            word = "no word" if min_df == 1 else "no word that is in two of them"
+            raise DataError(
+                f"{len(train_texts):,} train texts hold {word}\n"
+                "a bag of words needs letters or digits\ncheck that the column or file holds the text itself"
+            ) from None
+        self.test = vectorizer.transform(test_texts)
+        how = (
+            f"TF-IDF of word 1- and 2-grams (lower case, sublinear tf, min_df {min_df}: 1 below {_MANY:,} train texts, "
+            f"else 2; {self.train.shape[1]:,} terms of train)"
+        )
+        neighbours = f"ties by seed {seed}, {how}, {self.counts}, test used once"
+        self.words = Words(how, neighbours, how, f"L2 = {{l2:g}}, {how}")
+
+    def cosines(self) -> Cosines:
+        """A function from test rows (m,) int64 to their cosines (m, N) float64 with all of train."""
+        bank = self.train.T.tocsr()  # (V, N)
+        return lambda rows: torch.from_numpy((self.test[rows.numpy()] @ bank).toarray())
+
+    def nearest(self, k: int) -> tuple[Tensor, Tensor]:
+        """Cosines float32 and rows of the nearest, (M, k) each; equally near ones in a fixed random order.
+
+        Cosines of short texts are often equal, and 0 for a text that shares no word with train. The order of the files
+        cannot decide between them: it is by class.
+        """
+        order = permutation(len(self.targets), self.seed, 2)
+        bank = self.train[order.numpy()].T.tocsr()  # (V, N)
+        at_once = max(1, _BLOCK // len(order))
+        found = []
+        for start in range(0, self.test.shape[0], at_once):
+            found.append(_nearest(torch.from_numpy((self.test[start : start + at_once] @ bank).toarray()), k))
+        similarity, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return similarity.float(), order[places]
+
+    def chosen_on(self) -> Tensor:
+        """All train rows."""
+        return torch.arange(len(self.targets))
+
+    def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
+        """A trial for each of ``strengths``, each beginning at the solution before it."""
+        x, y = self.train[rows.numpy()], self.targets[rows].numpy()
+        model = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_MOST_PASSES)
+        for l2 in self.strengths:
+            _fit(model, x, y, l2)
+            known = model.predict(self.train[check.numpy()]) if len(check) else np.zeros(0, np.int64)
+            yield Trial(torch.from_numpy(known), None)
+
+    def classify(self, rows: Rows, l2: float, *, start: Tensor | None = None) -> Tensor:
+        """Class indices (M,) of test by a logistic regression on train ``rows``, which begins at zero in any case."""
+        chosen = rows if isinstance(rows, slice) else rows.numpy()
+        model = LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_PASSES)
+        fitted = _fit(model, self.train[chosen], self.targets[rows].numpy(), l2)
+        return torch.from_numpy(fitted.predict(self.test))
 
 
-def bags_of_words(train_texts: Sequence[str], test_texts: Sequence[str]) -> Bags:
-    """TF-IDF weights of words and pairs of neighbouring words.
+def paired_cosines(first_texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
+    """Cosine of the bags of words of every pair of sentences, (N,) float64 in [0, 1]: the baseline for pairs.
+
+    Single words only, for two sentences seldom share a pair of words. How rare a word is, is counted in these sentences
+    themselves, without scores.
 
     Raises:
-        DataError: no term is left, because the train texts hold no word, or none that two of many texts share.
+        DataError: the lists differ in length, or no sentence holds a word.
     """
-    min_df = 1 if len(train_texts) < _MANY else 2
-    vectorizer = word_vectorizer(longest=2, min_df=min_df)
-    try:
-        train = vectorizer.fit_transform(train_texts)
-    except ValueError:  # scikit-learn's "empty vocabulary" and "no terms remain"
+    if len(first_texts) != len(second_texts):
         raise DataError(
-            f"{len(train_texts):,} train texts hold {'no word' if min_df == 1 else 'no word that is in two of them'}\n"
-            "a bag of words needs letters or digits\ncheck that the column or file holds the text itself"
-        ) from None
-    how = (
-        f"TF-IDF of word 1- and 2-grams (lower case, sublinear tf, min_df {min_df}: 1 below {_MANY:,} train texts, "
-        f"else 2; {train.shape[1]:,} terms of train)"
-    )
-    return Bags(train, vectorizer.transform(test_texts), how)
+            f"{len(first_texts):,} first but {len(second_texts):,} second sentences\nevery pair needs one of each"
+        )
+    vectorizer = _vectorizer(longest=1, min_df=1)
+    try:
+        vectorizer.fit([*first_texts, *second_texts])
+    except ValueError:  # scikit-learn's "empty vocabulary"
+        raise DataError(f"{len(first_texts):,} pairs of sentences hold no word\ncheck the columns") from None
+    first, second = (vectorizer.transform(texts) for texts in (first_texts, second_texts))
+    return np.asarray(first.multiply(second).sum(axis=1)).reshape(-1)
 
 
-def word_vectorizer(*, longest: int, min_df: int) -> Any:
+def _vectorizer(*, longest: int, min_df: int) -> Any:
     """A scikit-learn vectorizer for sublinear TF-IDF of runs of 1 to ``longest`` words, in rows of length 1.
 
     A word is any run of letters, digits and underscores in lower case; one of a single letter counts. A script without
@@ -113,85 +155,12 @@ def word_vectorizer(*, longest: int, min_df: int) -> Any:
     return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, longest), sublinear_tf=True, min_df=min_df)
 
 
-def _scores(probe: str, bags: Bags, targets: Tensor, test_targets: Tensor, seed: int) -> list[Score]:
-    """One probe's columns of the table; targets are class indices, (N,) and (M,)."""
-    if probe == "low-shot":
-        how = f"L2 = {L2:g}, {bags.how}"
-        return low_shot_scores(NAME, classifier_of_bags(bags, targets), targets, test_targets, features=how, seed=seed)
-    if probe == "retrieval":
-        return retrieval_scores(NAME, cosines_of_bags(bags), targets, test_targets, features=bags.how)
-    if probe == "knn":
-        predictions = knn_of_bags(bags, targets, seed=seed)
-        how = f"{vote_protocol(K, TEMPERATURE, len(targets))}, ties by seed {seed}, {bags.how}"
-    else:
-        predictions, _ = linear_of_bags(bags, targets, seed=seed)
-        how = (
-            f"linear: logistic regression, {bags.how}, L2 of {len(L2_PATH)} values chosen on a held-out "
-            f"{100 * _HELD_OUT:g} % of train (seed {seed})"
-        )
-    accuracy = 100.0 * float((predictions == test_targets).double().mean())
-    protocol = f"{how}, {len(targets):,} train / {len(test_targets):,} test, test used once"
-    return [Score(NAME, probe, accuracy, protocol)]
-
-
-def classifier_of_bags(bags: Bags, targets: Tensor) -> Classifier:
-    """Logistic regression on a few rows of train, asked about test."""
-
-    def classify(rows: Tensor) -> Tensor:
-        model = LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_PASSES)
-        return torch.from_numpy(_fit(model, bags.train[rows.numpy()], targets[rows].numpy(), L2).predict(bags.test))
-
-    return classify
-
-
-def cosines_of_bags(bags: Bags) -> Cosines:
-    """Cosines with all of train, in float64."""
-    bank = bags.train.T.tocsr()  # (V, N)
-    return lambda rows: torch.from_numpy((bags.test[rows.numpy()] @ bank).toarray())
-
-
-def linear_of_bags(bags: Bags, targets: Tensor, *, seed: int = 0) -> tuple[Tensor, float]:
-    """Class index (M,) of every test text by logistic regression, and the L2 strength that was chosen.
-
-    The stronger one is taken on a tie. As in :func:`selfstudy.probes.linear.linear_probe`, the held-out tenth chooses
-    and then all of train is fitted.
-    """
-    held_out, y = _held_out(targets, seed).numpy(), targets.numpy()
-    fit, held = bags.train[~held_out], bags.train[held_out]
-    path, model = [], LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_MOST_PASSES)
-    for l2 in L2_PATH:
-        _fit(model, fit, y[~held_out], l2)
-        # no class has two texts: nothing can be held out, and the strongest is taken
-        path.append((int((model.predict(held) == y[held_out]).sum()) if held_out.any() else 0, l2))
-    _, l2 = max(path)
-    final = _fit(LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_PASSES), bags.train, y, l2)
-    return torch.from_numpy(final.predict(bags.test)), l2
-
-
 def _fit(model: Any, x: Any, y: Any, l2: float) -> Any:
-    """The model with the weights for this strength."""
+    """The model, fitted with this strength."""
     with warnings.catch_warnings():
-        # A weak penalty that is not there after all passes is judged on the held-out part by the weights it has.
+        # A weak penalty that has not converged after all passes is judged on the validation tenth as it is.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.set_params(C=1 / l2).fit(x, y)
-
-
-def knn_of_bags(bags: Bags, targets: Tensor, *, k: int = K, temperature: float = TEMPERATURE, seed: int = 0) -> Tensor:
-    """Class index (M,) of every test text by the vote of its nearest, as :func:`selfstudy.probes.knn.knn_classify`.
-
-    Cosines of short texts are often equal, and 0 for a text that shares no word with train. Which of them vote is a
-    matter of a fixed random order, for that of the files is by class.
-    """
-    order = permutation(len(targets), seed, 2)
-    targets, k, classes = targets[order], min(k, len(targets)), int(targets.max()) + 1
-    bank = bags.train[order.numpy()].T.tocsr()  # (V, N)
-    rows_at_once = max(1, _BLOCK // len(targets))
-    votes = []
-    for start in range(0, bags.test.shape[0], rows_at_once):
-        cosines = torch.from_numpy((bags.test[start : start + rows_at_once] @ bank).toarray())  # (m, N)
-        similarity, neighbours = _nearest(cosines, k)
-        votes.append(_vote(similarity.float(), targets[neighbours], temperature, classes))
-    return torch.cat(votes)
 
 
 def _nearest(cosines: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _KINDS = ("bpe", "wordpiece", "char", "byte")
-_ONE_STREAM = 64_000_000  # one plain text of at most so many bytes is one document, so that its layout is learnt too
+_ONE_STREAM = 64_000_000  # one plain text of at most so many bytes is one document, which keeps its layout
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _TO_LEARN_FROM = 20_000_000  # the most bytes of text that a tokenizer learns from; noisy text takes 30 times the memory
 

@@ -15,15 +15,8 @@ from typing import NamedTuple, Protocol
 
 from selfstudy.data.names import KINDS, is_image_name, kind_of, printable
 from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.text.files import (
-    TextFile,
-    column_names,
-    first_rows,
-    read_plain,
-    read_records,
-    text_column,
-    with_plain_newlines,
-)
+from selfstudy.text.columns import column_names, text_column
+from selfstudy.text.files import TextFile, first_rows, read_plain, read_records, with_plain_newlines
 
 RULES = ("auto", "file", "blank-line", "line", "record")
 SAMPLES = ("python",)

@@ -13,7 +13,7 @@ from torch import Tensor
 from selfstudy import config as cfg
 from selfstudy.data.embeddings import list_left_out, write_embeddings
 from selfstudy.encoders.text import TextEncoder
-from selfstudy.encoders.text_store import FACTS, load_text_encoder, tokens_begin_with_spaces
+from selfstudy.encoders.text_store import load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
@@ -68,8 +68,16 @@ class TextEmbedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "TextEmbedder":
-        """The embedder of a run folder, or of an ``encoder/`` folder."""
-        return cls(*load_text_encoder(encoder_folder(folder)), device=device)
+        """The embedder in an ``encoder/`` folder.
+
+        Args:
+            folder: the ``encoder/`` folder of a run.
+            device: the device to compute on; by default the accelerator of the machine, or the CPU.
+
+        Raises:
+            FileRefusedError: the encoder is missing or damaged.
+        """
+        return cls(*load_text_encoder(Path(folder)), device=device)
 
     def embed(self, texts: str | Sequence[str]) -> np.ndarray:
         """The embeddings (n, D) float32 of texts.
@@ -88,7 +96,7 @@ class TextEmbedder:
         return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
 
     def of_texts(self, texts: Sequence[str]) -> Tensor:
-        """The embeddings (n, D) float32 on the CPU of at least one text, as :meth:`embed` describes them."""
+        """The embeddings (n, D) float32 of ``texts``, at least one, on the CPU; see :meth:`embed`."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
         pieces.sort(key=lambda pair: len(pair[1]))  # rows of the same length need no padding
@@ -128,7 +136,7 @@ class TextEmbedder:
             return encode_rows(self.encoder, rows).float().cpu()
 
     def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
-        """The first row (T,) int64 of every text."""
+        """The first row (T,) int64 of each of ``texts``; the rest of a longer text is left out."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [next(self._pieces(text.ids[: self._room])) for text in encoded]
 
@@ -236,17 +244,6 @@ def encode_rows(encoder: TextEncoder, rows: Sequence[Tensor]) -> Tensor:
         return torch.cat([encode_rows(encoder, [row]) for row in rows])
     embedding: Tensor = encoder(padded(rows, 0 if pad is None else pad).to(encoder.starts_word.device))
     return embedding
-
-
-def encoder_folder(folder: str | Path) -> Path:
-    """The ``encoder/`` folder of a run; the folder itself if it has none."""
-    folder = Path(folder)
-    return folder / "encoder" if (folder / "encoder").is_dir() else folder
-
-
-def is_text(folder: str | Path) -> bool:
-    """True if the encoder in a folder reads text."""
-    return (encoder_folder(folder) / FACTS).is_file()
 
 
 def _printable_token(token: str) -> str:

@@ -1,64 +1,70 @@
-"""Evaluates a run on text: the same probes on TF-IDF, on the untrained encoder and on the pretrained one."""
+"""Opens labelled texts for an evaluation: TF-IDF, the untrained encoder and the pretrained one."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from selfstudy.errors import UsageError
 from selfstudy.ops.random import initial_seed
-from selfstudy.probes.finetune import RECIPE, Batch, Task, finetuned, order_of
+from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.features import DenseFeatures, Features
+from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
-from selfstudy.probes.results import Results, Score
-from selfstudy.probes.split import hold_out, require_same_classes
-from selfstudy.probes.table import FINETUNE, evaluate_features
+from selfstudy.probes.split import require_same_classes, split_test_fifth
+from selfstudy.probes.sts import Similarities, of_embeddings
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
-from selfstudy.text.bag_of_words import tf_idf_scores
+from selfstudy.text.bag_of_words import NAME, PAIRED, BagsOfWords, paired_cosines
 from selfstudy.text.embedder import TextEmbedder, encode_rows
-from selfstudy.text.labelled import LabelledTexts, read_labelled_texts, read_pairs
-from selfstudy.text.similarity import TF_IDF_COSINE, rank_score, similarity_score, tf_idf_similarity
+from selfstudy.text.labelled import LabelledTexts, Pairs, read_labelled_texts, read_pairs
 
 _BATCH = 64
 
 
-def evaluate_text_run(
-    folder: RunFolder,
-    data: Any,
-    *,
-    test: Any,
-    probes: tuple[str, ...],
-    console: Console,
-    label_column: str = "auto",
-    text_column: str = "auto",
-) -> Results:
-    """All scores of a run on labelled texts; the test texts are touched once, by the final encoder."""
-    embedder = TextEmbedder.load(folder.path)
-    train, held_out, split = _open(data, test, {"label_column": label_column, "text_column": text_column})
-    console.print(f"evaluate {len(train.texts):,} train, {len(held_out.texts):,} test texts; {split}", highlight=False)
-    labels, test_labels = (torch.from_numpy(part.labels).long() for part in (train, held_out))
-    frozen = [probe for probe in probes if probe != FINETUNE]
+def open_evaluation(folder: RunFolder, question: Question, console: Console) -> Evaluation:
+    """The labelled texts or the scored pairs of a question, with the subjects of a run's evaluation.
+
+    Raises:
+        UsageError: a probe that such data have no input for, or a column that is not there.
+        DataError: damaged data, or train and test classes that differ.
+    """
+    embedder = TextEmbedder.load(folder.encoder)
+    if any(probe.needs is Similarities for probe in question.probes):
+        return _of_pairs(embedder, question)
+    question.require_inputs((Features, Task), "labelled texts")
+    train, test, split = _open(question)
+    about = f"{len(train.texts):,} train, {len(test.texts):,} test texts; {split}"
     half = trained_in_half(folder, embedder.device)
-    scores: list[Score] = []
-    if frozen:
-        console.print("         TF-IDF bag of words", highlight=False)
-        scores += tf_idf_scores(train.texts, labels, held_out.texts, test_labels, probes=frozen)
-    for name, extractor in (("untrained encoder", untrained(embedder)), ("pretrained encoder", embedder)):
-        if frozen:
-            console.print(f"         {name}", highlight=False)
-            features, test_features = (extractor.of_texts(part.texts) for part in (train, held_out))
-            scores += evaluate_features(name, features, labels, test_features, test_labels, probes=frozen)
-        if FINETUNE in probes:
-            task, n_test = _task(extractor, train, held_out), len(held_out.texts)
-            scores.append(finetuned(name, extractor.encoder, task, n_test=n_test, half=half, console=console))
-    return Results(scores)
+    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console))
 
 
-def _task(embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts) -> Task:
-    """Texts and classes to fine-tune an encoder on, each text as far as a row holds it."""
+def _subjects(
+    embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts, *, half: bool, console: Console
+) -> Iterator[Subject]:
+    """Bags of words, the encoder before its first step, and the encoder."""
+    labels, test_labels = _labels(train), _labels(test)
+
+    def subject(name: str, one: TextEmbedder) -> Subject:
+        def features() -> Features:
+            return DenseFeatures(name, one.of_texts(train.texts), labels, one.of_texts(test.texts), test_labels)
+
+        task = partial(_task, name, one, train, test, half=half, console=console)
+        return Subject(name, {Features: features, Task: task})
+
+    yield Subject(NAME, {Features: lambda: BagsOfWords(train.texts, labels, test.texts, test_labels)})
+    yield subject("untrained encoder", untrained(embedder))
+    yield subject("pretrained encoder", embedder)
+
+
+def _task(
+    name: str, embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts, *, half: bool, console: Console
+) -> Task:
+    """The fine-tuning of an encoder on texts, each as far as one row holds it."""
     rows, test_rows = (embedder.first_rows(part.texts) for part in (train, test))
-    labels, test_labels = (torch.from_numpy(part.labels).long() for part in (train, test))
+    labels, test_labels = _labels(train), _labels(test)
     check_labels(labels, test_labels, train.classes)
     order = order_of(len(rows), RECIPE)
 
@@ -71,39 +77,80 @@ def _task(embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts) -> 
             part = slice(start, start + _BATCH)
             yield Batch(test_rows[part], test_labels[part].to(embedder.device))
 
-    how = f"the first {embedder.context} tokens of a text"
-    return Task(RECIPE, order, of_train, of_test(), len(train.classes), encode_rows, how)
+    return Task(
+        name,
+        embedder.encoder,
+        RECIPE,
+        order,
+        of_train,
+        of_test(),
+        n_test=len(test_rows),
+        classes=len(train.classes),
+        embed=encode_rows,
+        how=f"the first {embedder.context} tokens of a text",
+        half=half,
+        report=lambda line: console.print(f"         {name}, fine-tuned: {line}", highlight=False),
+    )
 
 
-def evaluate_pairs(folder: RunFolder, data: Any, *, console: Console) -> Results:
-    """How well the cosines of sentence embeddings follow human scores of how alike two sentences are."""
-    embedder, pairs = TextEmbedder.load(folder.path), read_pairs(data)
-    console.print(f"evaluate {len(pairs.scores):,} pairs of sentences", highlight=False)
-    bags = tf_idf_similarity(pairs.first, pairs.second)
-    scores = [rank_score("TF-IDF bag of words", bags, pairs.scores, how=TF_IDF_COSINE)]
-    for name, extractor in (("untrained encoder", untrained(embedder)), ("pretrained encoder", embedder)):
-        first, second = (extractor.of_texts(texts) for texts in (pairs.first, pairs.second))
-        scores.append(similarity_score(name, first, second, pairs.scores))
-    return Results(scores)
+def _of_pairs(embedder: TextEmbedder, question: Question) -> Evaluation:
+    """Scored pairs of sentences, under the same subjects."""
+    question.require_inputs((Similarities,), "pairs of sentences")
+    if question.test is not None:
+        raise UsageError(
+            f"probe sts learns nothing, so it has no use for test {question.test!r}\ngive those pairs as data"
+        )
+    if question.columns:
+        raise UsageError(
+            "probe sts reads columns sentence1, sentence2 and score\nleave the label and the text column out"
+        )
+    pairs = read_pairs(question.data)
+    return Evaluation(f"{len(pairs.scores):,} pairs of sentences", _subjects_of_pairs(embedder, pairs))
+
+
+def _subjects_of_pairs(embedder: TextEmbedder, pairs: Pairs) -> Iterator[Subject]:
+    """Bags of words, the encoder before its first step, and the encoder."""
+
+    def subject(name: str, one: TextEmbedder) -> Subject:
+        def similarities() -> Similarities:
+            return of_embeddings(name, one.of_texts(pairs.first), one.of_texts(pairs.second), pairs.scores)
+
+        return Subject(name, {Similarities: similarities})
+
+    def of_words() -> Similarities:
+        return Similarities(NAME, paired_cosines(pairs.first, pairs.second), pairs.scores, PAIRED)
+
+    yield Subject(NAME, {Similarities: of_words})
+    yield subject("untrained encoder", untrained(embedder))
+    yield subject("pretrained encoder", embedder)
 
 
 def untrained(embedder: TextEmbedder) -> TextEmbedder:
-    """The same encoder with random weights: those it had before the first step, if it began with random ones."""
+    """The same encoder with random weights: those before the first step, if the run began with random ones."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
-    return TextEmbedder(embedder.encoder.anew(), embedder.tokenizer, embedder.description, device=embedder.device)
+    return TextEmbedder(embedder.encoder.untrained(), embedder.tokenizer, embedder.description, device=embedder.device)
 
 
-def _open(data: Any, test: Any, columns: Mapping[str, str]) -> tuple[LabelledTexts, LabelledTexts, str]:
-    """Train and test texts, and a sentence on how they were split."""
-    whole = read_labelled_texts(data, **columns)
+def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:
+    """Train and test texts, and a few words on how they were split."""
+    train, test = read_labelled_texts(question.data, **question.columns)
+    how = "the data's own test split"
+    if question.test is not None:
+        whole, part = read_labelled_texts(question.test, **question.columns)
+        test, how = part or whole, "test texts given apart"
     if test is None:
-        kept, held = hold_out(torch.from_numpy(whole.labels).long())
-        return _part(whole, kept), _part(whole, held), "a fifth of each class held out"
-    other = read_labelled_texts(test, **columns)
-    require_same_classes(whole.classes, other.classes)
-    return whole, other, "test texts given apart"
+        train, test = (_part(train, positions) for positions in split_test_fifth(_labels(train)))
+        return train, test, "a fifth of each class is for the test"
+    require_same_classes(train.classes, test.classes)
+    return train, test, how
 
 
 def _part(whole: LabelledTexts, positions: Tensor) -> LabelledTexts:
-    chosen: Sequence[int] = positions.tolist()
+    """The texts at some positions (n,)."""
+    chosen: list[int] = positions.tolist()
     return LabelledTexts([whole.texts[i] for i in chosen], whole.labels[positions.numpy()], whole.classes)
+
+
+def _labels(texts: LabelledTexts) -> Tensor:
+    """The class numbers (N,) int64."""
+    return torch.from_numpy(texts.labels).long()

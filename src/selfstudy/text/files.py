@@ -10,8 +10,7 @@ import gzip
 import json
 import re
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from typing import Any, BinaryIO, NamedTuple
@@ -19,8 +18,8 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-TEXT_COLUMNS = ("text", "content", "sentence", "review", "body", "document")
-LABEL_COLUMNS = ("label", "class", "category", "target", "sentiment")
+from selfstudy.text.columns import LABEL_COLUMNS, TEXT_COLUMNS
+
 _HEADER_WORDS = {*TEXT_COLUMNS, *LABEL_COLUMNS, "id", "idx", "index", "title", "url", "sentence1", "sentence2", "score"}
 
 _BLOCK = 1 << 18  # bytes read at once; with the decoded text they are most of the memory of a stream
@@ -42,14 +41,7 @@ Report = Callable[[int, str], None]  # is called with a byte offset and a reason
 
 
 class TextFile(NamedTuple):
-    """One file.
-
-    Attributes:
-        path: the path.
-        name: the relative path with "/", for ids and messages.
-        size: the number of bytes on disk.
-        kind: ``plain``, ``jsonl``, ``csv``, ``tsv`` or ``parquet``.
-    """
+    """One file: its path, its relative path with "/" for messages, its size in bytes, and its kind."""
 
     path: str
     name: str
@@ -58,13 +50,7 @@ class TextFile(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One row or line.
-
-    Attributes:
-        number: its number in the file, from 0.
-        offset: the byte at which it begins; 0 for Parquet.
-        value: the cells by column, or a string in JSON lines.
-    """
+    """One row or line: its number from 0, the byte where it begins, and its cells by column or its JSON string."""
 
     number: int
     offset: int
@@ -118,25 +104,6 @@ def first_rows(file: TextFile, *, header: bool = False) -> list[dict[str, Any]]:
     """The rows with columns among the first 100 records; nothing is reported."""
     records = islice(read_records(file, lambda offset, reason: None, header=header), _SAMPLE)
     return [record.value for record in records if isinstance(record.value, dict)]
-
-
-def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of all rows, in order of appearance."""
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def known_column(columns: Iterable[str], known: Sequence[str]) -> str | None:
-    """The first name in ``known`` that is a column in any case, as the table spells it; None without one."""
-    folded = {name.casefold(): name for name in columns}
-    return next((folded[name] for name in known if name in folded), None)
-
-
-def text_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """The column of the text: one with a usual name, else the one with the most characters; None without text."""
-    lengths: Counter[str] = Counter()
-    for row in rows:
-        lengths.update({name: len(value) for name, value in row.items() if isinstance(value, str)})
-    return known_column(lengths, TEXT_COLUMNS) or max(lengths, key=lambda name: lengths[name], default=None)
 
 
 def with_plain_newlines(text: str) -> str:

@@ -1,10 +1,10 @@
-"""What a run on text foretells of the part of its corpus that was held out."""
+"""Measures a run on the held-out part of its corpus."""
 
-from typing import Any
-
+import torch
 from rich.console import Console
 
 from selfstudy.encoders.text import TextEncoder
+from selfstudy.probes.results import Score, held_out_scores
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
 from selfstudy.text.batches import Wrap
@@ -15,39 +15,30 @@ from selfstudy.text.resolve import TextInputs
 from selfstudy.text.tokenizer import token_bytes
 
 _SHORTEST = 16  # tokens
-_RATE, _SEED = 0.15, 0  # the share by which masked models are compared, however many tokens they hid in training
+_RATE, _SEED = 0.15, 0  # masked models are compared at this share, which may not be the one of their training
 
 
 def measure_held_out(
     folder: RunFolder, encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], console: Console
 ) -> LanguageFigures | None:
-    """The figures, printed and added to the run's evaluations; None where too little was held out to measure."""
+    """The figures on held-out text, printed and added to the run's evaluations; None where that text is too short.
+
+    Args:
+        folder: the run.
+        encoder: the trained encoder, with its head; put into eval mode.
+        corpus: the run's corpus.
+        resolved: the settings of the run.
+        console: the console that shows the figures.
+    """
     if len(corpus.store.held_out) < _SHORTEST:
-        console.print(f"held out {len(corpus.store.held_out)} tokens are too few to measure anything", highlight=False)
+        console.print(f"held out {len(corpus.store.held_out)} tokens, too few to measure anything", highlight=False)
         return None
     encoder.eval()
     device = next(encoder.parameters()).device
-    context, stream = resolved.inputs.context, corpus.store.held_out
-    console.print(f"held out {len(stream):,} tokens to foretell on {device.type}", highlight=False)  # can take minutes
-    if encoder.causal:
-        across = bool(resolved.config.method.get("across_documents", False))
-        figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)
-        protocol = f"every held-out token once, from at most {context} before it; held out: {corpus.held_out}"
-    else:
-        special = corpus.special
-        assert special.cls is not None and special.sep is not None and special.pad is not None
-        length = min(context - 2, len(stream))
-        digest, file = stream_digest(stream.blocks()), corpus.store.folder / f"masks-{length}.safetensors"
-        if not file.is_file():
-            save_mask_set(mask_set(len(stream), length, _RATE, _SEED), file, digest=digest)
-        masks = load_mask_set(file, digest=digest)
-        wrap = Wrap(special.cls, special.sep, special.pad)
-        table = token_bytes(corpus.tokenizer)
-        figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
-        protocol = (
-            f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special; held out: {corpus.held_out}"
-        )
-    folder.append(folder.evaluations, [_line(figures, protocol, corpus)])
+    count = len(corpus.store.held_out)
+    console.print(f"held out {count:,} tokens to predict on {device.type}", highlight=False)  # can take minutes
+    figures, protocol = (_causal if encoder.causal else _masked)(encoder, corpus, resolved, device)
+    folder.append(folder.evaluations, [score.line() for score in _scores(figures, protocol, corpus)])
     accuracy = "" if figures.accuracy is None else f" · accuracy {figures.accuracy:.1f} %"
     console.print(
         f"held out {figures.bits_per_byte:.3f} bits per byte · {figures.nats_per_token:.4f} nats per token"
@@ -57,14 +48,35 @@ def measure_held_out(
     return figures
 
 
-def _line(figures: LanguageFigures, protocol: str, corpus: Corpus) -> dict[str, Any]:
-    """Figures of two runs may be compared if protocol and data are the same, whatever their tokenizers."""
-    return {
-        "features": "pretrained encoder",
-        "probe": "held-out text",
-        "data": f"documents of digest {corpus.store.fingerprint[:12]}",
-        "bits_per_byte": figures.bits_per_byte,
-        "perplexity": figures.perplexity,
-        **figures._asdict(),
-        "protocol": protocol,
-    }
+def _causal(
+    encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], device: torch.device
+) -> tuple[LanguageFigures, str]:
+    """The figures of a causal model, with their protocol."""
+    context, across = resolved.inputs.context, bool(resolved.config.method.get("across_documents", False))
+    stream = corpus.store.held_out
+    figures = causal_figures(encoder, stream, context=context, across_documents=across, device=device)
+    return figures, f"every held-out token once, from at most {context} before it; held out: {corpus.held_out}"
+
+
+def _masked(
+    encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], device: torch.device
+) -> tuple[LanguageFigures, str]:
+    """The figures of a masked model on the corpus's stored mask set, with their protocol."""
+    special, stream = corpus.special, corpus.store.held_out
+    assert special.cls is not None and special.sep is not None and special.pad is not None
+    length = min(resolved.inputs.context - 2, len(stream))
+    digest, file = stream_digest(stream.blocks()), corpus.store.folder / f"masks-{length}.safetensors"
+    if not file.is_file():
+        save_mask_set(mask_set(len(stream), length, _RATE, _SEED), file, digest=digest)
+    masks = load_mask_set(file, digest=digest)
+    wrap, table = Wrap(special.cls, special.sep, special.pad), token_bytes(corpus.tokenizer)
+    figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
+    how = f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special"
+    return figures, f"{how}; held out: {corpus.held_out}"
+
+
+def _scores(figures: LanguageFigures, protocol: str, corpus: Corpus) -> list[Score]:
+    """One score for each figure; only bits per byte can be compared between tokenizers."""
+    derived = {"bits_per_byte": figures.bits_per_byte, "perplexity": figures.perplexity}
+    data = f"documents of digest {corpus.store.fingerprint[:12]}"
+    return held_out_scores({**figures._asdict(), **derived, "protocol": protocol, "data": data})

@@ -1,4 +1,4 @@
-"""How well a language model foretells held-out text: every token of it once, or those of a stored mask set."""
+"""Held-out loss of a language model: of every token of a text once, or of the hidden tokens of a stored mask set."""
 
 from collections.abc import Iterator
 
@@ -14,26 +14,26 @@ from selfstudy.text.batches import Wrap, wrapped
 from selfstudy.text.language import LanguageFigures, MaskSet, accumulate, hide
 from selfstudy.text.token_store import Stream
 
-_ROWS = 64  # encoded at once
-_SCORES = 2**24  # of vocabulary entries held at once, 64 MiB in float32
+_ROWS = 64  # rows encoded at once
+_SCORES = 2**24  # logits held at once, 64 MiB in float32
 Part = tuple[Tensor, Tensor]
 
 
 def causal_figures(
     encoder: LanguageEncoder, stream: Stream, *, context: int, across_documents: bool, device: torch.device
 ) -> LanguageFigures:
-    """The figures of every token of a stream, each foretold once from those before it in its row of ``context``.
+    """The figures of every token of a stream, each predicted once from those before it in its row of ``context``.
 
-    A row begins with the last token of the row before, the first with the token that closes a document, so that tokens
-    have from 1 to ``context`` tokens to go by. The bytes are those of the text: tokens that close a document have none,
-    and what it costs to foretell them counts.
+    A row begins with the last token of the row before, and the first row with the token that closes a document. So
+    every token is predicted from 1 to ``context`` tokens. The bytes are those of the text: tokens that close a document
+    have none, but their loss counts.
 
     Args:
-        encoder: in eval mode, causal, with a head.
+        encoder: a causal encoder with a head, in eval mode.
         stream: the held-out tokens.
-        context: T.
-        across_documents: as the model was trained.
-        device: where the encoder is.
+        context: the length of a row, T.
+        across_documents: True if tokens see documents before their own, as in training.
+        device: the device of the encoder.
     """
     eos = encoder.vocabulary.eos
     assert eos is not None  # the store was built with it
@@ -54,7 +54,7 @@ def causal_figures(
 
 
 def _rows(tokens: Tensor, whole: int, context: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs and answers (B, T) of the whole rows, then of what is left over."""
+    """Inputs and answers (B, T) of the whole rows, then of the rest."""
     if whole:
         yield tokens[:whole].view(-1, context), tokens[1 : whole + 1].view(-1, context)
     if whole < len(tokens) - 1:
@@ -70,17 +70,17 @@ def masked_figures(
     token_bytes: np.ndarray,
     device: torch.device,
 ) -> LanguageFigures:
-    """The figures of the hidden tokens of a mask set, each row between the tokens that begin and end one.
+    """The figures of the hidden tokens of a mask set; every row is put between the class token and the separator.
 
-    Special tokens of the stream are neither hidden nor asked for, as in training.
+    Special tokens of the stream are neither hidden nor predicted, as in training.
 
     Args:
-        encoder: in eval mode, seeing both sides, with a head.
+        encoder: a bidirectional encoder with a head, in eval mode.
         stream: the held-out tokens that the mask set belongs to.
-        masks: which tokens are hidden.
+        masks: the positions of the hidden tokens.
         wrap: the tokenizer's class token and separator.
-        token_bytes: (V,) UTF-8 bytes of every entry of the vocabulary.
-        device: where the encoder is.
+        token_bytes: (V,) the number of UTF-8 bytes of every entry of the vocabulary.
+        device: the device of the encoder.
     """
     vocabulary, length = encoder.vocabulary, masks.row_length
     assert vocabulary.mask is not None and vocabulary.eos is not None
@@ -107,5 +107,5 @@ def masked_figures(
 
 
 def _losses(logits: Tensor, answers: Tensor) -> Part:
-    """Loss and hit of each of N answers."""
+    """Losses (N,) in nats and hits (N,) bool of logits (N, V) for answers (N,)."""
     return F.cross_entropy(logits.float(), answers, reduction="none"), logits.argmax(dim=1) == answers

@@ -1,7 +1,7 @@
-"""Texts with labels or with similarity scores, for evaluation; small enough for memory, and refused when damaged.
+"""Texts with labels or with similarity scores, for evaluation; they fit into memory, and damaged ones are refused.
 
-A training corpus goes on without the documents that cannot be read. Here every row is part of what a number means, so
-the first ones that cannot be used are named and nothing is returned.
+A training corpus does without documents that cannot be read. Here every row is part of what a number means: the first
+rows that cannot be used are named, and nothing is returned.
 """
 
 import math
@@ -14,18 +14,10 @@ import numpy as np
 
 from selfstudy.data.names import TEST_NAMES, TRAIN_NAMES, part_named
 from selfstudy.errors import DataError, UsageError, did_you_mean
-from selfstudy.text.documents import find_files, implies_header, is_valid_text, single_file
-from selfstudy.text.files import (
-    LABEL_COLUMNS,
-    Record,
-    TextFile,
-    column_names,
-    known_column,
-    read_plain,
-    read_records,
-    with_plain_newlines,
-)
-from selfstudy.text.files import text_column as find_text_column
+from selfstudy.text.columns import LABEL_COLUMNS, column_names, known_column
+from selfstudy.text.columns import text_column as find_text_column
+from selfstudy.text.documents import Problem, find_files, implies_header, is_valid_text, single_file
+from selfstudy.text.files import Record, TextFile, read_plain, read_records, with_plain_newlines
 
 _FIRST, _SECOND, _SCORES = ("sentence1",), ("sentence2",), ("score", "label")
 _SHOWN = 3
@@ -35,9 +27,10 @@ class LabelledTexts(NamedTuple):
     """Texts and their classes.
 
     Attributes:
-        texts: N of them.
+        texts: N texts.
         labels: (N,) int64 positions in ``classes``.
-        classes: sorted names of the classes that occur; two files have the same numbers only if the same classes occur.
+        classes: the sorted names of the classes that occur; two files number classes in the same way only if they hold
+            the same classes.
     """
 
     texts: list[str]
@@ -46,12 +39,12 @@ class LabelledTexts(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of sentences with a score of how alike they are.
+    """Pairs of sentences with scores of their similarity.
 
     Attributes:
-        first: N sentences.
-        second: N sentences.
-        scores: (N,) float64, larger is more alike, on the scale of the file.
+        first: the first sentences, N of them.
+        second: the second sentences, N of them.
+        scores: (N,) float64, larger for more similar sentences, on the scale of the file.
     """
 
     first: list[str]
@@ -59,24 +52,29 @@ class Pairs(NamedTuple):
     scores: np.ndarray
 
 
-def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_column: str = "auto") -> LabelledTexts:
-    """Texts and labels from a table, or from a folder with a sub-folder of ``.txt`` files for each class.
+def read_labelled_texts(
+    path: str | Path, *, text_column: str = "auto", label_column: str = "auto"
+) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """Texts and labels, and those of the test part where the data have one.
+
+    A folder has a sub-folder of ``.txt`` files for each class, or folders ``train`` and ``test`` of such sub-folders; a
+    table has one part.
 
     Args:
         path: a folder, or a ``.tsv`` (without quoting), ``.csv``, ``.jsonl`` or ``.parquet`` file.
-        text_column: as for :func:`selfstudy.text.documents.open_documents`, never the label column.
-        label_column: ``auto`` takes ``label``, ``class``, ``category``, ``target`` or ``sentiment``; without a header
-            the column with the fewest distinct values, which have to be fewer than half of the rows.
+        text_column: a column, or ``auto`` as for :func:`selfstudy.text.documents.open_documents`.
+        label_column: a column, or ``auto`` for ``label``, ``class``, ``category``, ``target`` or ``sentiment``; without
+            a header, the column with the fewest distinct values, which have to be fewer than half of the rows.
 
     Raises:
-        UsageError: no path, nothing there, plain text, or a column that is not there or cannot be told.
-        DataError: something that cannot be read, an empty text, fewer than two classes, or a folder of two splits.
+        UsageError: no path, a missing file, plain text, or a column that is missing or cannot be found.
+        DataError: something that cannot be read, an empty text, or fewer than two classes in a part.
     """
     path = _as_path(path)
     if path.is_dir():
         if (text_column, label_column) != ("auto", "auto"):
             raise UsageError(f"{path} is a folder, which has no columns\nleave the label and the text column out")
-        return _numbered(*_class_folders(path), f"folder {path}")
+        return _from_folder(path)
     rows = _rows(path, implies_header(text_column, label_column))
     columns = column_names(record.value for record in rows)
     label = _label_column(rows, columns, path) if label_column == "auto" else label_column
@@ -84,10 +82,10 @@ def read_labelled_texts(path: str | Path, *, text_column: str = "auto", label_co
     others = [{name: value for name, value in record.value.items() if name != label} for record in rows]
     text = find_text_column(others) if text_column == "auto" else text_column
     if text is None:
-        raise UsageError(f"{path} has no column of text beside {label!r}\nit has: {', '.join(columns)}")
+        raise UsageError(f"{path} has no column of text but {label!r}\nit has: {', '.join(columns)}")
     _require(text, columns, path)
     texts = _texts(rows, text, path)
-    return _numbered(texts, [_class_name(record, label, path) for record in rows], f"file {path}")
+    return _numbered(texts, [_class_name(record, label, path) for record in rows], f"file {path}"), None
 
 
 def read_pairs(path: str | Path) -> Pairs:
@@ -98,8 +96,8 @@ def read_pairs(path: str | Path) -> Pairs:
             ``sentence2`` and ``score`` (or ``label``); without a header, of three columns, one of them numbers.
 
     Raises:
-        UsageError: no path, nothing there, plain text, or columns that cannot be told.
-        DataError: something that cannot be read, an empty sentence, or a score that is no number.
+        UsageError: no path, a missing file, plain text, or columns that cannot be found.
+        DataError: something that cannot be read, an empty sentence, or a score that is no finite number.
     """
     path = _as_path(path)
     rows = _rows(path, header=False)
@@ -114,7 +112,7 @@ def read_pairs(path: str | Path) -> Pairs:
 
 
 def _as_path(given: object) -> Path:
-    """The path that was given."""
+    """The given path; a UsageError for anything else."""
     if not isinstance(given, str | os.PathLike):
         raise UsageError(
             f"cannot read labelled texts from {type(given).__name__}\n"
@@ -139,17 +137,19 @@ def _rows(path: Path, header: bool) -> list[Record]:
 
 
 def _refuse(reasons: Sequence[str], what: str) -> None:
-    """Stop with the first few reasons."""
+    """Raise with the first few reasons."""
     shown = "\n".join(f"  {reason}" for reason in reasons[:_SHOWN])
     more = f"\n  … and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     raise DataError(f"{what} cannot be used to evaluate:\n{shown}{more}")
 
 
 def _place(record: Record, path: Path) -> str:
+    """The file and the row, for messages."""
     return f"{path}, row {record.number} (from 0)"
 
 
 def _require(column: str, columns: list[str], path: Path) -> None:
+    """Raise a UsageError unless a table has a column."""
     if column not in columns:
         raise UsageError(
             f"{path} has no column {column!r}{did_you_mean(column, columns)}\nit has: {', '.join(columns)}"
@@ -157,11 +157,12 @@ def _require(column: str, columns: list[str], path: Path) -> None:
 
 
 def _without_header(columns: list[str]) -> bool:
+    """True if the columns of a table have numbers for names."""
     return columns == [str(number) for number in range(len(columns))]
 
 
 def _label_column(rows: list[Record], columns: list[str], path: Path) -> str:
-    """The column of the labels by its name, or by its few distinct values where columns have no names."""
+    """The column of the labels, by its name, or by its few distinct values where columns have no names."""
     named = known_column(columns, LABEL_COLUMNS)
     if named is not None:
         return named
@@ -177,50 +178,61 @@ def _label_column(rows: list[Record], columns: list[str], path: Path) -> str:
 
 
 def _texts(rows: list[Record], column: str, path: Path) -> list[str]:
-    """The cells of a column, which all have to be texts."""
+    """The cells of a column; raises unless all are texts."""
     cells: list[Any] = [record.value.get(column) for record in rows]
     for record, cell in zip(rows, cells, strict=True):
         if not isinstance(cell, str) or not cell.strip() or not is_valid_text(cell):
-            raise DataError(f"{_place(record, path)}: {column!r} is {cell!r}, a text is needed\nmend or remove the row")
+            raise DataError(
+                f"{_place(record, path)}: {column!r} is {cell!r}, a text is needed\ncorrect or remove the row"
+            )
     return [with_plain_newlines(cell) for cell in cells]
 
 
 def _class_name(record: Record, column: str, path: Path) -> str:
+    """The class of a row; raises a DataError if it has none."""
     value = record.value.get(column)
     if not isinstance(value, str | int | float) or str(value).strip() in ("", "nan"):
-        raise DataError(f"{_place(record, path)}: {column!r} is {value!r}, a label is needed\nmend or remove the row")
+        raise DataError(
+            f"{_place(record, path)}: {column!r} is {value!r}, a label is needed\ncorrect or remove the row"
+        )
     return str(value).strip()
 
 
-def _class_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Texts and the names of their folders."""
+def _from_folder(root: Path) -> tuple[LabelledTexts, LabelledTexts | None]:
+    """The texts of a folder of classes, or of its train part and its test part."""
     files, refused = find_files(root, _kind_in_class)
     tops = {file.name.partition("/")[0] for file in files if "/" in file.name}
     train, test = part_named(TRAIN_NAMES, tops), part_named(TEST_NAMES, tops)
-    if train is not None and test is not None:  # as classes they would give a number without meaning
-        raise DataError(
-            f"folder {root} has the parts {train} and {test}, which are no classes\n"
-            f"give {root / train} with --test {root / test}"
-        )
-    loose = [file.name for file in files if "/" not in file.name]
+    if train is None or test is None:  # a folder of one of these names may be a class
+        return _class_folders(root, "", files, refused), None
+    parts = (_class_folders(root, f"{part}/", files, refused) for part in (train, test))
+    return next(parts), next(parts)
+
+
+def _class_folders(root: Path, prefix: str, files: Sequence[TextFile], refused: Sequence[Problem]) -> LabelledTexts:
+    """The texts below ``prefix`` and their classes, the names of their folders."""
+    where = f"folder {root / prefix}"
+    chosen = [(file, file.name.removeprefix(prefix)) for file in files if file.name.startswith(prefix)]
+    loose = [name for _, name in chosen if "/" not in name]
     if loose:
         raise DataError(
-            f"folder {root} has texts outside class folders: {', '.join(loose[:5])}{' …' if len(loose) > 5 else ''}\n"
+            f"{where} has texts outside class folders: {', '.join(loose[:5])}{' …' if len(loose) > 5 else ''}\n"
             "labels are read from folders: good/1.txt, bad/2.txt, ..."
         )
-    problems = [f"{problem.path}: {problem.reason}" for problem in refused]
-    texts = [_whole(file, problems) for file in files]
+    problems = [f"{problem.path}: {problem.reason}" for problem in refused if problem.path.startswith(prefix)]
+    texts = [_whole(file, problems) for file, _ in chosen]
     if problems:
-        _refuse(problems, f"folder {root}")
-    return texts, [file.name.partition("/")[0] for file in files]
+        _refuse(problems, where)
+    return _numbered(texts, [name.partition("/")[0] for _, name in chosen], where)
 
 
 def _kind_in_class(name: str) -> str | None:
+    """The kind of a text file of a class, or None for other files."""
     return "plain" if name.lower().removesuffix(".gz").endswith(".txt") else None
 
 
 def _whole(file: TextFile, problems: list[str]) -> str:
-    """The text of one file; a problem is added when there is none."""
+    """The text of one file; if there is none, a problem is added."""
     known = len(problems)
     documents = read_plain(file, "file", lambda at, why: problems.append(f"{file.name}, byte {at}: {why}"))
     text = next((text for _, text in documents), "")
@@ -230,6 +242,7 @@ def _whole(file: TextFile, problems: list[str]) -> str:
 
 
 def _numbered(texts: list[str], names: list[str], what: str) -> LabelledTexts:
+    """Texts with their classes as numbers; raises a DataError for fewer than two classes."""
     classes = sorted(set(names))
     if len(classes) < 2:
         raise DataError(f"{what} has one class, {classes[0]!r}\nat least two are needed to evaluate")

@@ -1,6 +1,6 @@
-"""Held-out figures of language models, the positions that a masked one is asked about, and drawing the next token.
+"""Held-out figures of language models from their losses, and the stored positions that a masked one is asked about.
 
-The losses themselves come from whoever runs the model; nothing here knows one.
+Nothing here runs a model.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ _MAX_BYTES = 2**31
 
 
 class LanguageFigures(NamedTuple):
-    """How well a model foretells held-out text.
+    """The loss of a model on held-out text, and figures that follow from it.
 
     Attributes:
-        nats_per_token: mean loss, natural logarithm. It depends on the tokenizer; bits per byte does not.
-        tokens: how many were foretold.
-        text_bytes: of UTF-8 text that these tokens spell; for a masked model those of the hidden tokens.
-        accuracy: share of tokens whose most probable guess was right, in percent; None where nobody counted.
+        nats_per_token: the mean loss, in nats. It depends on the tokenizer; bits per byte does not.
+        tokens: the number of predicted tokens.
+        text_bytes: the number of bytes of UTF-8 text that these tokens spell.
+        accuracy: the share of tokens whose most probable guess was right, in percent; None where it was not counted.
     """
 
     nats_per_token: float
@@ -44,7 +44,7 @@ class LanguageFigures(NamedTuple):
 
     @property
     def bits_per_byte(self) -> float:
-        """Loss in bits for each byte of text: comparable between tokenizers, not between causal and masked models."""
+        """The loss in bits per byte of text: comparable between tokenizers, not between causal and masked models."""
         return self.nats_per_token * self.tokens / math.log(2) / self.text_bytes
 
     @property
@@ -60,9 +60,9 @@ def accumulate(parts: Iterable[tuple[Tensor, Tensor | None]], text_bytes: int) -
     """The figures of a whole text from its parts, summed in float64.
 
     Args:
-        parts: losses (n,) of single tokens in nats, any float type, and whether the most probable token was the right
-            one, (n,) bool, or None.
-        text_bytes: as in :class:`LanguageFigures`, positive.
+        parts: losses (n,) of single tokens in nats, of any float type, and (n,) bool, True where the most probable
+            token was right, or None.
+        text_bytes: the number of bytes that the tokens spell, positive.
 
     Raises:
         DataError: no token, no text, or a loss that is not finite.
@@ -74,7 +74,7 @@ def accumulate(parts: Iterable[tuple[Tensor, Tensor | None]], text_bytes: int) -
         counted, hits = counted and right is not None, hits + (0 if right is None else int(right.sum()))
     if not tokens or text_bytes < 1:
         raise DataError(
-            f"{tokens:,} tokens and {text_bytes:,} bytes of text: nothing was foretold\n"
+            f"{tokens:,} tokens and {text_bytes:,} bytes of text: nothing was predicted\n"
             "held-out text must hold at least one row of tokens\ngive more text, or make the rows shorter"
         )
     total = math.fsum(sums) if all(map(math.isfinite, sums)) else math.nan
@@ -87,15 +87,16 @@ def accumulate(parts: Iterable[tuple[Tensor, Tensor | None]], text_bytes: int) -
 
 
 class MaskSet(NamedTuple):
-    """Which positions of a held-out stream of tokens a masked language model is asked about.
+    """The positions of a held-out stream of tokens that a masked language model is asked about.
 
     Attributes:
-        store_length: tokens in the stream.
-        row_length: tokens in a row; row r begins at token r * row_length. A shorter rest at the end is not asked about.
-        rate: share of every row that was wanted.
-        seed: what the positions were drawn from.
-        positions: (R, P) int32 in [0, row_length), rising in every row. They count the stream's own tokens: whoever
-            puts a token before a row moves them by one.
+        store_length: the number of tokens in the stream.
+        row_length: the number of tokens in a row; row r begins at token r * row_length. A shorter rest at the end is
+            left out.
+        rate: the wanted share of every row.
+        seed: the seed that the positions were drawn from.
+        positions: (R, P) int32 in [0, row_length), rising in every row. They count the stream's own tokens: a token put
+            before a row moves them by one.
     """
 
     store_length: int
@@ -106,7 +107,7 @@ class MaskSet(NamedTuple):
 
     @property
     def protocol(self) -> str:
-        """How a figure was measured with these positions, for printing beside it."""
+        """A description of how a figure was measured with these positions, for printing with it."""
         rows, hidden = self.positions.shape
         return (
             f"masked: {hidden} of every {self.row_length} tokens hidden, always by [MASK], "
@@ -118,14 +119,14 @@ def mask_set(store_length: int, row_length: int, rate: float, seed: int) -> Mask
     """The positions of every whole row: round(rate x row_length) of them, a function of (seed, row number) alone.
 
     In evaluation a hidden token is always replaced by [MASK]. Training leaves or exchanges one in five, so that the
-    encoder does not learn to look away from tokens that are not [MASK]; a figure gains nothing from it. A tenth of the
-    answers would be in plain sight, another tenth would hang on which wrong token was drawn, and two evaluations would
-    agree only if both drew alike.
+    encoder does not learn to ignore tokens other than [MASK]. A figure gains nothing from that: a tenth of the answers
+    would be visible, another tenth would depend on which wrong token was drawn, and two evaluations would agree only if
+    both drew the same tokens.
 
     Args:
-        store_length: tokens in the held-out stream.
-        row_length: tokens in a row.
-        rate: share that is hidden, 0.15 by custom whatever share training hides.
+        store_length: the number of tokens in the held-out stream.
+        row_length: the number of tokens in a row.
+        rate: the share that is hidden, by custom 0.15, even where training hides another share.
         seed: any integer.
 
     Raises:
@@ -161,10 +162,10 @@ def hide(rows: Tensor, positions: Tensor, mask_id: int) -> tuple[Tensor, Tensor]
 
 
 def stream_digest(blocks: Iterable[np.ndarray]) -> str:
-    """SHA-256 of a stream's ids as little-endian uint32, in hex: the same however wide they are stored.
+    """SHA-256 of a stream's ids as little-endian uint32, in hex: the same for every integer type they are stored in.
 
     Args:
-        blocks: (n,) ids each, of any integer type; together the whole stream in order, cut anywhere.
+        blocks: arrays (n,) of ids, of any integer type, which together are the whole stream in order.
     """
     digest = hashlib.sha256()
     for block in blocks:
@@ -173,10 +174,10 @@ def stream_digest(blocks: Iterable[np.ndarray]) -> str:
 
 
 def save_mask_set(masks: MaskSet, path: Path, *, digest: str) -> None:
-    """Write the positions as safetensors, whole or not at all; all else is text in its ``__metadata__``.
+    """Write the positions as safetensors, whole or not at all; everything else is text in its ``__metadata__``.
 
     Args:
-        masks: what to write.
+        masks: the mask set.
         path: the file; its folder must exist.
         digest: :func:`stream_digest` of the stream that the positions belong to.
 
@@ -192,7 +193,7 @@ def save_mask_set(masks: MaskSet, path: Path, *, digest: str) -> None:
 
 
 def load_mask_set(path: Path, *, digest: str) -> MaskSet:
-    """Stored positions, whoever drew them, for the stream with this :func:`stream_digest`.
+    """The stored mask set for the stream with this :func:`stream_digest`.
 
     Raises:
         FileRefusedError: the file is missing, damaged or of a newer version, or belongs to another stream.
@@ -216,7 +217,7 @@ def load_mask_set(path: Path, *, digest: str) -> MaskSet:
 
 
 def _checked(about: dict[str, Any], positions: Tensor) -> MaskSet:
-    """The mask set of a file, or a ValueError that says what cannot be so."""
+    """The mask set of a file; a ValueError says which part of it is impossible."""
     length, row_length = int(about["store_length"]), int(about["row_length"])
     if positions.dtype != torch.int32 or positions.ndim != 2 or row_length < 1 or not positions.numel():
         raise ValueError(f"positions are {positions.dtype} {tuple(positions.shape)}, rows of {row_length}")

@@ -10,6 +10,7 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.text.config import TextRunConfig
 
 if TYPE_CHECKING:
+    from selfstudy.probes.evaluation import Evaluation, Question
     from selfstudy.text.embedder import TextEmbedder
     from selfstudy.text.work import TextWork
 
@@ -43,6 +44,12 @@ class TextModality:
         from selfstudy.text.embedder import documents_as_for, embed_texts
 
         return embed_texts(embedder, documents_as_for(run, data, console), out, console)
+
+    def evaluation(self, folder: RunFolder, question: "Question", console: Console) -> "Evaluation":
+        """See :class:`selfstudy.runs.modality.Modality`."""
+        from selfstudy.text.evaluate import open_evaluation
+
+        return open_evaluation(folder, question, console)
 
     def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
         """Refuse: nothing is drawn of text.

@@ -14,8 +14,8 @@ from selfstudy.methods.reads import Text
 from selfstudy.ops.duration import Duration
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 from selfstudy.runs.resolved import Resolved, resolved
+from selfstudy.text.columns import TEXT_COLUMNS
 from selfstudy.text.config import TextRunConfig
-from selfstudy.text.files import TEXT_COLUMNS
 from selfstudy.views.spec import Spec
 
 _TOKENS_TO_SEE = 30_000_000

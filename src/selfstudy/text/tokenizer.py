@@ -99,11 +99,7 @@ def train_tokenizer(
 
 
 def _with_text(texts: Iterable[str]) -> Iterator[str]:
-    """The texts from the first one that is not empty.
-
-    Raises:
-        DataError: all texts are empty.
-    """
+    """The texts from the first one that is not empty; raise if there is none."""
     rest = iter(texts)
     first = next((text for text in rest if text), None)
     if first is None:

@@ -1,4 +1,4 @@
-"""``torch.compile`` of a method's encoders, used by the steps of training alone."""
+"""``torch.compile`` of a method's encoders, for the steps of training only."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -10,18 +10,18 @@ from selfstudy.machine.compiler import compiler_problem
 from selfstudy.methods.base import Method
 
 COMPILING_STEPS = 2
-"""So many steps compile: the second one anew, for any length of rows, where it is not that of the first."""
+"""The number of steps that compile: the second one compiles again for any length of rows if its length is new."""
 
 
 @contextmanager
 def compiled_encoders(method: Method, device: torch.device) -> Iterator[None]:
     """Compile a method's encoders when a step of training first calls them.
 
-    Inside the block they run as compiled in :func:`training_step` alone: evaluation, in its other mode, would have them
-    compiled once more, which takes longer than itself.
+    Inside the block the compiled encoders run in :func:`training_step` only. Evaluation has another mode, and compiling
+    them again for it takes longer than the evaluation itself.
 
     Raises:
-        EnvironmentFault: nothing can be compiled here.
+        EnvironmentFault: torch.compile does not work on this machine.
     """
     if problem := compiler_problem(device):
         raise EnvironmentFault(
@@ -34,5 +34,5 @@ def compiled_encoders(method: Method, device: torch.device) -> Iterator[None]:
 
 
 def training_step(*, compiled: bool) -> AbstractContextManager[None]:
-    """Where encoders run as compiled, if they are."""
+    """A context in which the compiled encoders run; without ``compiled`` it changes nothing."""
     return torch.compiler.set_stance("default") if compiled else nullcontext()

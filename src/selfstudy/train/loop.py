@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfstudy.data.batches import Batches, micro_batches
 from selfstudy.errors import Interrupted, TrainingError
 from selfstudy.methods.base import Method, StepOutput
 from selfstudy.ops.duration import Duration
 from selfstudy.ops.random import seed_torch
-from selfstudy.ops.schedules import Progress, Schedule
-from selfstudy.optim.optimizer import clip_gradients, set_learning_rate
+from selfstudy.ops.schedules import Progress
+from selfstudy.optim.pace import Pace
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import COMPILING_STEPS, training_step
@@ -35,21 +35,33 @@ Render = Callable[[Any, torch.device], list[Tensor]]
 
 @dataclass(frozen=True)
 class Plan:
-    """What the loop needs to know beside the objects it moves."""
+    """The decisions that the loop follows.
 
-    learning_rate: Schedule
-    clip: float
+    Attributes:
+        pace: the learning rate and the weight decay of each parameter group.
+        clip: scales the gradients of parameters in place and returns their common norm ().
+        seed: the seed of the run.
+        half: True for autocast to bfloat16 in the forward pass.
+        compiled: True if the encoders are compiled.
+        ahead: True to prepare the next views while the device computes.
+        workers: the number of processes that decode.
+        checkpoint_every: the distance between checkpoints.
+        resume_hint: the end of an error message, with the command that continues the run.
+    """
+
+    pace: Pace
+    clip: Callable[[list[nn.Parameter]], Tensor]
     seed: int
-    half: bool  # whether the forward pass is in bfloat16 where that is safe
+    half: bool
     compiled: bool
-    ahead: bool  # whether the next views are made ready while the device computes
+    ahead: bool
     workers: int
     checkpoint_every: Duration
     resume_hint: str
 
 
 class Outcome(NamedTuple):
-    """How training ended."""
+    """The result of training: steps and images done in all, the seconds they took, and the last loss."""
 
     steps: int
     seconds: float
@@ -58,19 +70,21 @@ class Outcome(NamedTuple):
 
 
 class Views(NamedTuple):
-    """What the method receives of a micro-batch."""
+    """The method's inputs for a micro-batch, and the reasons by position of images that could not be read."""
 
     tensors: list[Tensor]
     failed: dict[int, str]
 
 
 class Passes(NamedTuple):
-    """Result of the forward and backward passes of one optimizer step.
+    """The result of the forward and backward passes of one optimizer step.
 
     Attributes:
-        scalars: (1 + M,) float32 on the device: the loss and the method's metrics, means over the micro-batches.
-        names: of the metrics.
-        output: of the last micro-batch, as are its ``views``.
+        scalars: the loss and the method's M metrics, (1 + M,) float32 on the device, averaged over the micro-batches.
+        names: the names of the metrics.
+        output: the method's output for the last micro-batch.
+        views: the method's inputs for the last micro-batch.
+        failed: the reasons by position of images that could not be read.
     """
 
     scalars: Tensor
@@ -84,13 +98,13 @@ class Trainer:
     """One training run: call :meth:`run` once, or :meth:`begin` and then :meth:`step` by hand.
 
     Args:
-        fabric: places, casts and synchronises; already launched.
-        method: what is trained; its hooks are called around each optimizer step.
-        optimizer: over the method's trainable parameters.
+        fabric: places, casts and synchronises; it is launched already.
+        method: the method to train; its hooks are called around each optimizer step.
+        optimizer: the optimizer of the groups in ``plan.pace``.
         data: the batches, as they leave the workers.
-        render: what the method receives of one, on a device.
-        clock: makes the clock from the seconds already used.
-        plan: everything else.
+        render: a function from a batch to the method's inputs on a device.
+        clock: a function from the seconds already used to the clock.
+        plan: all other decisions.
     """
 
     def __init__(
@@ -147,9 +161,9 @@ class Trainer:
         return Outcome(self.steps_done, self.clock.elapsed_seconds, images, loss)
 
     def begin(self) -> None:
-        """Place model and optimizer, start the data and the clock."""
+        """Place model and optimizer, and start the data and the clock."""
         self._model, self._stepper = self.fabric.setup(self.method, self._optimizer)
-        if self._optimizer_state is not None:  # only now are the weights on the device that it has to be on too
+        if self._optimizer_state is not None:  # its state goes to the device of the weights, which is known only now
             self._optimizer.load_state_dict(self._optimizer_state)
             self._optimizer_state = None
         self.method.train()
@@ -164,19 +178,19 @@ class Trainer:
     def step(self, progress: Progress) -> Observation:
         """One optimizer step: batch, forward, backward, hooks, update."""
         began, number, self._waited = time.perf_counter(), self.steps_done, 0.0
-        set_learning_rate(self._optimizer, self.plan.learning_rate(progress))
-        # Whatever a method draws itself (masks, dropout) is a function of the step, so a resumed run draws the same.
+        self._rate = self.plan.pace.set(self._optimizer, progress)
+        # A method's own random numbers (dropout, skipped blocks) depend on the step, so a resumed run has the same.
         seed_torch(self.plan.seed, number, self.fabric.global_rank, device=self.fabric.device)
         passes = self._forward_backward(progress)
         self.method.before_step(progress)
-        norm = clip_gradients(self._parameters, self.plan.clip)
+        norm = self.plan.clip(self._parameters)
         loss, metrics = self._read(passes, norm)
         self._stepper.step()
         self._stepper.zero_grad(set_to_none=True)
         self.method.after_step(progress)
         self.steps_done += 1
         if self.plan.compiled and self.steps_done - self._first <= COMPILING_STEPS:
-            self.clock.begin_again()  # a budget in minutes would find its warm-up gone
+            self.clock.begin_again()  # else compiling would use up the warm-up of a budget in minutes
         self.unreadable |= passes.failed
         return self._observation(passes, loss, metrics, time.perf_counter() - began)
 
@@ -211,10 +225,10 @@ class Trainer:
         return Views(tensors, batch.failed)
 
     def _read(self, passes: Passes, norm: Tensor) -> tuple[float, dict[str, float]]:
-        """Loss and metrics of a step, its gradient norm among them, for which a GPU is waited for.
+        """Return the loss and the metrics of a step, with the gradient norm; this waits for a GPU.
 
         Raises:
-            TrainingError: the loss or the norm is not finite; nothing of it has reached the weights.
+            TrainingError: the loss or the norm is not finite; the weights have not changed.
         """
         loss, *means = passes.scalars.tolist()
         metrics = dict(zip(passes.names, means, strict=True)) | {"gradient_norm": float(norm)}
@@ -238,7 +252,7 @@ class Trainer:
         return Observation(
             progress=progress,
             loss=loss,
-            metrics=metrics | {"learning_rate": float(self._optimizer.param_groups[0]["lr"])},
+            metrics=metrics | {"learning_rate": self._rate},
             embedding=None if embedding is None else embedding.float(),
             views=passes.views,
             encoder=self.method.encoder,
@@ -249,7 +263,7 @@ class Trainer:
         )
 
     def _checkpoint_due(self, last_save: float) -> bool:
-        """Whether the configured distance in steps, epochs, samples or minutes has been covered."""
+        """Return True if the distance between checkpoints, in steps, epochs, samples or minutes, has been covered."""
         every, order = self.plan.checkpoint_every, self.data.order
         if every.unit == "minutes":
             return time.monotonic() - last_save >= every.amount * 60
@@ -258,7 +272,7 @@ class Trainer:
         return steps is not None and self.steps_done % steps == 0
 
     def _save(self, store: CheckpointStore) -> None:
-        """Commit the present state, on the first process, unless it is committed already."""
+        """Commit the current state, on the first process, unless it is committed already."""
         if self.fabric.is_global_zero and self.steps_done != self._saved_step:
             images = self.steps_done * self.data.order.batch_size
             state = {"elapsed_seconds": self.clock.elapsed_seconds, "images_seen": images}
@@ -267,7 +281,7 @@ class Trainer:
         self.fabric.barrier()
 
     def _stop(self, store: CheckpointStore, caught: signal.Signals) -> None:
-        """Checkpoint and leave, because a signal asked for it."""
+        """Save a checkpoint and stop, because a signal asked for it."""
         self._save(store)
         raise Interrupted(
             f"stopped by {caught.name} after step {self.steps_done}; a checkpoint was written\n{self.plan.resume_hint}",
@@ -275,7 +289,7 @@ class Trainer:
         )
 
     def _agree(self, value: T) -> T:
-        """The first process's value: clocks and signals differ between processes, and all must take the same turn."""
+        """Return the first process's value: clocks and signals differ between processes, and all must do the same."""
         if self.fabric.world_size == 1:
             return value
         agreed: T = self.fabric.broadcast(value)

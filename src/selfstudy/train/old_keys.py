@@ -32,6 +32,6 @@ def with_new_keys(tensors: Mapping[str, Tensor], known: Collection[str]) -> dict
 
 
 def _new_name(name: str, known: Collection[str]) -> str:
-    """Return the first of the names that the rules make of an old one which is known, or the name itself."""
+    """Return the first known name that a rule gives for an old one, or the name itself."""
     candidates = (new + name.removeprefix(old) for old, new in OLD_KEYS if name.startswith(old))
     return next((candidate for candidate in candidates if candidate in known), name)

@@ -3,7 +3,7 @@
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _SECOND_PRESS_SECONDS = 5.0
@@ -34,11 +34,9 @@ def stop_flag() -> Iterator[StopFlag]:
     """A flag that SIGTERM and SIGINT set inside the block; outside the main thread nothing sets it."""
     flag = StopFlag()
     previous: dict[int, object] = {}
-    try:
+    with suppress(ValueError):  # not the main thread: the host program owns the signals
         for number in (signal.SIGTERM, signal.SIGINT):
             previous[number] = signal.signal(number, flag.handle)
-    except ValueError:  # not the main thread: the host program owns the signals
-        previous.clear()
     try:
         yield flag
     finally:

@@ -1,12 +1,15 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from selfstudy.errors import DataError
-from selfstudy.text.similarity import rank_score, similarity_score, spearman, tf_idf_similarity
+from selfstudy.probes.sts import Similarities, measure, of_embeddings, spearman
+
+
+def similarity_score(*embedded):
+    (score,) = measure(of_embeddings(*embedded))
+    return score
 
 
 def slow_spearman(first, second):
@@ -67,7 +70,7 @@ def test_the_score_is_that_of_the_cosines_times_a_hundred():
     cosines = [float(x @ y / x.norm() / y.norm()) for x, y in zip(a.double(), b.double(), strict=True)]
     score = similarity_score("pretrained encoder", a, b, scores)
     assert score.accuracy == pytest.approx(100 * slow_spearman(cosines, scores.tolist()), abs=1e-9)
-    assert score[:2] == ("pretrained encoder", "sts")
+    assert score[:2] == ("pretrained encoder", "sts") and score.unit == ""
     assert score.protocol == (
         "STS: Spearman correlation x 100 with human scores of the cosine of both embeddings, frozen, final model, "
         "40 pairs"
@@ -107,36 +110,7 @@ def test_an_error_names_the_line_of_the_table():
         similarity_score("x", other, other[1:], np.arange(5))
 
 
-def test_the_baseline_is_one_for_the_same_words_and_zero_for_none_in_common():
-    first = ["a man plays a guitar", "The dog runs.", "a cat", "..."]
-    second = ["guitar plays a a man", "it is raining", "the cat", "..."]
-    similarities = tf_idf_similarity(first, second)
-    assert similarities.dtype == np.float64 and similarities.shape == (4,)
-    assert similarities[0] == pytest.approx(1) and similarities[1] == 0 and similarities[3] == 0
-    assert 0 < similarities[2] < 1
-
-
-def test_the_baseline_of_a_hand_case():
-    # "b" is in all 4 sentences, "a" and "c" in one each: weights 1 and 1 + ln(5 / 2)
-    rare = 1 + np.log(5 / 2)
-    similarities = tf_idf_similarity(["a b", "b"], ["b c", "b"])
-    np.testing.assert_allclose(similarities, [1 / (1 + rare**2), 1], atol=1e-12)
-
-
-def test_the_baseline_does_not_depend_on_the_order_of_pairs():
-    words = [" ".join(pair) for pair in itertools.product(["red", "blue", "old"], ["car", "house"])]
-    similarities = tf_idf_similarity(words, words[::-1])
-    np.testing.assert_allclose(tf_idf_similarity(words[::-1], words)[::-1], similarities, atol=1e-12)
-
-
-def test_the_baseline_becomes_a_line_that_says_so():
-    score = rank_score("TF-IDF", tf_idf_similarity(["a b", "c"], ["a b", "d"]), np.array([5, 0]), how="bags of words")
-    assert score.accuracy == pytest.approx(100)
+def test_a_row_may_say_what_its_similarities_are():
+    (score,) = measure(Similarities("TF-IDF", np.array([0.2, 0.1]), np.array([5, 0]), "bags of words"))
+    assert score.accuracy == pytest.approx(100) and score.features == "TF-IDF"
     assert score.protocol == "STS: Spearman correlation x 100 with human scores of bags of words, 2 pairs"
-
-
-def test_sentences_that_do_not_pair_or_hold_no_word_are_refused():
-    with pytest.raises(DataError, match="2 first but 1 second"):
-        tf_idf_similarity(["a", "b"], ["a"])
-    with pytest.raises(DataError, match="1 pairs of sentences hold no word"):
-        tf_idf_similarity(["?"], ["!"])

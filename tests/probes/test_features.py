@@ -4,9 +4,17 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from selfstudy.errors import DataError, UsageError
+from selfstudy.errors import DataError
 from selfstudy.images.features import raw_pixels
-from selfstudy.probes.table import FROZEN, evaluate_features, require_known
+from selfstudy.probes import DEFAULT, named
+from selfstudy.probes.features import DenseFeatures
+
+FROZEN = ("knn", "linear", "low-shot", "retrieval")
+
+
+def evaluate_features(*data, probes=DEFAULT):
+    features = DenseFeatures(*data)
+    return [score for probe in named(probes) for score in probe.measure(features)]
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +54,6 @@ def test_label_values_need_not_be_consecutive(digits):
     assert moved == evaluate_features("x", *digits, probes=FROZEN)
 
 
-def test_probes_come_in_the_order_asked_for(digits):
-    assert [score.probe for score in evaluate_features("x", *digits, probes=["linear", "knn"])] == ["linear", "knn"]
-
-
-def test_an_unknown_probe_is_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match="unknown probe 'liner'; did you mean 'linear'") as caught:
-        require_known(["knn", "liner"])
-    assert "known: knn, linear, low-shot, retrieval, finetune; sts by itself" in str(caught.value)
-
-
 def test_labels_are_checked(digits):
     train, labels, test, test_labels = digits
     with pytest.raises(DataError, match="only in train: 9; only in test: none"):
@@ -81,3 +79,14 @@ def test_accuracies_are_those_of_float32_under_autocast(digits):
     expected = evaluate_features("x", *digits, probes=FROZEN)
     with torch.autocast("cpu", torch.bfloat16):
         assert evaluate_features("x", *digits, probes=FROZEN) == expected
+
+
+def test_strengths_are_powers_of_ten_from_strong_to_weak_and_scale_with_the_width(digits):
+    features = DenseFeatures("x", *digits)
+    assert features.strengths == tuple(10.0**power for power in range(5, -2, -1)) and features.scale == 64
+
+
+def test_every_train_example_can_be_the_nearest(digits):
+    train, labels = digits[0][:50], digits[1][:50]
+    similarity, rows = DenseFeatures("x", train, labels, train, labels).nearest(3)
+    assert rows[:, 0].tolist() == list(range(50)) and similarity[:, 0].tolist() == pytest.approx([1.0] * 50)

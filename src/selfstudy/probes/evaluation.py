@@ -1,0 +1,111 @@
+"""One evaluation for every kind of data: baselines and encoders down, probes across.
+
+A modality opens labelled data as an :class:`Evaluation`: a few words about the data, and the subjects to measure. Each
+subject makes the inputs that probes need, and only those that are asked for.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from selfstudy.errors import UsageError
+from selfstudy.probes import Probe
+from selfstudy.probes.results import Results, Score
+
+
+class Question(NamedTuple):
+    """A user's request: probes, and the labelled data to ask them on.
+
+    Attributes:
+        probes: the probes.
+        data: a path, a name or arrays, as the user gave them.
+        test: labelled data to test on; None for ``data``'s own test split, or a fifth of it.
+        columns: columns of a table by their role, ``label_column`` or ``text_column``; only those the user named.
+    """
+
+    probes: Sequence[Probe]
+    data: Any
+    test: Any = None
+    columns: Mapping[str, str] = {}
+
+    def require_inputs(self, offered: Collection[type], data: str) -> None:
+        """Raise for a probe that these data have no input for, before anything is embedded.
+
+        Args:
+            offered: the types of input that can be made.
+            data: a few words on the data, such as ``"labelled images"``.
+
+        Raises:
+            UsageError: naming the probe.
+        """
+        for probe in self.probes:
+            if probe.needs not in offered:
+                can = [other.name for other in self.probes if other.needs in offered]
+                raise UsageError(
+                    f"probe {probe.name} cannot be asked of {data}\n"
+                    + (f"ask for {', '.join(can)} alone" if can else "ask for another probe, or give other data")
+                )
+
+
+class Subject(NamedTuple):
+    """One row of the table: a baseline, or an encoder.
+
+    Attributes:
+        name: such as ``"raw pixels"``, ``"untrained encoder"`` or ``"pretrained encoder"``.
+        inputs: functions that make the inputs of probes, by type. A probe whose type is missing leaves a gap.
+    """
+
+    name: str
+    inputs: Mapping[type, Callable[[], Any]]
+
+
+class Evaluation(NamedTuple):
+    """Labelled data that were opened, and what is measured on them.
+
+    Attributes:
+        about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
+        subjects: made one after another, so that the features of one are in memory at a time.
+    """
+
+    about: str
+    subjects: Iterable[Subject]
+
+
+def evaluate(
+    evaluation: Evaluation, probes: Sequence[Probe], *, console: Console, known: Sequence[Score] = ()
+) -> Results:
+    """The scores of every subject under every probe; test is used once, by the final encoder.
+
+    Args:
+        evaluation: the opened data.
+        probes: the probes, in the order they are asked.
+        console: the console that shows progress.
+        known: scores of other evaluations; a subject with a score of one of these probes is not measured again.
+
+    Raises:
+        DataError: labels or features on which a score would mean nothing.
+        TrainingError: fine-tuning diverged.
+    """
+    console.print(f"evaluate {evaluation.about}", highlight=False)
+    scores: list[Score] = []
+    for subject in evaluation.subjects:
+        names = [probe.name for probe in probes]
+        if found := [score for score in known if score.features == subject.name and score.probe in names]:
+            scores += found
+            continue
+        scores += _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
+    return Results(scores)
+
+
+def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:
+    """The scores of one subject; an input is made once for all the probes that need it."""
+    if probes:
+        console.print(f"         {subject.name}", highlight=False)
+    inputs: dict[type, Any] = {}
+    scores: list[Score] = []
+    for probe in probes:
+        if probe.needs not in inputs:
+            inputs[probe.needs] = subject.inputs[probe.needs]()
+        scores += probe.measure(inputs[probe.needs])
+    return scores

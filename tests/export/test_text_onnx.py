@@ -1,0 +1,31 @@
+"""Both files are opened by ONNX Runtime and tokenizers alone, and give our vectors."""
+
+import json
+
+import numpy as np
+import pytest
+
+from selfstudy.encoders.text_catalogue import LAYOUTS
+from selfstudy.export.text_onnx import export_text_onnx
+from selfstudy.text.embedder import TextEmbedder
+from tests.export.text_encoders import TEXTS, saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "pool"), [(layout, "mean") for layout in LAYOUTS] + [("bert", "cls"), ("llama", "last")]
+)
+def test_the_printed_lines_give_our_vectors_in_onnx_runtime(tmp_path, layout, pool):
+    pytest.importorskip("onnxscript")
+    folder = saved(tmp_path / "encoder", layout, pool=pool, head=True)
+    result = export_text_onnx(folder, tmp_path / "out")
+    embedder = TextEmbedder.load(folder, device="cpu")
+    for texts in (["red ball"], TEXTS):  # without padding, and with it
+        names: dict = {}
+        exec(result.usage.replace('["a text", "another"]', repr(texts)), names)
+        np.testing.assert_allclose(names["vectors"], embedder.embed(texts), atol=1e-5)
+    assert result.library == "ONNX Runtime" and result.max_abs_difference <= 1e-5
+    about = json.loads(names["session"].get_modelmeta().custom_metadata_map["selfstudy"])
+    assert (about["name"], about["method"]) == (f"{layout}-tiny", "simcse")
+    shapes = [(part.name, part.shape) for part in names["session"].get_inputs()]
+    assert shapes == [(name, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")]

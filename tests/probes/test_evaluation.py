@@ -1,0 +1,113 @@
+import io
+from functools import partial
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from selfstudy.errors import UsageError
+from selfstudy.probes import Probe, named
+from selfstudy.probes.evaluation import Evaluation, Question, Subject, evaluate
+from selfstudy.probes.features import DenseFeatures, Features
+from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.probes.results import Score
+
+QUIET = Console(quiet=True)
+
+
+def probe(name, needs):
+    return Probe(name, lambda given: [Score(str(given), name, 1.0, "p")], needs)
+
+
+ONE, TWO, OTHER = probe("one", int), probe("two", int), probe("other", str)
+
+
+def test_every_subject_is_asked_in_order_and_a_probe_that_it_has_nothing_for_leaves_a_gap():
+    subjects = [Subject("a", {int: lambda: 1}), Subject("b", {int: lambda: 2, str: lambda: "2"})]
+    found = evaluate(Evaluation("3 things", subjects), [OTHER, ONE], console=QUIET)
+    assert [score[:2] for score in found] == [("1", "one"), ("2", "other"), ("2", "one")]
+
+
+def test_an_input_is_made_once_for_all_probes_and_only_when_one_needs_it():
+    made = []
+    inputs = {int: lambda: made.append("int"), str: lambda: pytest.fail("not asked for")}
+    evaluate(Evaluation("", [Subject("a", inputs)]), [ONE, TWO], console=QUIET)
+    assert made == ["int"]
+
+
+def test_known_scores_of_a_subject_are_taken_over():
+    known = [Score("a", "one", 50.0, "p"), Score("a", "third", 1.0, "p"), Score("c", "one", 2.0, "p")]
+    subjects = [Subject("a", {int: lambda: pytest.fail("known")}), Subject("b", {int: lambda: 2})]
+    found = evaluate(Evaluation("", subjects), [ONE], console=QUIET, known=known)
+    assert [(score.features, score.accuracy) for score in found] == [("a", 50.0), ("2", 1.0)]
+
+
+def test_the_console_says_what_is_measured():
+    console = Console(record=True, file=io.StringIO(), width=200)
+    subjects = [Subject("a", {}), Subject("b", {int: lambda: 1})]
+    evaluate(Evaluation("6 train, 3 test things", subjects), [ONE], console=console)
+    assert console.export_text().splitlines() == ["evaluate 6 train, 3 test things", "         b"]
+
+
+def test_a_probe_that_the_data_have_no_input_for_is_refused_before_any_work():
+    Question([ONE, TWO], "data").require_inputs((int,), "numbers")
+    with pytest.raises(UsageError, match="probe other cannot be asked of numbers\nask for one, two alone"):
+        Question([ONE, OTHER, TWO], "data").require_inputs((int,), "numbers")
+    with pytest.raises(UsageError, match="probe other cannot be asked of numbers\nask for another probe, or give oth"):
+        Question([OTHER], "data").require_inputs((int,), "numbers")
+
+
+class Signals(nn.Module):
+    """An encoder of signals over time (B, 2, T): the mean of a convolution."""
+
+    embed_dim = 6
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 6, 5)
+
+    def forward(self, signals):
+        return torch.relu(self.conv(signals)).mean(dim=2)
+
+
+def signals(n, seed):
+    """Waves of two frequencies, (n, 2, 40), and which one each has."""
+    draw, labels = torch.Generator().manual_seed(seed), torch.arange(n) % 2
+    phase = torch.rand(n, 2, 1, generator=draw) * 6
+    return torch.sin(torch.arange(40) * (0.3 + labels[:, None, None]) + phase), labels
+
+
+def task(name, encoder, train, test):
+    order = order_of(len(train[0]), RECIPE._replace(epochs=2, steps=1))
+
+    def batch(step):
+        rows = order.batch(step)[1]
+        return Batch(train[0][rows], train[1][rows])
+
+    recipe, apply = RECIPE._replace(epochs=2, steps=1), lambda network, inputs: network(inputs)
+    return Task(name, encoder, recipe, order, batch, [Batch(*test)], len(test[0]), 2, apply, "whole signals")
+
+
+def subject(name, encoder, train, test):
+    def features():
+        with torch.no_grad():
+            return DenseFeatures(name, encoder(train[0]), train[1], encoder(test[0]), test[1])
+
+    return Subject(name, {Features: features, Task: partial(task, name, encoder, train, test)})
+
+
+def test_a_third_kind_of_data_is_evaluated_under_all_probes_by_saying_how_its_features_are_made():
+    torch.manual_seed(0)
+    train, test = signals(80, 0), signals(40, 1)
+    raw = Subject("raw signals", {Features: lambda: DenseFeatures("raw signals", *flat(train), *flat(test))})
+    subjects = [raw, subject("untrained encoder", Signals(), train, test)]
+    probes = named(["knn", "linear", "low-shot", "retrieval", "finetune"])
+    found = evaluate(Evaluation("80 train, 40 test signals", subjects), probes, console=QUIET)
+    columns = [[score.probe for score in found if score.features == one.name] for one in subjects]
+    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "linear", "low-shot-1"]
+    assert found.accuracy("raw signals", "knn") > 70 and "80 train / 40 test" in str(found)
+
+
+def flat(part):
+    return part[0].flatten(1), part[1]
