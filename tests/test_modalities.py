@@ -52,6 +52,7 @@ def test_an_encoder_folder_tells_its_modality(tmp_path, file, name):
 )
 def test_every_library_that_is_listed_has_an_exporter_and_no_other(name, known):
     modality = modalities.named(name)
+    assert list(modalities.exports()[name]) == known
     assert all(callable(modalities.exporter(modality, to)) for to in known)
     with pytest.raises(
         UsageError, match=f"unknown export target 'tim' of a run on {name}.*\nknown: {', '.join(known)}"

@@ -29,9 +29,15 @@ app = typer.Typer(
 )
 _SET_HELP = "Any setting: method.temperature=0.2; may be repeated."
 _MODALITY_HELP = f" Known: {', '.join(map(str, available().values()))}."
-_EXPORTS = {modality: ", ".join(map(str, entries.values())) or "nothing" for modality, entries in exports().items()}
-_EXPORT_HELP = f"Library that will open the encoder; for {'; for '.join(map(': '.join, _EXPORTS.items()))}."
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+
+
+def _libraries() -> dict[str, str]:
+    """The libraries that the encoders of each modality can be exported to, as a list in words."""
+    return {modality: ", ".join(map(str, entries.values())) or "none" for modality, entries in exports().items()}
+
+
+_EXPORT_HELP = f"Library that will open the encoder; for {'; for '.join(map(': '.join, _libraries().items()))}."
 
 
 def _show_version(wanted: bool) -> None:
@@ -215,7 +221,8 @@ def complete(
 @app.command()
 def modalities() -> None:
     """List the kinds of data, each with the package it comes from and the libraries that open its encoders."""
-    _table({name: f"{entry.origin} · exports to {_EXPORTS[name]}" for name, entry in available().items()})
+    libraries = _libraries()
+    _table({name: f"{entry.origin} · exports: {libraries[name]}" for name, entry in available().items()})
 
 
 @app.command()
