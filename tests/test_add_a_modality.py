@@ -22,6 +22,7 @@ from selfstudy.data.batches import Shard
 from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import available
 from selfstudy.ops.schedules import Progress
+from tests.installed import install
 
 PAGE = (Path(__file__).parent.parent / "docs" / "add_a_modality.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -44,12 +45,8 @@ def package(tmp_path_factory):
     for name, code in files.items():
         (folder / "selfstudy_signals" / f"{name}.py").write_text(code, encoding="utf-8")
     (folder / "signals_onnx.py").write_text("def export(encoder, out): ...\n", encoding="utf-8")
-    metadata = folder / f"selfstudy_signals-{VERSION}.dist-info"
-    metadata.mkdir()
-    about = f"Metadata-Version: 2.1\nName: {NAME}\nVersion: {VERSION}\n"
-    (metadata / "METADATA").write_text(about, encoding="utf-8")
     name, target = POINTS["selfstudy.modalities"]
-    (metadata / "entry_points.txt").write_text(f"[selfstudy.modalities]\n{name} = {target}\n", encoding="utf-8")
+    install(folder, NAME, VERSION, {"selfstudy.modalities": {name: target}})
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         _forget()

@@ -18,6 +18,7 @@ from rich.console import Console
 from selfstudy.config import Keyword, flatten, with_overrides
 from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
 from selfstudy.modalities import SETTINGS, available, exports
+from selfstudy.plugins import OWN
 from selfstudy.runs.settings import Row, keywords_of
 from selfstudy.version import __version__
 
@@ -237,16 +238,19 @@ def methods() -> None:
         for name, facts in known.items():
             if facts.family == family:
                 needs = f" · needs {facts.needs}" if facts.needs else ""
-                print(f"  {name:<{width}}  {facts.summary} {facts.paper}{needs}")
+                origin = "" if facts.origin == OWN else f" · from {facts.origin}"
+                print(f"  {name:<{width}}  {facts.summary} {facts.paper}{needs}{origin}")
 
 
 @app.command()
 def encoders() -> None:
     """List good encoders; any other timm name works too, and so does a folder that transformers can read."""
     from selfstudy.encoders.catalogue import CATALOGUE
+    from selfstudy.encoders.packages import from_packages
     from selfstudy.encoders.text_catalogue import TEXT_CATALOGUE
 
-    _table(CATALOGUE | TEXT_CATALOGUE)
+    others = {name: f"for images, from {entry.origin}" for name, entry in from_packages().items()}
+    _table(CATALOGUE | TEXT_CATALOGUE | others)
 
 
 @app.command()

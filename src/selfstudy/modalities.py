@@ -64,7 +64,8 @@ def named(name: str) -> "Modality":
 @cache
 def usable() -> dict[str, "Modality"]:
     """Every modality by its name; one that cannot be imported is left out with a warning."""
-    return {name: modality() for name, modality in loaded(available()).items()}
+    classes: dict[str, type[Modality]] = loaded(available())
+    return {name: modality() for name, modality in classes.items()}
 
 
 def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:

@@ -7,13 +7,14 @@ Another package adds, say, a probe by an entry point in its ``pyproject.toml``::
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from selfstudy.errors import UsageError, first_line
 
 OWN = "selfstudy"
+T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -67,12 +68,17 @@ def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
     return entries
 
 
-def loaded(entries: Mapping[str, Entry]) -> dict[str, Any]:
-    """Everything that can be imported, by name; what cannot is left out with one warning line each."""
+def loaded(entries: Mapping[str, Entry], load: Callable[[Entry], T] = Entry.load) -> dict[str, T]:
+    """Everything that can be imported, by name; what cannot is left out with one warning line each.
+
+    Args:
+        entries: the entries to import.
+        load: the function that imports one, and that may raise a UsageError.
+    """
     things = {}
     for name, entry in entries.items():
         try:
-            things[name] = entry.load()
+            things[name] = load(entry)
         except UsageError as error:
             _warn(f"{first_line(error)}; it is left out")
     return things

@@ -103,7 +103,8 @@ def test_a_vision_transformer_with_prototypes_has_attention_and_prototypes(dino,
 
 
 def test_a_method_that_draws_is_shown_its_own_views(folder, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "drawing", sys.modules[__name__])
+    for name in ("drawing", "drawing.blanks"):
+        monkeypatch.setitem(sys.modules, name, sys.modules[__name__])
     monkeypatch.setattr("selfstudy.methods.find_spec", lambda name: name)
     monkeypatch.setattr("selfstudy.methods._only_method", lambda name: Blanks)
     settings = {"method": "drawing.blanks", "encoder": "resnet10t"} | QUICK

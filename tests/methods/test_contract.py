@@ -6,6 +6,7 @@ import torch
 from selfstudy.encoders.timm import EncoderSpec, build_encoder
 from selfstudy.errors import UsageError
 from selfstudy.methods import FAMILIES, available, method_class
+from selfstudy.methods.base import Method
 from selfstudy.nn.ema import EMA
 from selfstudy.views.spec import Labels, View
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
@@ -160,3 +161,28 @@ def test_a_method_from_the_users_own_module_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "mine.py").rename(tmp_path / "pkg" / "mine.py")
     monkeypatch.syspath_prepend(tmp_path)
     assert method_class("pkg.mine").__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("simclr", 2), ("byol", 2), ("fastsiam", 4), ("swav", 2)]
+    + [("mae", "tokens"), ("supcon", "labels"), ("bert", "text"), ("w_mse", "draws"), ("rotation", "images")],
+)
+def test_a_method_says_how_many_equal_views_it_compares_or_what_else_it_needs(name, found):
+    cls = method_class(name)
+    if isinstance(found, int):
+        assert cls.equal_views() == found
+        return
+    text = f"{cls.__name__} needs {found}, and these data only have views\nuse a method that compares views, such as"
+    with pytest.raises(UsageError, match=text):
+        cls.equal_views()
+
+
+def test_a_method_whose_views_differ_in_size_is_for_images():
+    class Two(Method):
+        @staticmethod
+        def default_views(size, channels=3):
+            return [View(size), View((8, 8))]
+
+    with pytest.raises(UsageError, match="Two needs images, and"):
+        Two.equal_views()

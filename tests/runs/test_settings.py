@@ -143,6 +143,7 @@ def test_the_keywords_are_the_ones_that_users_know():
         "method": "method.name",
         "encoder": "encoder.name",
         "stem": "encoder.stem",
+        "modality": "data.modality",
         "image_size": "data.image_size",
         "views": "data.views",
         "tokenizer": "data.tokenizer",
@@ -216,7 +217,9 @@ def test_a_keyword_sets_its_setting_and_one_of_duration_its_unit():
 
 
 def test_an_unknown_keyword_is_refused_with_the_nearest_one():
-    with pytest.raises(UsageError, match="^unknown setting 'methd'; did you mean 'method'.\nknown: image_size, views"):
+    with pytest.raises(
+        UsageError, match="^unknown setting 'methd'; did you mean 'method'.\nknown: modality, image_size, views"
+    ):
         _build(methd="simclr")
 
 

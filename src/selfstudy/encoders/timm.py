@@ -11,6 +11,7 @@ from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
 from selfstudy.encoders.base import Encoder, TokenEncoder
+from selfstudy.encoders.packages import from_packages, network_of, require_savable
 from selfstudy.errors import EnvironmentFault, UsageError, did_you_mean, first_line
 
 _SMALL_SIDE = 64  # pixels up to which a stem or patch made for 224 px loses too much
@@ -22,7 +23,7 @@ class EncoderSpec:
     """The settings that decide an encoder.
 
     Attributes:
-        name: a name in ``timm.list_models()``.
+        name: a name in ``timm.list_models()``, or that of an encoder of another package.
         image_size: the (height, width) of images in pixels.
         channels: the number of channels of images.
         stem: ``stock`` or ``auto``. For ResNets also ``no_pool`` (no max-pool: twice the resolution) or ``small`` (in
@@ -135,6 +136,10 @@ def decided(spec: EncoderSpec) -> tuple[EncoderSpec, str]:
         patch, reason = _patch_size(spec)
         return replace(spec, stem=_stock(spec), patch_size=patch), reason
     _refuse_settings_of_transformers(spec)
+    if entry := from_packages().get(spec.name):
+        if spec.pretrained:
+            raise UsageError(f"encoder.pretrained is for networks of timm; {entry} is none\nleave it out")
+        return replace(spec, stem=_stock(spec), patch_size=None), f"the network's own, from {entry.origin}"
     if _is_resnet(spec.name):
         stem, reason = _stem(spec)
         return replace(spec, stem=stem, patch_size=None), reason
@@ -161,7 +166,8 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
         options |= {"dynamic_img_size": True, "dynamic_img_pad": True} | pooling_options(spec.pool)
     if spec.drop_path:
         options["drop_path_rate"] = spec.drop_path
-    network = _create(spec, options, fetch=spec.pretrained and fetch)
+    entry = from_packages().get(spec.name)
+    network = network_of(entry, spec) if entry else _create(spec, options, fetch=spec.pretrained and fetch)
     if spec.stem != "stock":
         use_stem(network, spec.stem)
     if not isinstance(getattr(network, "num_features", None), int):
@@ -213,15 +219,17 @@ def use_stem(network: Any, stem: str) -> None:
 
 
 def require_known(name: str) -> None:
-    """Refuse names outside timm's registry, such as hub prefixes and paths.
+    """Refuse names that neither timm's registry nor another package has, such as hub prefixes and paths.
 
     Raises:
-        UsageError: the name is not in the registry; the message has the nearest one.
+        UsageError: the name is unknown, with the nearest known one, or encoders of this name cannot be saved.
     """
-    if not timm.is_model(name.partition(".")[0]) or "/" in name or ":" in name:
+    if entry := from_packages().get(name):
+        require_savable(entry)
+    elif not timm.is_model(name.partition(".")[0]) or "/" in name or ":" in name:
         models = timm.list_models()
         raise UsageError(
-            f"unknown encoder {name!r}{did_you_mean(name, models)}\n"
+            f"unknown encoder {name!r}{did_you_mean(name, [*models, *from_packages()])}\n"
             f"any of timm's {len(models):,} names works; 'selfstudy encoders' lists good ones"
         )
 

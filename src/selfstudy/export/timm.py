@@ -6,6 +6,7 @@ import timm
 from safetensors.torch import load_file
 from torch import nn
 
+from selfstudy.encoders.packages import refuse_export
 from selfstudy.encoders.store import load_encoder
 from selfstudy.encoders.timm import creation_arguments, use_stem
 from selfstudy.export.result import ExportResult, write_and_compare
@@ -18,6 +19,7 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else.
     """
     encoder, config = load_encoder(encoder_folder)
+    refuse_export(config["name"], "timm")
     options = {"num_classes": 0, **creation_arguments(config)}
     stem = config["stem"]
 

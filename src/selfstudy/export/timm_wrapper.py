@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.disk.atomic import staged_folder
+from selfstudy.encoders.packages import refuse_export
 from selfstudy.encoders.store import load_encoder
 from selfstudy.encoders.text import quiet
 from selfstudy.encoders.timm import TimmEncoder, creation_arguments
@@ -32,6 +33,7 @@ def export_timm_wrapper(encoder_folder: Path, out: Path) -> ExportResult:
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else; nothing is kept.
     """
     encoder, config = load_encoder(encoder_folder)
+    refuse_export(config["name"], "transformers")
     if config["stem"] != "stock":
         raise UsageError(
             f"transformers builds networks as timm does, which cannot build a {config['name']} with the stem "
