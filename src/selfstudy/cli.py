@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from rich.console import Console
 
 from selfstudy.config import Keyword, flatten, with_overrides
 from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
-from selfstudy.modalities import SETTINGS
+from selfstudy.modalities import SETTINGS, available, exports
 from selfstudy.runs.settings import Row, keywords_of
 from selfstudy.version import __version__
 
@@ -29,17 +28,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _SET_HELP = "Any setting: method.temperature=0.2; may be repeated."
+_MODALITY_HELP = f" Known: {', '.join(map(str, available().values()))}."
+_EXPORTS = {modality: ", ".join(map(str, entries.values())) or "nothing" for modality, entries in exports().items()}
+_EXPORT_HELP = f"Library that will open the encoder; for {'; for '.join(map(': '.join, _EXPORTS.items()))}."
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
-
-
-class Target(str, Enum):
-    """Libraries an encoder can be exported to."""
-
-    timm = "timm"
-    torchvision = "torchvision"
-    onnx = "onnx"
-    transformers = "transformers"
-    sentence_transformers = "sentence-transformers"
 
 
 def _show_version(wanted: bool) -> None:
@@ -86,7 +78,8 @@ def _option(keyword: Keyword, row: Row) -> Any:
     """The annotation of a setting for Typer: type, help text, and the allowed values."""
     words = [value for value in row.values if value not in ("dict", "list", "null", "tuple")]  # an option is one word
     metavar = f"<{keyword.kind.__name__ if keyword.unit else '|'.join(words)}>"
-    return Annotated[keyword.kind | None, typer.Option(help=keyword.help or row.description, metavar=metavar)]
+    text = (keyword.help or row.description) + (_MODALITY_HELP if row.key == "data.modality" else "")
+    return Annotated[keyword.kind | None, typer.Option(help=text, metavar=metavar)]
 
 
 @app.command()
@@ -170,14 +163,14 @@ def embed(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    to: Annotated[Target, typer.Option(help="Library that will open the encoder.")],
+    to: Annotated[str, typer.Option(help=_EXPORT_HELP)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
 ) -> None:
     """Write the encoder for another library, reload it there and compare."""
     from selfstudy import api
 
-    result = api.export(run, to.value, out, overwrite=overwrite)
+    result = api.export(run, to, out, overwrite=overwrite)
     print(f"{result.path}: reloaded in {result.library}, max |difference| {result.max_abs_difference:.1e}")
     print(f"\n{result.usage}")
 
@@ -217,6 +210,12 @@ def complete(
 
     settings = {"tokens": tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     print(api.complete(run, prompt, **settings))
+
+
+@app.command()
+def modalities() -> None:
+    """List the kinds of data, each with the package it comes from and the libraries that open its encoders."""
+    _table({name: f"{entry.origin} · exports to {_EXPORTS[name]}" for name, entry in available().items()})
 
 
 @app.command()

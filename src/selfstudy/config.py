@@ -69,7 +69,8 @@ class DataConfig(Closed):
     ]
     modality: Annotated[
         str,
-        Field(description="Kind of data; auto is the kind that the method learns from."),
+        Field(description="Kind of data; 'selfstudy modalities' lists them, and auto is the method's own."),
+        Keyword("modality"),
         SameResult(),  # the fingerprint tells data apart, and runs of 2026-11 do not name the kind
     ] = "auto"
 

@@ -139,21 +139,29 @@ def holds_encoder(folder: Path) -> bool:
     return any(modality.holds(folder) for modality in usable().values())
 
 
+@cache
+def exports() -> dict[str, dict[str, Entry]]:
+    """The libraries that encoders can be exported to, by the name of the modality."""
+    listed: dict[str, dict[str, Entry]] = {name: {} for name in available()}
+    for name, entry in found("selfstudy.exports", _EXPORTS).items():
+        modality, _, library = name.partition(".")
+        listed.setdefault(modality, {})[library] = entry._replace(name=library)
+    return listed
+
+
 def exporter(modality: "Modality", to: str) -> "Exporter":
     """The function that writes an encoder for another library.
 
     Raises:
         UsageError: a library that encoders of this modality cannot be written for.
     """
-    prefix = f"{modality.name}."
-    entries = found("selfstudy.exports", _EXPORTS)
-    known = [name.removeprefix(prefix) for name in entries if name.startswith(prefix)]
+    known = exports()[modality.name]
     if to not in known:
         raise UsageError(
             f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
             f"known: {', '.join(known) or 'none'}"
         )
-    write: Exporter = entries[prefix + to].load()
+    write: Exporter = known[to].load()
     return write
 
 

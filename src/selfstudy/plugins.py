@@ -29,6 +29,10 @@ class Entry(NamedTuple):
     origin: str
     target: str
 
+    def __str__(self) -> str:
+        """The name, with the origin if it is another package: ``"signals (my-signals 0.1)"``."""
+        return self.name if self.origin == OWN else f"{self.name} ({self.origin})"
+
     def load(self) -> Any:
         """The module or attribute, imported now.
 

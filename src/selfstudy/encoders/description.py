@@ -1,21 +1,40 @@
 """The description of a saved encoder: a JSON file, read through a closed model, with the digests of the other files."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors.torch import save
 from torch import Tensor
 
+from selfstudy.disk.atomic import replace_file
 from selfstudy.disk.reading import file_digest, read_json
 from selfstudy.errors import FileRefusedError, first_line
+from selfstudy.version import __version__
 
 FORMAT_VERSION = 1
 MAX_BYTES = 1_000_000
 """The largest description that is read."""
 
-Description = TypeVar("Description", bound=BaseModel)
+
+class EncoderDescription(BaseModel):
+    """What every description holds; a subclass adds what rebuilds its network and prepares its inputs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    selfstudy_version: str = __version__
+    method: str
+    weights: str = Field(pattern="^(student|teacher)$")
+    seed: int
+    embed_dim: int
+    sha256: str
+
+
+Description = TypeVar("Description", bound=EncoderDescription)
 
 
 def require_finite(state: Mapping[str, Tensor]) -> None:
@@ -27,6 +46,24 @@ def require_finite(state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise FileRefusedError(f"{name} is not finite: such an encoder is not saved")
+
+
+def write_weights(file: Path, state: Mapping[str, Tensor]) -> str:
+    """Write tensors as a safetensors file, whose folder is made if it does not exist, and return its SHA-256 digest.
+
+    Raises:
+        FileRefusedError: a weight is not finite.
+    """
+    require_finite(state)
+    packed = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()})
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(file, packed)
+    return hashlib.sha256(packed).hexdigest()
+
+
+def write_description(file: Path, description: EncoderDescription) -> None:
+    """Write a description, after the files whose digests it holds."""
+    replace_file(file, (description.model_dump_json(indent=1) + "\n").encode())
 
 
 def require_digest(file: Path, sha256: str, *, listed_in: str) -> None:

@@ -1,37 +1,30 @@
 """The ``encoder/`` folder of a run on images: weights as safetensors, everything else as JSON."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.torch import save
 
-from selfstudy.disk.atomic import replace_file
 from selfstudy.disk.reading import read_json
 from selfstudy.disk.tensor_file import read_tensors
 from selfstudy.encoders.description import (
-    FORMAT_VERSION,
     MAX_BYTES,
+    EncoderDescription,
     read_description,
     require_digest,
-    require_finite,
+    write_description,
+    write_weights,
 )
 from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
 from selfstudy.errors import FileRefusedError, SelfstudyError, first_line
-from selfstudy.version import __version__
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 
 
-class ImageEncoderDescription(BaseModel):
+class ImageEncoderDescription(EncoderDescription):
     """All that ``config.json`` may hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: int
-    selfstudy_version: str
     name: str = Field(pattern=r"^[A-Za-z0-9_.]+$")
     image_size: tuple[int, int]
     channels: int = Field(ge=1, le=1024)
@@ -39,13 +32,8 @@ class ImageEncoderDescription(BaseModel):
     patch_size: int | None
     pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
     pretrained: bool = False
-    embed_dim: int
     mean: list[float]
     std: list[float]
-    weights: str = Field(pattern="^(student|teacher)$")
-    method: str
-    seed: int
-    sha256: str
 
 
 def save_encoder(
@@ -63,22 +51,16 @@ def save_encoder(
     Raises:
         FileRefusedError: a weight is not finite.
     """
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.network.state_dict().items()}
-    require_finite(state)
-    packed = save(state)
+    digest = write_weights(folder / _WEIGHTS, encoder.network.state_dict())
     description = ImageEncoderDescription(
-        format_version=FORMAT_VERSION,
-        selfstudy_version=__version__,
         embed_dim=encoder.embed_dim,
         mean=mean,
         std=std,
-        sha256=hashlib.sha256(packed).hexdigest(),
+        sha256=digest,
         **encoder.description,
         **extra,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / _WEIGHTS, packed)
-    replace_file(folder / _CONFIG, (description.model_dump_json(indent=1) + "\n").encode())
+    write_description(folder / _CONFIG, description)
 
 
 def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:

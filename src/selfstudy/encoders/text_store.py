@@ -4,14 +4,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from selfstudy.disk.atomic import staged_folder
 from selfstudy.disk.reading import file_digest
 from selfstudy.encoders.base import Vocabulary
-from selfstudy.encoders.description import FORMAT_VERSION, read_description, require_digest, require_finite
+from selfstudy.encoders.description import (
+    EncoderDescription,
+    read_description,
+    require_digest,
+    require_finite,
+    write_description,
+)
 from selfstudy.encoders.text import TextEncoder, build_text_encoder, quiet
-from selfstudy.version import __version__
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,23 +25,14 @@ FACTS = "selfstudy.json"
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 
 
-class TextEncoderDescription(BaseModel):
+class TextEncoderDescription(EncoderDescription):
     """All that ``selfstudy.json`` may hold."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: int
-    selfstudy_version: str
-    method: str
-    weights: str = Field(pattern="^(student|teacher)$")
-    seed: int
     name: str
     head: bool
     pool: str = Field(pattern="^(mean|cls|last)$")
     context: int = Field(ge=1)
     vocabulary: Vocabulary
-    embed_dim: int
-    sha256: str
     tokenizer_sha256: str
 
 
@@ -70,8 +66,6 @@ def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, contex
     names = json.dumps(tokenizer_config(tokenizer, encoder, context), indent=2)
     (folder / "tokenizer_config.json").write_text(names + "\n", encoding="utf-8")
     facts = TextEncoderDescription(
-        format_version=FORMAT_VERSION,
-        selfstudy_version=__version__,
         pool=encoder.pool,
         context=context,
         vocabulary=encoder.vocabulary,
@@ -80,7 +74,7 @@ def _write(encoder: TextEncoder, tokenizer: "Tokenizer", folder: Path, *, contex
         tokenizer_sha256=file_digest(folder / _TOKENIZER),
         **extra,
     )
-    (folder / FACTS).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_description(folder / FACTS, facts)
 
 
 def _with_template(tokenizer: "Tokenizer", encoder: TextEncoder) -> "Tokenizer":

@@ -27,6 +27,7 @@ from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
@@ -73,10 +74,8 @@ def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Meth
     return method
 
 
-class ImageWork:
-    """Scanned images, as :class:`selfstudy.runs.modality.Work` describes them."""
-
-    plateau: tuple[float, str] | None = None
+class ImageWork(Work):
+    """Scanned images."""
 
     def __init__(self, data: Any, config: ImageRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])

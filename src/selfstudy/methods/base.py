@@ -10,7 +10,7 @@ from selfstudy.errors import UsageError
 from selfstudy.methods.reads import Images, Reads, from_old_flags
 from selfstudy.ops.schedules import Progress
 from selfstudy.optim.groups import ParameterGroup, parameter_groups
-from selfstudy.views.spec import Spec
+from selfstudy.views.spec import Spec, View, one_each
 
 
 class MethodConfig(BaseModel):
@@ -45,10 +45,10 @@ class DataFacts(NamedTuple):
     """The facts that a method's default recipe may depend on.
 
     Attributes:
-        num_images: the number of images, or of rows of text.
-        image_size: the (height, width) of images in pixels; (1, T) for rows of T tokens.
-        channels: the number of channels of images; 1 for text.
-        batch_size: the number of images or rows per step.
+        num_images: the number of inputs: images, rows of text, or others.
+        image_size: the (height, width) of images in pixels; (1, T) for inputs of T tokens or samples.
+        channels: the number of channels of an input; 1 for text.
+        batch_size: the number of inputs per step.
         total_steps: the number of steps of the whole run; a guess if the budget is in minutes.
         width: the width D of a text encoder; 0 if the encoder is not known yet.
         trained: True if a text encoder starts from weights that were trained before.
@@ -179,6 +179,28 @@ class Method(nn.Module):
             channels: the number of channels of the images.
         """
         raise NotImplementedError
+
+    @classmethod
+    def equal_views(cls) -> int:
+        """The number of views of one input, for data that are not images and have views of their own.
+
+        A joint-embedding method compares views of the same kind and does not look inside them, so it can learn from
+        views of anything that an encoder reads.
+
+        Raises:
+            UsageError: the method needs something else, such as tokens or labels.
+        """
+        size = (32, 32)  # methods that cut small crops from large images cut none from images this small
+        specs = one_each(cls.default_views(size))
+        needs = cls.reads.needs or ", ".join(sorted({type(spec).__name__.lower() for spec in specs} - {"view"}))
+        if not needs and (len(specs) < 2 or {spec.size for spec in specs if isinstance(spec, View)} != {size}):
+            needs = "images"
+        if needs:
+            raise UsageError(
+                f"{cls.__name__} needs {needs}, and these data only have views\n"
+                "use a method that compares views, such as simclr, byol or vicreg"
+            )
+        return len(specs)
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:

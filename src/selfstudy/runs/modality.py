@@ -18,13 +18,13 @@ from selfstudy.train.monitor import Unit
 
 
 class Work(Protocol):
-    """Opened data to pretrain on.
+    """Opened data to pretrain on. A subclass may leave out what has a default here.
 
     Attributes:
         plateau: a loss at which runs get stuck, and what it means, if the data tell one.
     """
 
-    plateau: tuple[float, str] | None
+    plateau: tuple[float, str] | None = None
 
     def resolve(self) -> Resolved[Any]:
         """The configuration with everything decided, by measurements on this machine where nothing else decides.
@@ -49,16 +49,16 @@ class Work(Protocol):
         ...
 
     def write_beginning(self, folder: RunFolder, resolved: Resolved[Any]) -> None:
-        """Write files of the run folder that describe the data."""
-        ...
+        """Write files of the run folder that describe the data; by default none."""
+        return None
 
     def batches(self, resolved: Resolved[Any], shard: Shard) -> tuple[Batches, Render]:
         """This process's micro-batches, and the function that makes of one what the method receives."""
         ...
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
-        """List inputs, by position and reason, that could not be read in training."""
-        ...
+        """List inputs, by position and reason, that could not be read in training; by default, there are none."""
+        return None
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[Any], console: Console) -> None:
         """Write ``encoder/``, and measure it where that needs no labels."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Text
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
+from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
 from selfstudy.text.config import TextDataConfig, TextRunConfig
@@ -35,8 +36,8 @@ from selfstudy.views.spec import Spec
 _TRIAL_TOKENS = 1024
 
 
-class TextWork:
-    """A corpus, as :class:`selfstudy.runs.modality.Work` describes it."""
+class TextWork(Work):
+    """A tokenised corpus. Tokenising left out and counted what cannot be read; other runs use the same tokens."""
 
     def __init__(self, data: Any, config: TextRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
@@ -90,9 +91,6 @@ class TextWork:
         of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
         return self.corpus.census.documents, of_both.hexdigest()
 
-    def write_beginning(self, folder: RunFolder, resolved: Resolved[TextInputs]) -> None:
-        """Nothing more than every run writes: the tokens lie in the cache, where other runs find them too."""
-
     def batches(self, resolved: Resolved[TextInputs], shard: Shard) -> tuple[TokenRows, Render]:
         """Rows of tokens, and the function that renders them for the method."""
         specs, train = resolved.inputs.specs, resolved.train
@@ -106,9 +104,6 @@ class TextWork:
             shard=shard,
         )
         return data, lambda rows, device: render_rows(rows, specs, device)
-
-    def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
-        """Nothing: what cannot be read is left out, and counted, when the corpus is tokenised."""
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[TextInputs], console: Console) -> None:
         """Write ``encoder/``, and measure the loss on the held-out text."""
