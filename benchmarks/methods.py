@@ -27,6 +27,7 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import open_evaluation
 from selfstudy.images.opening import open_source
 from selfstudy.images.work import ImageWork
@@ -128,7 +129,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # a killed run may have left files in the scratch folder
     began = time.perf_counter()
     try:
-        config = cfg.build(settings)
+        config = cfg.validate(ImageRunConfig, settings)
         work = partial(ImageWork, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}

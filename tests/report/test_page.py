@@ -53,8 +53,6 @@ def test_a_spread_over_draws_is_printed_with_its_number(make_run):
 
 def test_without_scores_the_page_says_how_to_get_them(make_run):
     assert "With some labelled data: selfstudy evaluate" in words(page(make_run("a")))
-    text = make_run("b", more_config="data:\n  path: corpus\n  documents: line\n")
-    assert "With some labelled texts: selfstudy evaluate" in words(page(text))
 
 
 def test_held_out_text_is_shown_with_its_units(make_run):

@@ -140,6 +140,7 @@ def test_every_setting_says_what_it_is_in_a_sentence(model):
 
 def test_the_keywords_are_the_ones_that_users_know():
     assert {name: row.key for name, (_, row) in keywords_of(SETTINGS).items()} == {
+        "modality": "data.modality",
         "method": "method.name",
         "encoder": "encoder.name",
         "stem": "encoder.stem",
@@ -216,7 +217,9 @@ def test_a_keyword_sets_its_setting_and_one_of_duration_its_unit():
 
 
 def test_an_unknown_keyword_is_refused_with_the_nearest_one():
-    with pytest.raises(UsageError, match="^unknown setting 'methd'; did you mean 'method'.\nknown: image_size, views"):
+    with pytest.raises(
+        UsageError, match="^unknown setting 'methd'; did you mean 'method'.\nknown: modality, image_size, views"
+    ):
         _build(methd="simclr")
 
 
