@@ -103,7 +103,7 @@ def _values(annotation: Any) -> list[str]:
         return [str(part) for part in parts]
     if origin in (Union, UnionType):
         # Python may hand out an equal union that was written in another order: words, then types, then null
-        ordered = sorted(parts, key=lambda part: (part is NoneType, get_origin(part) is not Literal, str(part)))
+        ordered = sorted(parts, key=lambda part: (part is NoneType, get_origin(part) not in (Literal,), str(part)))
         return [value for part in ordered for value in _values(part)]
     if origin is Annotated:
         return _values(parts[0])
