@@ -55,7 +55,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def digest_of_values(file: Path) -> str:
-    """SHA-256 of the tensors in a file, whatever their names and order: a new name is no numeric effect."""
+    """SHA-256 of the tensors in a file, for any names and order: a new name is no numeric effect."""
     parts = sorted(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest() for array in load_file(file).values())
     return hashlib.sha256(b"".join(parts)).hexdigest()
 

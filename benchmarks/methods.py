@@ -27,11 +27,12 @@ from records import PRETRAINED, UNTRAINED, Record, Task
 from rich.console import Console
 
 from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.evaluate import open_evaluation
 from selfstudy.images.opening import open_source
+from selfstudy.images.work import ImageWork
 from selfstudy.methods import FAMILIES, available, method_class
 from selfstudy.methods.base import Method
-from selfstudy.modalities import open_work
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question, evaluate
 from selfstudy.probes.results import Results, Score, scores_in
@@ -128,8 +129,8 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
     shutil.rmtree(run.path, ignore_errors=True)  # a killed run may have left files in the scratch folder
     began = time.perf_counter()
     try:
-        config = cfg.build(settings)
-        work = partial(open_work, task.folder, config)
+        config = cfg.validate(ImageRunConfig, settings)
+        work = partial(ImageWork, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
         record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)

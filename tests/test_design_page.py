@@ -1,10 +1,13 @@
 """The table of rooms on the design page is the one that the code makes."""
 
 import importlib
+import re
 
 import pytest
 
 from tests.test_rooms import FLOORS, SOURCE
+
+PAGE = SOURCE.parents[1] / "docs" / "design.md"
 
 
 @pytest.fixture
@@ -44,3 +47,22 @@ def test_writing_changes_what_is_between_the_markers_alone(program, tmp_path, mo
     monkeypatch.setattr("sys.argv", ["rooms_table.py", "--write"])
     program.main()
     assert page.read_text() == f"before\n<!-- rooms -->\n{program.table()}<!-- /rooms -->\nafter\n"
+
+
+def _walks():
+    """The numbered lists of the section, as (title, lines)."""
+    section = PAGE.read_text(encoding="utf-8").split("## Three walks through the code\n")[1].split("\n## ")[0]
+    parts = section.split("\n**")[1:]
+    return {part.partition("**")[0]: part.partition("**")[2] for part in parts}
+
+
+@pytest.mark.parametrize("title", list(_walks()))
+def test_a_walk_is_short_and_enters_each_file_once(title):
+    walk = _walks()[title]
+    files = re.findall(r"`([\w/]+\.py)`", walk)
+    assert len([line for line in walk.strip().splitlines()[1:] if line.strip()]) <= 12
+    assert len(files) == len(set(files)) and all((SOURCE / file).is_file() for file in files)
+
+
+def test_there_are_three_walks():
+    assert len(_walks()) == 3

@@ -99,10 +99,10 @@ class OptimizerConfig(Closed):
         NotNegative | None, Field(description="Weight decay at the end, along a cosine; null keeps it constant.")
     ] = None
     decay_biases: Annotated[bool, Field(description="Let biases and norms decay as well.")] = False
-    momentum: Annotated[Auto | float, Field(description="Momentum of sgd and lars; adamw ignores it.")] = "auto"
+    momentum: Annotated[Auto | float, Field(description="Momentum of sgd, lars and larc; adamw ignores it.")] = "auto"
     beta2: Annotated[Auto | float, Field(description="Decay rate of adamw's mean squared gradient.")] = "auto"
     warmup: Annotated[Auto | float, Field(description="Share of training in which the learning rate rises.")] = "auto"
-    warmup_from: Annotated[Share, Field(description="Learning rate at the first step, as a share of lr.")] = 0.0
+    warmup_from: Annotated[Share, Field(description="Learning rate where the warm-up starts, as a share of lr.")] = 0.0
     schedule: Annotated[
         str | dict[str, Any],
         Field(description="Shape of the learning rate after the warm-up: a name, or {name: wsd, decay: 0.1}."),

@@ -13,7 +13,7 @@ from tests.data.test_batches import Numbers
 
 
 class _Asking(Numbers):
-    """Each item is what its worker says of itself, after it was sent Ctrl-C."""
+    """Each item is the process and the number of threads of its worker, after a Ctrl-C to it."""
 
     def __getitem__(self, item):
         os.kill(os.getpid(), signal.SIGINT)

@@ -52,9 +52,7 @@ def test_a_spread_over_draws_is_printed_with_its_number(make_run):
 
 
 def test_without_scores_the_page_says_how_to_get_them(make_run):
-    assert "With some labelled images: selfstudy evaluate" in words(page(make_run("a")))
-    text = make_run("b", more_config="data:\n  path: corpus\n  documents: line\n")
-    assert "With some labelled texts: selfstudy evaluate" in words(page(text))
+    assert "With some labelled data: selfstudy evaluate" in words(page(make_run("a")))
 
 
 def test_held_out_text_is_shown_with_its_units(make_run):
@@ -63,7 +61,7 @@ def test_held_out_text_is_shown_with_its_units(make_run):
     text = words(page(make_run("a", scores=held_out_scores(line))))
     assert "features bits per byte nats per token perplexity token accuracy" in text
     assert "pretrained encoder 1.234 2.5000 12.2 33.3 % every token once every token once; 1,000 tokens, 2," in text
-    assert "No labels have been asked yet" in text
+    assert "No labels have been used yet" in text
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "environment.json", "evaluations.jsonl", "health.jsonl"])

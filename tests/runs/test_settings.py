@@ -140,6 +140,7 @@ def test_every_setting_says_what_it_is_in_a_sentence(model):
 
 def test_the_keywords_are_the_ones_that_users_know():
     assert {name: row.key for name, (_, row) in keywords_of(SETTINGS).items()} == {
+        "modality": "data.modality",
         "method": "method.name",
         "encoder": "encoder.name",
         "stem": "encoder.stem",
@@ -319,9 +320,14 @@ def test_these_may_not_change_on_resume(text, model, key, value):
 @pytest.mark.parametrize("text", [OLD_IMAGES, OLD_TEXT])
 def test_the_settings_of_an_old_run_load_as_they_were_written(text):
     written = cfg.flatten(yaml.safe_load(text))
-    found = cfg.flatten(modalities.validated(yaml.safe_load(text)).model_dump(mode="json"))
+    config = modalities.validated(yaml.safe_load(text))
+    found = cfg.flatten(config.model_dump(mode="json"))
     modality = found.pop("data.modality")
-    assert found == written and modality in SETTINGS
+    assert {key: found[key] for key in written} == written and modality in SETTINGS
+    defaults = cfg.flatten(
+        {"optimizer": type(config.optimizer)().model_dump(), "encoder": type(config.encoder)().model_dump()}
+    )
+    assert {key: found[key] for key in found.keys() - written.keys()}.items() <= defaults.items()
 
 
 def test_a_run_older_than_its_modality_resumes_with_more_memory_and_another_setting_is_refused(tmp_path):

@@ -24,9 +24,9 @@ def measured(tmp_path, layout, count=60):
     stream.text_bytes = 2 * count
     store = SimpleNamespace(held_out=stream, folder=tmp_path, fingerprint="0123456789abcdef")
     corpus = SimpleNamespace(store=store, special=VOCABULARY, tokenizer=None, held_out="a fifth")
-    config = SimpleNamespace(data=SimpleNamespace(size=(1, 12)), method={"name": "x"})
+    resolved = SimpleNamespace(inputs=SimpleNamespace(context=12), config=SimpleNamespace(method={"name": "x"}))
     folder, console = RunFolder(tmp_path), Console(record=True, file=io.StringIO(), width=200)
-    figures = measure_held_out(folder, text(layout, head=True).train(), corpus, config, console)
+    figures = measure_held_out(folder, text(layout, head=True).train(), corpus, resolved, console)
     lines = folder.evaluations.read_text().splitlines() if folder.evaluations.is_file() else []
     return figures, [json.loads(line) for line in lines], console.export_text().splitlines()
 

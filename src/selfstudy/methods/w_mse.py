@@ -60,7 +60,7 @@ def whiten(x: Tensor, shrinkage: float) -> Tensor:
     """``x`` (..., N, D), transformed so that its N rows have zero mean and the identity as covariance.
 
     Args:
-        x: float vectors.
+        x: (..., N, D) float.
         shrinkage: the share of the covariance, in [0, 1], that is replaced by the identity times its mean variance.
     """
     centred = x - x.mean(dim=-2, keepdim=True)

@@ -109,7 +109,12 @@ class Features(ABC):
 
     @abstractmethod
     def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
-        """A trial for each of ``strengths``: a logistic regression on train ``rows``, asked about rows ``check``."""
+        """A trial for each of ``strengths``: a logistic regression on train rows, tested on others.
+
+        Args:
+            rows: (n,) int64, train rows to learn from.
+            check: (m,) int64, train rows to test on.
+        """
 
     @abstractmethod
     def classify(self, rows: Rows, l2: float, *, start: Tensor | None = None) -> Tensor:
@@ -118,7 +123,7 @@ class Features(ABC):
         Args:
             rows: (n,) int64, or a slice of train.
             l2: the strength, positive.
-            start: the start of a trial; it decides the speed, not the result.
+            start: the start of a trial, of any shape; it decides the speed, not the result.
         """
 
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
@@ -199,12 +204,12 @@ class DenseFeatures(Features):
         return best, rows
 
     def chosen_on(self) -> Tensor:
-        """Train rows in a random order: all of them, or as many as hold :data:`_PATH_ELEMENTS` numbers."""
+        """Train rows (n,) int64 in a random order: all of them, or as many as hold :data:`_PATH_ELEMENTS` numbers."""
         most = max(1, _PATH_ELEMENTS // (self.train.shape[1] + 1))
         return permutation(len(self.train), self.seed)[:most].to(self.train.device)
 
     def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
-        """A trial for each of ``strengths``, each beginning at the solution before it."""
+        """See :meth:`Features.path`; each trial starts from the solution of the one before."""
         with self._exact():
             x = self._design(slice(None))
             covariance, weights = covariance_of(x), x.new_zeros(x.shape[1], self.classes)

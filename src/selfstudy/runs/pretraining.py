@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
-from selfstudy.train.monitor import MetricsLog, ProgressBar
+from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
 
 OpenWork = Callable[[Console], Work]  # opens the data, saying what was found
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
@@ -95,7 +95,13 @@ def pretrain(
                 write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
         print_plan(resolved, console)
         health = make_health(folder, method, resolved, work)
-        outcome = _trained(trainer, store, folder, resolved, work, health, console)
+        unit = work.unit(resolved)
+        log = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit)
+        try:
+            monitors: list[Monitor] = [log, health] if fabric.is_global_zero else []
+            outcome = _trained(trainer, store, monitors, ProgressBar(console, unit))
+        finally:
+            work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
@@ -116,23 +122,16 @@ def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
     return work
 
 
-def _trained(
-    trainer: Trainer,
-    store: CheckpointStore,
-    folder: RunFolder,
-    resolved: Resolved[Any],
-    work: Work,
-    health: HealthMonitor,
-    console: Console,
-) -> Outcome:
-    """Train to the end under the monitors."""
-    unit = work.unit(resolved)
-    log, bar = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit), ProgressBar(console, unit)
+def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monitor], bar: ProgressBar) -> Outcome:
+    """The outcome of the whole training.
+
+    Raises:
+        TrainingError: no step was taken, or training diverged.
+    """
     try:
-        outcome = trainer.run(store, monitors=[log, health] if trainer.fabric.is_global_zero else [], bar=bar)
+        outcome = trainer.run(store, monitors=monitors, bar=bar)
     finally:
         bar.close()
-        work.note_unreadable(folder, trainer.unreadable, console)
     if outcome.steps < 1:
         raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome

@@ -102,7 +102,9 @@ def _values(annotation: Any) -> list[str]:
     if origin is Literal:
         return [str(part) for part in parts]
     if origin in (Union, UnionType):
-        return [value for part in parts for value in _values(part)]
+        # Python may hand out an equal union that was written in another order: words, then types, then null
+        ordered = sorted(parts, key=lambda part: (part is NoneType, get_origin(part) not in (Literal,), str(part)))
+        return [value for part in ordered for value in _values(part)]
     if origin is Annotated:
         return _values(parts[0])
     return ["null" if annotation is NoneType else (origin or annotation).__name__]  # as YAML writes None

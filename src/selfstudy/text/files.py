@@ -41,7 +41,14 @@ Report = Callable[[int, str], None]  # is called with a byte offset and a reason
 
 
 class TextFile(NamedTuple):
-    """One file: its path, its relative path with "/" for messages, its size in bytes, and its kind."""
+    """One file.
+
+    Attributes:
+        path: the path.
+        name: the relative path with "/", for ids and messages.
+        size: the number of bytes on disk.
+        kind: ``plain``, ``jsonl``, ``csv``, ``tsv`` or ``parquet``.
+    """
 
     path: str
     name: str
@@ -50,7 +57,13 @@ class TextFile(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One row or line: its number from 0, the byte where it begins, and its cells by column or its JSON string."""
+    """One row or line.
+
+    Attributes:
+        number: its number in the file, from 0.
+        offset: the byte at which it begins; 0 for Parquet.
+        value: the cells by column, or a string in JSON lines.
+    """
 
     number: int
     offset: int
