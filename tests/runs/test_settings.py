@@ -144,7 +144,6 @@ def test_the_keywords_are_the_ones_that_users_know():
         "method": "method.name",
         "encoder": "encoder.name",
         "stem": "encoder.stem",
-        "modality": "data.modality",
         "image_size": "data.image_size",
         "views": "data.views",
         "tokenizer": "data.tokenizer",
