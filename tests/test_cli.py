@@ -127,7 +127,8 @@ def test_pretrain_and_recipe_have_an_option_for_every_keyword_of_the_table():
     assert pretrain.keys() == known.keys() | {"data", "out", "config", "set_", "eval_", "resume", "overwrite"}
     assert recipe.keys() == known.keys() | {"data", "config", "set_"}
     for name, (keyword, row) in known.items():
-        assert recipe[name][1].help == pretrain[name][1].help == (keyword.help or row.description)
+        known_modalities = " Known: images, text." if name == "modality" else ""
+        assert recipe[name][1].help == pretrain[name][1].help == (keyword.help or row.description) + known_modalities
         assert pretrain[name][0] == keyword.kind | None
 
 
