@@ -21,6 +21,7 @@ from selfstudy.methods import method_class
 if TYPE_CHECKING:
     from selfstudy.methods.base import Method
 
+_TYPES = ("bool", "int", "float", "str", "tuple", "list", "dict", "null")
 Models = Mapping[str, type[RunConfig]]  # the settings model of each modality, by the modality's name
 
 
@@ -102,9 +103,9 @@ def _values(annotation: Any) -> list[str]:
     if origin is Literal:
         return [str(part) for part in parts]
     if origin in (Union, UnionType):
-        # Python may hand out an equal union that was written in another order: words, then types, then null
-        ordered = sorted(parts, key=lambda part: (part is NoneType, get_origin(part) not in (Literal,), str(part)))
-        return [value for part in ordered for value in _values(part)]
+        values = [value for part in parts for value in _values(part)]
+        # words before types, always in one order: Python may hand out an equal union that was written in another
+        return sorted(values, key=lambda value: _TYPES.index(value) if value in _TYPES else -1)
     if origin is Annotated:
         return _values(parts[0])
     return ["null" if annotation is NoneType else (origin or annotation).__name__]  # as YAML writes None
