@@ -4,6 +4,7 @@ import pytest
 
 from selfstudy import modalities
 from selfstudy.errors import UsageError
+from tests.installed import install
 
 
 def test_a_name_stands_for_one_modality():
@@ -58,3 +59,42 @@ def test_every_library_that_is_listed_has_an_exporter_and_no_other(name, known):
         UsageError, match=f"unknown export target 'tim' of a run on {name}.*\nknown: {', '.join(known)}"
     ):
         modalities.exporter(modality, "tim")
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """Install a package whose modality cannot be imported, and which also claims a name of ours and an export."""
+    points = {"broken": "absent_module:Modality", "images": "absent_module:Modality"}
+    exports = {"images.elsewhere": "math:sqrt", "text.onnx": "math:sqrt"}
+    install(tmp_path, "foreign", "2.0", {"selfstudy.modalities": points, "selfstudy.exports": exports})
+    monkeypatch.syspath_prepend(tmp_path)
+    _forget()
+    yield
+    monkeypatch.undo()
+    _forget()
+
+
+def _forget():
+    for cached in (modalities.available, modalities.named, modalities.usable, modalities.exports):
+        cached.cache_clear()
+
+
+def test_a_modality_that_cannot_be_imported_is_one_warning_line_and_an_error_by_name(foreign, capsys):
+    assert list(modalities.models()) == ["images", "text"]
+    taken, broken = capsys.readouterr().err.splitlines()
+    assert "selfstudy.modalities 'images' of foreign 2.0 is not used: the name is taken by selfstudy" in taken
+    assert broken.startswith(
+        "selfstudy: warning: 'broken' of foreign 2.0 cannot be imported from absent_module:Modality"
+    )
+    with pytest.raises(UsageError, match="'broken' of foreign 2.0 cannot be imported"):
+        modalities.named("broken")
+    assert modalities.configured("x", {}, {}).data.modality == "images" and not capsys.readouterr().err
+
+
+def test_another_package_exports_encoders_of_ours_and_takes_no_name(foreign, capsys):
+    from math import sqrt
+
+    assert modalities.exporter(modalities.named("images"), "elsewhere") is sqrt
+    assert str(modalities.exports()["images"]["elsewhere"]) == "elsewhere (foreign 2.0)"
+    assert modalities.exporter(modalities.named("text"), "onnx") is not sqrt
+    assert "selfstudy.exports 'text.onnx' of foreign 2.0 is not used" in capsys.readouterr().err

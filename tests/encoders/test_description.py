@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from selfstudy.encoders.description import read_description, require_digest, require_finite
+from selfstudy.disk.tensor_file import read_tensors
+from selfstudy.encoders.description import read_description, require_digest, require_finite, write_weights
 from selfstudy.errors import FileRefusedError
 
 
@@ -61,3 +62,14 @@ def test_a_weight_that_is_not_finite_is_named(value):
     with pytest.raises(FileRefusedError, match="weight is not finite: such an encoder is not saved"):
         require_finite(state)
     require_finite({"weight": torch.ones(2)})
+
+
+def test_weights_are_written_with_the_digest_of_their_file_and_only_if_they_are_finite(tmp_path):
+    file = tmp_path / "new" / "model.safetensors"
+    shared = torch.arange(4.0)
+    digest = write_weights(file, {"a": shared, "b": shared[1:]})
+    require_digest(file, digest, listed_in="x")
+    assert torch.equal(read_tensors(file)["b"], shared[1:])
+    with pytest.raises(FileRefusedError, match="b is not finite"):
+        write_weights(tmp_path / "bad", {"b": torch.tensor([float("nan")])})
+    assert not (tmp_path / "bad").exists()
