@@ -19,6 +19,7 @@ import selfstudy
 from selfstudy import modalities
 from selfstudy.cli import app
 from selfstudy.data.batches import Shard
+from selfstudy.disk.tensor_file import read_tensors
 from selfstudy.errors import DataError, UsageError
 from selfstudy.methods import available
 from selfstudy.ops.schedules import Progress
@@ -100,8 +101,11 @@ def test_the_commands_of_the_page_work(folder):
 def test_an_embedding_is_the_output_of_the_loaded_encoder(folder):
     trained = pretrain()
     trained.embed("waves.npz", "waves.parquet")
-    table, arrays = pq.read_table("waves.parquet"), np.load("waves.npz")
-    expected = trained.encoder.embed(arrays["signals"])
+    table, arrays, loaded = pq.read_table("waves.parquet"), np.load("waves.npz"), trained.encoder
+    written = read_tensors(trained.folder / "encoder" / "model.safetensors")
+    assert all(torch.equal(tensor, written[name]) for name, tensor in loaded.encoder.state_dict().items())
+    expected = loaded.embed(arrays["signals"])
+    assert not np.allclose(expected, type(loaded)(loaded.about).embed(arrays["signals"]))  # the untrained encoder
     assert expected.shape == (1024, 128) and np.isfinite(expected).all()
     np.testing.assert_allclose(np.stack(table["embedding"].to_numpy()), expected, rtol=0, atol=0)
     assert table["label"].to_pylist() == arrays["labels"].tolist() and table["id"].to_pylist()[-1] == "1023"
