@@ -76,7 +76,7 @@ def test_the_lists_name_methods_encoders_and_samples(command, word):
         (["pretrain", "sample:digits", "--set", "train.checkpoint_every=auto"], 2, "not a positive number and a unit"),
         (["pretrain", "sample:digits", "--set", "optimizer.weight_decay=-1"], 2, "greater than or equal to 0"),
         (["pretrain", "sample:digits", "--set", "method=5"], 2, "setting 'method': got 5, a group of settings"),
-        (["embed", "nowhere", "sample:digits"], 7, "there is no folder nowhere"),
+        (["embed", "nowhere", "sample:digits"], 7, "the folder nowhere does not exist"),
     ],
 )
 def test_mistakes_end_with_one_message_and_their_code(tmp_path, monkeypatch, capsys, arguments, code, text):
@@ -114,7 +114,7 @@ def test_what_the_machine_refuses_is_no_bug_of_ours(monkeypatch, capsys, error, 
 
 
 def _options(command):
-    """The parameters of a command by name, with what Typer says of each."""
+    """The parameters of a command by name, with Typer's description of each."""
     return {
         name: (parameter.annotation.__args__[0], parameter.annotation.__metadata__[0])
         for name, parameter in inspect.signature(command).parameters.items()

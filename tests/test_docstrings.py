@@ -108,35 +108,10 @@ def _raised(function):
     return found & ERRORS
 
 
-# Files and functions that do not pass yet; remove a line once it passes.
-OPEN_FILES = {
-    "images/batches.py",
-    "report/comparison.py",
-    "text/bag_of_words.py",
-    "text/work.py",
-}
-OPEN_FUNCTIONS = {
-    "Embedder.load",
-    "Embedder.of_images",
-    "Embedder.of_source",
-    "Method.after_step",
-    "Method.before_step",
-    "Method.chance_loss",
-    "Method.compile",
-    "Method.prototype_scores",
-    "Method.recipe",
-    "TokenEncoder.embed_and_blocks",
-}
-
-
-def _excused(name, open_ones):
-    return pytest.param(name, marks=pytest.mark.xfail(strict=False)) if name in open_ones else name
-
-
 FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("name", [_excused(name, OPEN_FILES) for name in FILES])
+@pytest.mark.parametrize("name", FILES)
 def test_public_docstrings_list_what_there_is_with_shapes_and_errors(name):
     found = faults(ast.parse((SOURCE / name).read_text(encoding="utf-8")))
     assert not found
@@ -163,16 +138,12 @@ def _api():
 API = _api()
 
 
-@pytest.mark.parametrize("name", [_excused(name, OPEN_FUNCTIONS) for name in sorted(API)])
+@pytest.mark.parametrize("name", sorted(API))
 def test_the_api_describes_every_parameter(name):
     docstring = inspect.getdoc(API[name])
     described = _section(docstring, "Args").keys() | set(re.findall(r"``(\w+)", docstring))
     parameters = inspect.signature(API[name]).parameters.keys() - {"self", "cls"}
     assert docstring.startswith("See ") or parameters <= described, parameters - described
-
-
-def test_what_is_open_exists():
-    assert OPEN_FILES <= set(FILES) and OPEN_FUNCTIONS <= API.keys()
 
 
 def test_the_package_tells_type_checkers_that_it_has_types():

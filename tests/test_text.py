@@ -124,7 +124,7 @@ def test_rankings_of_pairs_are_compared_with_tf_idf_and_the_untrained_encoder(ru
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     results = runs["simcse"].evaluate(tmp_path / "pairs.tsv", probe=["sts"])
     assert [score.features for score in results] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
-    with pytest.raises(UsageError, match="probe sts learns nothing, so it has no use for test 'other.tsv'"):
+    with pytest.raises(UsageError, match="probe sts trains nothing, so it cannot use test 'other.tsv'"):
         runs["simcse"].evaluate(tmp_path / "pairs.tsv", test="other.tsv", probe=["sts"])
     assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
 
@@ -365,11 +365,11 @@ def test_an_encoder_keeps_its_tokenizer_and_its_shape(runs, corpus, cache, tmp_p
         return str(caught.value)
 
     encoder = runs["bert"].folder / "encoder"
-    assert "knows no ids but its own" in refused(data__tokenizer="bpe")
+    assert "knows only its own ids" in refused(data__tokenizer="bpe")
     assert "encoder.depth: the network in" in refused(encoder__depth=3)
     other = tmp_path / "tokenizer.json"
     other.write_text(train_tokenizer(["another text"], kind="byte", vocab_size="auto", corpus_bytes=12).to_str())
-    assert f"data.tokenizer {other}: not that of the encoder" in refused(data__tokenizer=str(other))
+    assert f"data.tokenizer {other}: differs from the tokenizer of the encoder" in refused(data__tokenizer=str(other))
     bare = shutil.copytree(encoder, tmp_path / "bare")
     (bare / "tokenizer.json").unlink()
     encoder = bare
@@ -392,7 +392,9 @@ def test_what_does_not_fit_is_refused_in_a_line(corpus, cache, runs, tmp_path):
         selfstudy.pretrain(corpus, method="bert", encoder="llama-tiny", out=tmp_path / "b", **QUICK)
     first = _settings(cache, **{"encoder.pool": "cls"})
     for number, (method, name) in enumerate([("gpt", "gpt2-tiny"), ("simcse", "llama-tiny")]):
-        with pytest.raises(UsageError, match=f"encoder.pool cls: the first token in '{name}' sees no other\nuse mean"):
+        with pytest.raises(
+            UsageError, match=f"encoder.pool cls: the first token in '{name}' does not see the others\nuse mean"
+        ):
             selfstudy.pretrain(corpus, method=method, encoder=name, out=tmp_path / f"d{number}", **first)
     with pytest.raises(UsageError, match="unknown export target 'timm' of a run on text"):
         runs["bert"].export("timm", tmp_path / "c")

@@ -1,4 +1,4 @@
-"""The public functions, from pretrain to complete; the command line says the same."""
+"""The public functions; the command line has a command for each of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _QUIET = Console(quiet=True)
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and what can be done with it."""
+    """A finished run: its folder, and one method for each function that uses a run."""
 
     folder: Path
 
@@ -73,22 +73,29 @@ def pretrain(
     console: Console | None = None,
     **settings: Any,
 ) -> Run:
-    """A finished run: an encoder trained on images or text without labels, in a run folder.
+    """Train an encoder on images or text without labels; return the finished run.
 
     Args:
-        data: a folder, archive, list, table, array, named data set (``sample:fashion``), tensor or ``Dataset``; for
-            text a file, a folder of them, ``sample:python`` or a list of texts.
-        out: the run folder; ``runs/<data>-<method>`` when left out.
-        config: a YAML file or nested mapping of settings; the arguments here come on top of it.
-        resume: continue the run in ``out``.
-        overwrite: move a run in ``out`` aside first.
-        console: where progress is printed; nowhere when left out.
-        settings: ``method``, ``encoder``, ``stem``, ``image_size``, ``views``, for text ``tokenizer``, ``context`` and
-            ``held_out``, ``epochs`` | ``steps`` | ``minutes`` | ``samples``, ``batch_size``, ``precision``,
-            ``device``, ``workers``, ``seed``, or ``set={"method.temperature": 0.2}``.
+        data: images: a folder, archive, list, table, array, tensor, ``Dataset`` or named data set
+            (``sample:fashion``). Text: a file, a folder of files, a list of texts or ``sample:python``. None if
+            ``config`` names the data.
+        out: the run folder; ``runs/<data>-<method>`` if left out.
+        config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
+        resume: True to continue the run in ``out``.
+        overwrite: True to move a run in ``out`` to another name first.
+        console: the console that shows progress; none if left out.
+        settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
+            one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
+            ``set={"method.temperature": 0.2}``.
 
     Raises:
-        SelfstudyError: the subclass names the kind of trouble, the message what to do.
+        UsageError: an unknown setting, an impossible value, or a combination that does not fit.
+        DataError: the data cannot be used.
+        TrainingError: training diverged, or collapsed with ``health.on_collapse=stop``.
+        EnvironmentFault: the disk, the memory or the device is not sufficient.
+        RunFolderError: the run folder is in use, or holds files.
+        FileRefusedError: a file of the run or of a given encoder is damaged.
+        Interrupted: a signal stopped training; a checkpoint was written.
     """
     nested = read_settings(config)
     folder = RunFolder(out) if out is not None else None
@@ -105,15 +112,20 @@ def pretrain(
 
 
 def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> str:
-    """The settings that :func:`pretrain` would take for this data, each with its reason: YAML that ``config`` reads.
+    """The settings that :func:`pretrain` would use, each with its reason, as YAML that ``config`` accepts.
+
+    The data is read, and nothing is trained or written.
 
     Args:
-        data: as for :func:`pretrain`; looked at, not trained on.
-        config: as there.
-        settings: as there.
+        data: any data that :func:`pretrain` accepts: a path, a name, an array, a ``Dataset`` or a list of texts.
+        config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
+        settings: the keywords of ``docs/settings.md``, and ``set`` for settings by their dotted names.
 
     Raises:
-        SelfstudyError: as there.
+        UsageError: an unknown setting, an impossible value, or a combination that does not fit.
+        DataError: the data cannot be used.
+        EnvironmentFault: the machine does not have the device.
+        FileRefusedError: the configuration file or a given encoder is damaged.
     """
     built = modalities.configured(data, read_settings(config), settings)
     return derive(modalities.opener(data, built), console=_QUIET)
@@ -129,9 +141,10 @@ def evaluate(
     text_column: str | None = None,
     console: Console | None = None,
 ) -> Results:
-    """Scores of an encoder under simple probes, with those of raw pixels or TF-IDF and of the same encoder untrained.
+    """The scores of an encoder under simple probes, and those of its baselines.
 
-    A run that began with timm's weights is compared with those. The scores are added to ``evaluations.jsonl``.
+    The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
+    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -163,21 +176,23 @@ def evaluate(
 def embed(
     run: str | Path, data: Any, out: str | Path, *, overwrite: bool = False, console: Console | None = None
 ) -> int:
-    """The number of rows written: one embedding per readable input, as Parquet, streamed.
+    """Write one embedding per readable input as Parquet; return the number of rows.
 
-    Columns: ``id``, ``path``, ``embedding`` (fixed-size list of float32) and ``label`` where the data has one; the
-    file's metadata says which encoder made it and how images were prepared. What could not be read, and text that is
-    blank, is listed with the reason in ``<out>.unreadable.jsonl``.
+    The columns are ``id``, ``path``, ``embedding`` (a list of D float32) and, if the data has labels, ``label``. The
+    metadata of the file describe the encoder. Inputs that cannot be read, and blank texts, are listed with the reason
+    in ``<out>.unreadable.jsonl``. Rows are written while the data is read, so memory does not grow with the data.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        data: as in :func:`pretrain`; what a document is, and where in a table, is as it was for the run.
-        out: the file; its folder is made when missing.
-        overwrite: replace the file if it exists.
-        console: where it is said how many were left out; nowhere when left out.
+        data: images, by any path, name or object that :func:`pretrain` accepts; or texts, which are divided into
+            documents, and taken from the column of a table, as in the run.
+        out: the file to write; its folder is made if it does not exist.
+        overwrite: True to replace the file if it exists.
+        console: the console that shows the number of inputs without a row; none if left out.
 
     Raises:
         DataError: nothing could be read.
+        FileRefusedError: the encoder's files are missing, damaged or unsafe.
         RunFolderError: ``out`` exists.
         UsageError: ``out`` is a folder.
     """
@@ -190,7 +205,7 @@ def embed(
 
 
 def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Protect a file, or what a folder holds."""
+    """Raise if the file exists, or the folder holds files, unless they may be overwritten."""
     if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
         return
     what = "already holds files" if out.is_dir() else "exists already"
@@ -198,18 +213,18 @@ def _refuse_existing(out: Path, *, overwrite: bool) -> None:
 
 
 def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
-    """The encoder as files that another library opens, after reloading them there and comparing outputs.
+    """Write the encoder for another library, load it there and compare the outputs; return the result.
 
     Args:
         run: the run folder.
-        to: ``"transformers"`` or ``"onnx"``; of images also ``"timm"`` or ``"torchvision"``, of text also
+        to: ``"transformers"`` or ``"onnx"``; for images also ``"timm"`` or ``"torchvision"``, for text also
             ``"sentence-transformers"``.
-        out: folder to write into.
-        overwrite: write into a folder that holds files already; never into a run.
+        out: the folder to write into.
+        overwrite: True to write into a folder that already holds files; a run is never written into.
 
     Raises:
-        UsageError: an unknown target, or an encoder the target does not have.
-        FileRefusedError: the reloaded network does not compute the same.
+        UsageError: an unknown target, an encoder that the target does not have, or no run at ``run``.
+        FileRefusedError: the outputs of the two libraries differ by more than rounding.
         RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
@@ -221,11 +236,13 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
 
 
 def load(run: str | Path, *, device: str | None = None) -> "Embedder":
-    """The encoder of a run, ready to ``embed`` texts, or paths, PIL images, arrays and tensors, as (n, D) float32.
+    """The encoder of a run, whose method ``embed`` returns (n, D) float32.
+
+    An encoder of images embeds paths, PIL images, arrays and tensors; an encoder of text embeds strings.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+        device: the device to compute on; the accelerator of the machine, or the CPU, if left out.
 
     Raises:
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
@@ -235,49 +252,54 @@ def load(run: str | Path, *, device: str | None = None) -> "Embedder":
 
 
 def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
-    """What a run of bert puts in the place of every ``[MASK]`` of a text, best first.
+    """The most probable tokens for every ``[MASK]`` of a text, by a run of bert: a list for each mask, best first.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        text: holds ``[MASK]`` once or several times.
-        top: guesses for each.
+        text: a text with one or several ``[MASK]``.
+        top: the largest number of guesses for each mask, at least 1.
 
     Raises:
-        UsageError: no mask, too long a text, or a run that fills in none.
+        UsageError: the text has no mask or is too long, ``top`` is below 1, or the run cannot fill in masks.
+        FileRefusedError: the encoder's files are damaged or unsafe.
     """
     return modalities.text_embedder(run).fill(text, top=top)
 
 
 def complete(run: str | Path, prompt: str, **settings: Any) -> str:
-    """The prompt and what a run of gpt says after it.
+    """The prompt and its continuation by a run of gpt, up to the end of the document.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        prompt: may be empty.
-        settings: ``tokens``, ``temperature``, ``top_k``, ``top_p``, ``seed``: see
-            :meth:`selfstudy.text.embedder.TextEmbedder.complete`.
+        prompt: the beginning of the text; it may be empty.
+        settings: ``tokens``, the largest number of tokens to add (100); ``temperature``, which divides the logits
+            (0.8; 0 takes the most probable token); ``top_k``, the number of most probable tokens to draw from (all);
+            ``top_p``, the probability that the tokens to draw from sum to (0.95); ``seed`` of the random numbers (0).
 
     Raises:
-        UsageError: a run of another kind, or settings out of range.
+        UsageError: the run is not a run of gpt, or a setting is out of its range.
+        FileRefusedError: the encoder's files are damaged or unsafe.
     """
     return modalities.text_embedder(run).complete(prompt, **settings)
 
 
 def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, console: Console | None = None) -> list[Path]:
-    """The pictures written, as PNG files, of what a run has learnt; training may still be under way.
+    """Draw pictures of what a run on images has learnt; return the PNG files. The run may still be training.
 
-    Nearest neighbours for every run; where vision transformers look; what the prototypes stand for and what a method
-    reconstructs, where it has or does that. They show up to 5,000 images of ``data``.
+    Every run gets nearest neighbours. Vision transformers get attention maps, methods with prototypes the images of
+    each prototype, and methods that reconstruct pixels their reconstructions. Up to 5,000 images of ``data`` are used.
 
     Args:
         run: the run folder; its newest checkpoint is used.
-        data: images, as in :func:`pretrain`.
-        out: folder to write into; ``pictures`` in the run folder when left out.
-        console: where a line of progress is printed; nowhere when left out.
+        data: images, by any path, name or object that :func:`pretrain` accepts.
+        out: the folder to write into; ``pictures`` in the run folder if left out.
+        console: the console that shows a line of progress; none if left out.
 
     Raises:
-        UsageError: no run at ``run``, or no checkpoint in it.
+        UsageError: no run at ``run``, no checkpoint in it, or a run on text.
         DataError: fewer than two images could be read.
+        EnvironmentFault: the pictures cannot be written.
+        FileRefusedError: a checkpoint is damaged.
     """
     folder = RunFolder.existing(run)
     target = folder.pictures if out is None else Path(out)
@@ -286,9 +308,9 @@ def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, consol
 
 
 def report(run: str | Path) -> Path:
-    """The page that was written: ``report.html`` in the run folder, one file with all that is known of the run.
+    """Write ``report.html`` into the run folder; return its path. The run may still be training.
 
-    What it learnt and how well, its curves, pictures, data, and settings with their reasons; training may be under way.
+    The page is one file. It shows the scores, the curves, the pictures, the data, and the settings with their reasons.
 
     Args:
         run: the run folder.
@@ -297,7 +319,7 @@ def report(run: str | Path) -> Path:
         UsageError: no run at ``run``.
         FileRefusedError: a file in it is damaged.
     """
-    from selfstudy.report.page import render_run  # training has no use for what draws figures
+    from selfstudy.report.page import render_run  # training needs no library that draws figures
     from selfstudy.report.record import read_run
 
     folder = RunFolder.existing(run)
@@ -306,18 +328,19 @@ def report(run: str | Path) -> Path:
 
 
 def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwrite: bool = False) -> "Comparison":
-    """Runs side by side: settings that differ, training, and numbers that may be compared; also ``.to_csv()``.
+    """Runs side by side: the settings that differ, the course of training, and the numbers that may be compared.
 
-    Runs that differ in nothing but their seed share a column, with mean and standard deviation.
+    The result prints as text; its ``to_csv()`` returns the numbers. Runs that differ only in their seed share a column,
+    with mean and standard deviation.
 
     Args:
         runs: two or more run folders.
-        out: an HTML file to write as well, with the curves.
-        overwrite: replace that file if it exists.
+        out: an HTML file to write as well, which also has the curves.
+        overwrite: True to replace that file if it exists.
 
     Raises:
-        UsageError: fewer than two runs, one that is named twice, or none at one of the folders.
-        FileRefusedError: a file in one is damaged.
+        UsageError: fewer than two runs, a run that is named twice, or a folder without a run.
+        FileRefusedError: a file of a run is damaged.
         RunFolderError: ``out`` exists.
     """
     from selfstudy.report.comparison import Comparison

@@ -70,7 +70,7 @@ def _console() -> Console:
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The command itself, with an option for every keyword of the table of settings after its first parameter.
+    """The command itself; after its first parameter it has an option for every keyword of the table of settings.
 
     The options of the method come first, those of the data last.
     """
@@ -96,7 +96,7 @@ def pretrain(
         str, typer.Argument(help="Images or text: folder, file, zip, tar, list, Parquet, .npz, sample:NAME, hub:NAME.")
     ],
     *,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
     eval_: Annotated[str | None, typer.Option("--eval", help="Labelled images to evaluate on afterwards.")] = None,
@@ -117,13 +117,13 @@ def pretrain(
 @app.command()
 @_with_settings
 def recipe(
-    data: Annotated[str, typer.Argument(help="Images or text, as for pretrain.")],
+    data: Annotated[str, typer.Argument(help="Images or text: the same data that pretrain takes.")],
     *,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
     **settings: Any,
 ) -> None:
-    """Print the settings that pretrain would take, each with its reason, as YAML that --config reads; no training."""
+    """Print the settings that pretrain would use, each with its reason, as YAML for --config; nothing is trained."""
     from selfstudy import api
 
     print(api.recipe(data, config=config, set=_overrides(set_), **settings), end="")
@@ -134,16 +134,16 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     data: Annotated[str, typer.Argument(help="Labelled images or texts.")],
     test: Annotated[
-        str | None, typer.Option(help="Labelled data to test on; when left out, DATA's test split or a fifth of DATA.")
+        str | None, typer.Option(help="Labelled data to test on; if left out, DATA's test split or a fifth of DATA.")
     ] = None,
     probe: Annotated[
         str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval, finetune; or sts.")
     ] = "knn,linear",
     label_column: Annotated[
-        str | None, typer.Option(help="Column of a table with the labels; label or a usual name when left out.")
+        str | None, typer.Option(help="Column of a table with the labels; if left out, label or another usual name.")
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option(help="Column of a table with the texts; a usual name when left out.")
+        str | None, typer.Option(help="Column of a table with the texts; if left out, a column of a usual name.")
     ] = None,
 ) -> None:
     """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
@@ -278,7 +278,7 @@ def demo(
 def inspect(
     run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")],
     data: Annotated[str, typer.Argument(help="Images.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; RUN/pictures when left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; RUN/pictures if left out.")] = None,
 ) -> None:
     """Draw pictures of what a run has learnt: neighbours, attention, prototypes, reconstructions."""
     from selfstudy import api
@@ -289,7 +289,7 @@ def inspect(
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
-    """Write RUN/report.html: what was learnt and how well, curves, pictures, data and settings, in one file."""
+    """Write RUN/report.html: scores, curves, pictures, data and settings of a run, in one file."""
     from selfstudy import api
 
     print(api.report(run))

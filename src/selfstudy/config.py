@@ -82,7 +82,7 @@ class EncoderConfig(Closed):
 
 
 class OptimizerConfig(Closed):
-    """How the weights move."""
+    """The settings of the optimizer: learning rate, weight decay, momentum and their course."""
 
     name: Annotated[
         Literal["auto", "adamw", "sgd", "lars", "larc"],

@@ -1,4 +1,4 @@
-"""The demonstrations: the whole way from unlabelled images, or from raw text, to files, without a download."""
+"""The demonstrations: from unlabelled images, or from raw text, to an exported encoder, without a download."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from selfstudy import api
 
 _DATA = "sample:fashion"
 _ENCODER = "resnet10t"
-# Chosen on this data (docs/log.md): of 28 px the stock stem leaves one by one; small batches take more steps in the
-# time; a low temperature suits clothes, which look much alike.
+# Chosen on this data (docs/log.md): the stock stem reduces 28 px to one; small batches take more steps in the
+# same time; a low temperature suits clothes, which look very similar.
 _SETTINGS = {"stem": "no_pool", "batch_size": 128, "set": {"method.temperature": 0.1}}
 
 
 def run_demo(out: Path, *, minutes: float, console: Console) -> None:
-    """Pretrain, evaluate, embed and export under ``out``, and print what was learnt and how to use it."""
+    """Pretrain, evaluate, embed and export under ``out``, and print the scores and how to use the encoder."""
     run_folder, table, exported = out / "run", out / "embeddings.parquet", out / "timm"
     console.print(f"SimCLR on {_DATA}, {_ENCODER}, {minutes:g} minutes\n", highlight=False)
     given: dict[str, Any] = {"method": "simclr", "encoder": _ENCODER, "minutes": minutes, **_SETTINGS}
@@ -42,7 +42,7 @@ _BEGINNING = "def "
 
 
 def run_text_demo(out: Path, *, minutes: float, console: Console) -> None:
-    """Learn the standard library's source as text under ``out``: pretrain, complete, export, and how to use it."""
+    """Pretrain on the source of the standard library, complete a text and export under ``out``, and print the use."""
     exported = out / "transformers"
     console.print(f"GPT on {_TEXT}, {minutes:g} minutes\n", highlight=False)
     run = api.pretrain(_TEXT, method="gpt", minutes=minutes, out=out / "text", overwrite=True, console=console)

@@ -1,8 +1,8 @@
-"""Every error selfstudy raises on purpose, and the exit code the command line gives it.
+"""The errors that selfstudy raises on purpose, and the exit code of the command line for each.
 
 ::
 
-    SelfstudyError           1  our bug, when raised bare
+    SelfstudyError           1  a bug of ours, if raised itself
     ├── UsageError           2  wrong name, wrong value, wrong combination
     ├── DataError            3  the input data cannot be used
     ├── TrainingError        4  training diverged or collapsed
@@ -19,7 +19,7 @@ from difflib import get_close_matches
 
 
 class SelfstudyError(Exception):
-    """Base of every deliberate error; ``exit_code`` is what the process ends with."""
+    """The base of all deliberate errors; ``exit_code`` is the exit code of the process."""
 
     exit_code = 1
 
@@ -69,7 +69,7 @@ class Interrupted(SelfstudyError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind when it says nothing.
+    """The first line of an error's message, or the name of its class if it has none.
 
     >>> first_line(ValueError("so")), first_line(ValueError())
     ('so', 'ValueError')
@@ -78,7 +78,7 @@ def first_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """``"; did you mean 'simclr'?"`` for the nearest choice, or ``""`` when none is near.
+    """``"; did you mean 'simclr'?"`` for the nearest choice, or ``""`` if no choice is near.
 
     >>> did_you_mean("simcrl", ["simclr", "moco"])
     "; did you mean 'simclr'?"

@@ -1,6 +1,6 @@
-"""Every loss as a plain function of tensors, to import when you write a method or a lesson of your own.
+"""Every loss as a plain function of tensors, to import when you write a method or a lesson.
 
-Shapes, sources and equation numbers stand with each function.
+The docstring of each function gives the shapes, the source and the number of the equation.
 
 >>> import torch
 >>> from selfstudy.losses import nt_xent

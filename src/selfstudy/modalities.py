@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Exporter = Callable[[Path, Path], ExportResult]
 
 SETTINGS: dict[str, type[RunConfig]] = {"images": ImageRunConfig, "text": TextRunConfig}
-"""The settings models of our own modalities: what the options of the command line are made from."""
+"""The settings models of our own modalities; the options of the command line are made from them."""
 _OURS = {"images": "selfstudy.images.modality:ImageModality", "text": "selfstudy.text.modality:TextModality"}
 _EXPORTS = {
     "images.timm": "selfstudy.export.timm:export_timm",
@@ -78,13 +78,13 @@ def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any])
 
 
 def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] | None = None) -> RunConfig:
-    """The configuration for nested settings, in the settings model of its modality, which it then names.
+    """The validated configuration of nested settings, with the name of its modality filled in.
 
-    The modality is that of ``data.modality`` or, where it is ``auto``, the one that the method learns from.
+    The modality is that of ``data.modality`` or, if that is ``auto``, the one that the method learns from.
 
     Args:
-        settings: nested settings with data.
-        known: the settings model of each modality; of all that can be used when left out.
+        settings: nested settings that name the data.
+        known: the settings model of each modality; those of all usable modalities if left out.
 
     Raises:
         UsageError: an unknown method, modality, key or value.
@@ -99,12 +99,12 @@ def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] 
             f"known: {', '.join(known)}; install the package that brings this modality"
         )
     config = validate(known[name], {**settings, "data": data | {"modality": name}})
-    shape_of(config.optimizer.schedule)  # a misspelt shape needs no data to be refused
+    shape_of(config.optimizer.schedule)  # refuse a misspelt shape before the data is read
     return config
 
 
 def opener(data: Any, config: RunConfig) -> "OpenWork":
-    """What opens the data, given or named in the configuration, when training asks for it."""
+    """A function that opens the data when training calls it: ``data``, or the data that the configuration names."""
     source = data if data is not None else config.data.path
     return partial(named(config.data.modality).open, source, config)
 
@@ -123,7 +123,7 @@ def of_run(run: str | Path) -> "Modality":
     """The modality of a run folder, or of an ``encoder/`` folder by itself.
 
     Raises:
-        FileRefusedError: no encoder that any modality knows.
+        FileRefusedError: a file of the encoder is damaged.
     """
     folder = encoder_folder(run)
     return next((one for one in usable().values() if one.holds(folder)), named("images"))
@@ -154,7 +154,7 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
     """The function that writes an encoder for another library.
 
     Raises:
-        UsageError: a library that encoders of this modality cannot be written for.
+        UsageError: encoders of this modality cannot be written for the library.
     """
     known = exports()[modality.name]
     if to not in known:
@@ -167,10 +167,10 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
 
 
 def text_embedder(run: str | Path) -> "TextEmbedder":
-    """The encoder of a run on text, which can do more than embed.
+    """The encoder of a run on text, which can also fill in masks or continue texts.
 
     Raises:
-        UsageError: a run on anything else.
+        UsageError: the run is not a finished run on text.
     """
     text, folder = TextModality(), encoder_folder(run)
     if not text.holds(folder):

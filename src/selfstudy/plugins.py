@@ -1,4 +1,6 @@
-"""Things that are found by their name: in our own files, and in other packages by entry point. Loads nothing by itself.
+"""Methods, modalities, probes, encoders and exports by name: our own, and those of other packages by entry point.
+
+Nothing is imported until an entry is loaded.
 
 Another package adds, say, a probe by an entry point in its ``pyproject.toml``::
 
@@ -18,11 +20,11 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """A thing that can be loaded.
+    """A named object of a module, which is not imported yet.
 
     Attributes:
         name: the name users type.
-        origin: the package that it comes from: ``"selfstudy"``, or a name and a version.
+        origin: the package that brings it: ``"selfstudy"``, or the name and version of another package.
         target: ``module`` or ``module:attribute``.
     """
 
@@ -35,10 +37,10 @@ class Entry(NamedTuple):
         return self.name if self.origin == OWN else f"{self.name} ({self.origin})"
 
     def load(self) -> Any:
-        """The module or attribute, imported now.
+        """Import the module; return it or its attribute.
 
         Raises:
-            UsageError: another package's module cannot be imported, for whatever reason.
+            UsageError: the module of another package cannot be imported.
         """
         try:
             return EntryPoint(self.name, self.target, "").load()
@@ -52,11 +54,11 @@ class Entry(NamedTuple):
 
 
 def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
-    """Our own entries, then those of other packages by name; a name that is taken is refused in one warning line.
+    """Our own entries, then those of other packages by name; a name that is taken is refused with a warning line.
 
     Args:
-        group: name of the entry point group, such as ``"selfstudy.probes"``.
-        own: our own names and targets, which always win.
+        group: the name of the entry point group, such as ``"selfstudy.probes"``.
+        own: our own names and targets; they win against those of other packages.
     """
     entries = {name: Entry(name, OWN, target) for name, target in own.items()}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, _origin(point))):

@@ -1,11 +1,11 @@
-"""What is written appears whole or not at all."""
+"""Written files appear whole or not at all."""
 
 import pytest
 
 from selfstudy.disk.atomic import replace_file, staged_file, staged_folder
 
 
-def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+def test_a_file_is_replaced_whole_and_nothing_is_left_next_to_it(tmp_path, monkeypatch):
     file = tmp_path / "a.json"
     replace_file(file, b"old")
 

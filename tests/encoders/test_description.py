@@ -1,4 +1,4 @@
-"""What describes a saved encoder is closed, bounded and checked before anything else is read."""
+"""The description of a saved encoder is closed, bounded and checked before anything else is read."""
 
 import json
 
@@ -42,7 +42,9 @@ def test_anything_else_is_refused(tmp_path, content, text):
 
 
 def test_a_folder_and_a_file_that_are_missing_are_told_apart(tmp_path):
-    with pytest.raises(FileRefusedError, match="there is no folder .*none\nname a run, or the encoder/ folder of one"):
+    with pytest.raises(
+        FileRefusedError, match="the folder .*none does not exist\nname a run, or the encoder/ folder of one"
+    ):
         read_description(tmp_path / "none" / "a.json", Described)
     with pytest.raises(FileRefusedError, match=r"a\.json is missing\na finished run has it"):
         read_description(tmp_path / "a.json", Described)

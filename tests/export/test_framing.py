@@ -1,4 +1,4 @@
-"""The tokenizer of an export makes of a text the row that our own embedder makes."""
+"""The tokenizer of an export gives the same row for a text as our own embedder."""
 
 import pytest
 

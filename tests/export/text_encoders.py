@@ -11,7 +11,7 @@ from selfstudy.text.tokenizer import special_ids, train_tokenizer, vocabulary_si
 CONTEXT = 24
 
 
-SENTENCES = ["the red ball is round and large", "a small blue box stands beside the cup", "green cups, red boxes"]
+SENTENCES = ["the red ball is round and large", "a small blue box stands next to the cup", "green cups, red boxes"]
 
 
 TEXTS = ["red ball", "a cup", "box [CLS] cup", "small round red ball"]

@@ -69,7 +69,7 @@ def test_workers_give_the_same_batches_as_none(folder):
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
 
 
-def test_memory_and_disk_show_the_same_crops_but_for_rounding(folder):
+def test_memory_and_disk_show_the_same_crops_except_for_rounding(folder):
     kept, read = _views(_data(folder), 2), _views(_data(folder, in_memory=False), 2)
     for one, other in zip(kept, read, strict=True):
         assert (one - other).abs().max() < 0.03
@@ -127,4 +127,4 @@ def test_draws_and_labels_belong_to_the_image(folder, in_memory):
     assert draws.shape == (8, 5) and draws.dtype == torch.float32 and 0 <= draws.min() and draws.max() < 1
     second = _data(folder, in_memory=in_memory, specs=specs, labels=torch.arange(24), shard=Shard(1, 2))
     assert torch.equal(_views(second, 1)[1], draws[4:])
-    assert not torch.equal(_views(data, 4)[1].sort(dim=0)[0], draws.sort(dim=0)[0])  # the next epoch draws anew
+    assert not torch.equal(_views(data, 4)[1].sort(dim=0)[0], draws.sort(dim=0)[0])  # the next epoch has other draws

@@ -1,4 +1,4 @@
-"""What an embedder takes, and how it says what it cannot take."""
+"""An embedder takes images of any kind, and refuses what it cannot take with a reason."""
 
 import numpy as np
 import pytest

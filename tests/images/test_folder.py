@@ -1,4 +1,4 @@
-"""What of a folder is listed, and in which order."""
+"""The files of a folder that are listed, and their order."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The pictures of small runs: which there are, what is in them, and what is said when there can be none."""
+"""The pictures of small runs: their names, their content, and the errors if none can be drawn."""
 
 import shutil
 import sys
@@ -128,7 +128,7 @@ def test_an_unfinished_run_is_shown_as_it_is(run, folder, tmp_path):
     assert selfstudy.inspect(tmp_path / "run", folder)
 
 
-def test_no_run_and_no_checkpoint_are_said(run, folder, tmp_path):
+def test_a_missing_run_and_a_missing_checkpoint_are_errors(run, folder, tmp_path):
     with pytest.raises(UsageError, match="is not a run folder"):
         selfstudy.inspect(tmp_path, folder)
     (tmp_path / "config.yaml").write_bytes((run.folder / "config.yaml").read_bytes())
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(run, folder, tmp_path)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 of 2 images"), (1, "1 of 3 images")])
-def test_data_that_cannot_be_read_is_said_with_the_reasons(run, tmp_path, count, text):
+def test_data_that_cannot_be_read_is_an_error_with_the_reasons(run, tmp_path, count, text):
     for number in range(count):
         Image.new("RGB", (16, 16)).save(tmp_path / f"{number}.png")
     for name in ("bad.png", "worse.png"):
@@ -154,7 +154,7 @@ def test_data_that_cannot_be_read_is_said_with_the_reasons(run, tmp_path, count,
         run.inspect(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_said(run, folder, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(run, folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(EnvironmentFault, match="cannot write pictures into"):
         run.inspect(folder, out=tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Splits and classes by the names of folders, and what is said where there are no images."""
+"""Splits and classes by the names of folders, and the error if there are no images."""
 
 import pytest
 from PIL import Image

@@ -41,7 +41,7 @@ def test_data_of_one_part_has_no_test_split(tmp_path):
             open_source(data, labels=True, split="test")
 
 
-def test_a_label_column_of_what_is_no_table_is_refused(tmp_path):
+def test_a_label_column_of_data_other_than_a_table_is_refused(tmp_path):
     for data, what in ((tmp_path, str(tmp_path)), (np.zeros((4, 8, 8), np.uint8), "ndarray"), ("sample:digits",) * 2):
         with pytest.raises(UsageError, match=f"{what} is not a table, so it has no column 'kind'\nleave"):
             open_source(data, labels=True, label_column="kind")

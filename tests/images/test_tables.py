@@ -11,7 +11,7 @@ from selfstudy.images.opening import open_source
 from tests.images.conftest import PIXELS, as_csv
 
 
-def test_a_csv_of_paths_reads_files_beside_it(folder):
+def test_a_csv_of_paths_reads_files_next_to_it(folder):
     source = open_source(as_csv(folder), labels=True)
     assert source.class_names == ["cats", "dogs", "owls"] and len(source) == 5
     assert np.array_equal(source.read(0).permute(1, 2, 0).numpy(), PIXELS[0])

@@ -1,4 +1,4 @@
-"""Which column of a table holds the text: a usual name, or else the longest strings."""
+"""The column of a table that holds the text has a usual name, or else the longest strings."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_usual_name_is_found_in_any_case_and_told_as_the_table_spells_it(colum
     [
         ([{"title": "a much longer string", "text": "short"}], "text"),
         ([{"a": "four", "b": "1"}, {"a": "x", "b": "seventeen letters"}], "b"),
-        ([{"text": 3, "words": "ab"}], "words"),  # a number is no text, whatever its column is called
+        ([{"text": 3, "words": "ab"}], "words"),  # a number is not a text, even in a column of a usual name
         ([{"n": 1.5}, {}], None),
         ([], None),
     ],

@@ -62,7 +62,16 @@ def test_a_folder_has_a_document_in_every_file_and_a_share_of_them_is_held_out(t
         ({"a.csv": "text\nred\nblue\n"}, {"c.txt": "green\n"}, None),
         ({"a.txt": "red\n\nblue\n"}, None, None),
     ],
-    ids=["named", "no header", "strings beside", "two names", "same held out", "other held out", "plain", "no table"],
+    ids=[
+        "named",
+        "no header",
+        "strings next to it",
+        "two names",
+        "same held out",
+        "other held out",
+        "plain",
+        "no table",
+    ],
 )
 def test_the_column_is_told_where_all_texts_come_from_one_and_asking_for_it_changes_nothing(
     tmp_path, files, held_out, column
@@ -105,7 +114,7 @@ def test_a_tokenizer_file_is_known_by_what_it_holds(one, tmp_path):
     assert given.store.tokenizer_sha256 == first.store.tokenizer_sha256 != changed.store.tokenizer_sha256
 
 
-def test_a_corpus_is_tokenised_once_and_anew_when_it_or_its_settings_change(one, tmp_path):
+def test_a_corpus_is_tokenised_once_and_again_when_it_or_its_settings_change(one, tmp_path):
     cache = tmp_path / "cache"
     first = _open(one, cache).store.folder
     assert _open(one, cache).store.folder == first
@@ -121,7 +130,7 @@ def test_the_tokenizer_learns_nothing_from_what_is_held_out(tmp_path):
     assert corpus.tokenizer.token_to_id("z") is None and corpus.tokenizer.token_to_id("a") is not None
 
 
-def test_what_was_skipped_is_said_with_file_and_byte(tmp_path):
+def test_skipped_text_is_named_with_file_and_byte(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "bad.txt").write_bytes(b"good \xff bad")
     for number in range(3):

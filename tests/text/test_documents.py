@@ -1,4 +1,4 @@
-"""What a document is, where documents are found, and what is refused."""
+"""The extent of a document, the places where documents are found, and refusals."""
 
 import csv
 import gzip
@@ -75,7 +75,7 @@ def test_one_plain_file_is_paragraphs_and_several_are_whole_files(tmp_path):
     assert texts_of(tmp_path / "in" / "a.txt", rule="file") == ["One.\n\nTwo.\n"]
 
 
-def test_tables_beside_plain_files_are_records(tmp_path):
+def test_tables_among_plain_files_are_records(tmp_path):
     write_file(tmp_path / "a.jsonl", '"One."\n"Two."\n')
     write_file(tmp_path / "readme.md", "Three.\n\nFour.")
     assert texts_of(tmp_path) == ["One.", "Two.", "Three.", "Four."]
@@ -153,7 +153,7 @@ def test_a_table_without_a_header_has_numbered_columns(tmp_path):
     assert texts_of(path) == ["what a day", "what a night"] and texts_of(path, column="0") == ["x", "y"]
 
 
-def test_a_column_given_by_name_says_that_there_is_a_header(tmp_path):
+def test_a_column_given_by_name_implies_a_header(tmp_path):
     path = write_file(tmp_path / "a.csv", "comment,stars\nOne.,5\n")
     assert texts_of(path) == ["comment", "One."] and texts_of(path, column="comment") == ["One."]
 

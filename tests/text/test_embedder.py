@@ -1,4 +1,4 @@
-"""Vectors of texts do not depend on the texts beside them."""
+"""Vectors of texts do not depend on the texts next to them."""
 
 import numpy as np
 import pytest

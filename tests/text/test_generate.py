@@ -35,7 +35,7 @@ def test_cached_logits_are_those_of_the_whole_text_to_the_context_and_beyond(lay
 
 
 @torch.inference_mode()
-def test_a_cached_text_is_read_once_and_a_text_beyond_the_context_anew():
+def test_a_cached_text_is_read_once_and_a_text_beyond_the_context_again():
     encoder, cache, lengths = _encoder("llama", None), DynamicCache(), []
     encoder.network.model.embed_tokens.register_forward_hook(lambda _, given, __: lengths.append(given[0].shape[1]))
     for length in (10, 11, 12, 16, 17, 18):

@@ -52,7 +52,7 @@ def test_a_masked_model_is_asked_for_a_stored_set_of_tokens(tmp_path, monkeypatc
     first, lines, _ = measured(tmp_path, "modernbert")
     assert (tmp_path / "masks-10.safetensors").is_file() and first.tokens == 12  # 2 of every 10
     assert lines[0]["protocol"] == (
-        "masked: 2 of every 10 tokens hidden, always by [MASK], stored set (seed 0), 6 rows, 12 tokens foretold, none "
+        "masked: 2 of every 10 tokens hidden, always by [MASK], stored set (seed 0), 6 rows, 12 tokens predicted, none "
         "of them special; held out: a fifth"
     )
     assert measured(tmp_path, "modernbert")[0] == first

@@ -59,7 +59,7 @@ def test_however_the_text_is_cut_in_parts_the_figures_are_the_same():
         assert cut.nats_per_token == pytest.approx(whole.nats_per_token, rel=1e-14) and cut[1:] == whole[1:]
 
 
-def test_sums_do_not_lose_small_losses_beside_many():
+def test_sums_do_not_lose_small_losses_among_many():
     # in float32 a sum of 2^24 ones does not grow any more
     parts = ((torch.ones(2**18), None) for _ in range(65))
     assert accumulate(parts, 1).nats_per_token == 1.0

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 class _Failing:
-    """Documents whose reading fails after so many of them, in the iteration that gets so far."""
+    """Documents whose reading fails after a given number, in the iteration that gets that far."""
 
     def __init__(self, good):
         self.good = good
@@ -206,7 +206,7 @@ def test_a_finished_store_is_opened_without_reading_a_document(tmp_path):
     [{"fingerprint": "g"}, {"held_out": 0.4}, {"tokenizer": "char"}, {"shard_tokens": 90}],
     ids=lambda change: next(iter(change)),
 )
-def test_a_store_of_something_else_is_built_anew(tmp_path, change):
+def test_a_store_of_something_else_is_built_again(tmp_path, change):
     change = {name: tokenizer_of(value) if name == "tokenizer" else value for name, value in change.items()}
     build(tmp_path / "a", shard_tokens=20)
     (tmp_path / "a" / "train-notes.txt").write_text("mine")
@@ -216,7 +216,7 @@ def test_a_store_of_something_else_is_built_anew(tmp_path, change):
 
 
 @pytest.mark.parametrize("way", ["missing", "short"])
-def test_a_damaged_store_is_built_anew(tmp_path, way):
+def test_a_damaged_store_is_built_again(tmp_path, way):
     build(tmp_path)
     before = contents(tmp_path)
     damage(tmp_path / "train-00001.bin", way)

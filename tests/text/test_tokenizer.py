@@ -91,7 +91,7 @@ def test_byte_level_kinds_know_what_they_never_saw(kind):
 
 
 @pytest.mark.parametrize("text", [AWKWARD[number] for number in (0, 1, 2, 3, 4, 5, 8)])
-def test_wordpiece_gives_all_but_white_space_back(text):
+def test_wordpiece_gives_all_except_white_space_back(text):
     tokenizer = _trained("wordpiece", vocab_size=2000)
     decoded = tokenizer.decode(_ids(tokenizer, text), skip_special_tokens=False)
     assert "".join(decoded.split()) == "".join(text.split())
@@ -273,7 +273,7 @@ def test_the_sample_is_even_and_keeps_to_its_limit():
 def test_the_sample_does_not_depend_on_the_order_of_the_documents():
     documents = _corpus(300)
     shuffled = random.Random(1).sample(documents, len(documents))
-    # The corpus is said to be twice as large, so that the limit, which does depend on the order, is not reached.
+    # The claimed size is twice the real one, so that the limit, which does depend on the order, is not reached.
     first, second = (sorted(sample_for_training(these, 1_800_000, 900_000)) for these in (documents, shuffled))
     assert first == second and 50 < len(first) < 250
 

@@ -142,7 +142,7 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path):
         CheckpointStore(tmp_path / "checkpoints").latest()
 
 
-def test_other_files_beside_the_checkpoints_are_left_alone(tmp_path):
+def test_other_files_next_to_the_checkpoints_are_left_alone(tmp_path):
     store = CheckpointStore(tmp_path, files=Disk())
     for name in ("step-000000001.bak", "step-best", "notes"):
         (tmp_path / name).mkdir()

@@ -45,7 +45,7 @@ def _trained(accumulate, *, ahead):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_views_made_ahead_are_those_of_their_step_and_none_is_made_in_vain(accumulate):
+def test_views_made_ahead_are_those_of_their_step_and_none_is_made_without_use(accumulate):
     losses, weights, counts = _trained(accumulate, ahead=False)
     same_losses, same_weights, counts_ahead = _trained(accumulate, ahead=True)
     assert losses == same_losses and all(torch.equal(weights[name], same_weights[name]) for name in weights)

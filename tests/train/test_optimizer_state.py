@@ -102,7 +102,7 @@ def test_tensors_of_every_type_come_back(name, shape):
     assert _same({"x": tensor}, _round_trip({"x": tensor}))
 
 
-def test_the_memory_layout_comes_back_but_for_overlapping_tensors():
+def test_the_memory_layout_comes_back_except_for_overlapping_tensors():
     state = {
         "channels_last": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
         "transposed": torch.randn(3, 4).t(),

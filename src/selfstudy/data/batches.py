@@ -29,7 +29,7 @@ class Shard(NamedTuple):
         """Raise unless the batch divides into equal micro-batches.
 
         Raises:
-            UsageError: it does not; the message says of which number it must be a multiple.
+            UsageError: it does not; the message names the number whose multiples are allowed.
         """
         parts = self.world_size * self.accumulate
         if batch_size % parts:

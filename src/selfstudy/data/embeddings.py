@@ -48,13 +48,13 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
 
 
 def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlisted: int = 0, console: Console) -> Path:
-    """Write the inputs that have no row in ``out`` to a file beside it, and print their number.
+    """Write the inputs that have no row in ``out`` to a file next to it, and print their number.
 
     Args:
         out: the file that :func:`write_embeddings` wrote.
         reasons: (id, reason) of each input without a row.
         unlisted: the number of further inputs without a row, whose reasons are not known.
-        console: where the number is printed.
+        console: the console that prints the number.
 
     Returns:
         The path ``OUT.unreadable.jsonl``. The file exists only if there are reasons.

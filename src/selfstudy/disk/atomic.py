@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: each is written beside its place, then moved there."""
+"""Files that appear whole or not at all: each is written next to its place, then moved there."""
 
 import os
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def staged_file(file: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
         sync: wait until content and name are on the disk, so that a power cut leaves no empty file.
 
     Raises:
-        OSError: the system refuses; nothing is left beside the file.
+        OSError: the system refuses; nothing is left next to the file.
     """
     staged = file.with_name(f".{file.name}.tmp-{os.getpid()}")
     try:

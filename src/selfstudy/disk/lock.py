@@ -54,7 +54,7 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def patient_lock(folder: Path) -> Iterator[None]:
-    """As :func:`run_lock`, but wait until the lock is free."""
+    """Hold the lock of :func:`run_lock`; wait until it is free."""
     with ExitStack() as stack:
         while True:
             try:

@@ -105,6 +105,10 @@ class TokenEncoder(Encoder):
 
         The tokens are those that leave the block, before the encoder's final normalisation. An encoder with fewer
         blocks returns the tokens of all its blocks.
+
+        Args:
+            x: images (B, C, H, W) float32, normalised.
+            last: the number of blocks, counted from the last one.
         """
 
 

@@ -21,7 +21,7 @@ MAX_BYTES = 1_000_000
 
 
 class EncoderDescription(BaseModel):
-    """What every description holds; a subclass adds what rebuilds its network and prepares its inputs."""
+    """The fields of every description; a subclass adds those that rebuild its network and prepare its inputs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,7 +87,7 @@ def read_description(file: Path, model: type[Description]) -> Description:
             holds anything that ``model`` does not allow.
     """
     if not file.parent.is_dir():
-        raise FileRefusedError(f"there is no folder {file.parent}\nname a run, or the encoder/ folder of one")
+        raise FileRefusedError(f"the folder {file.parent} does not exist\nname a run, or the encoder/ folder of one")
     _require_file(file)
     content = read_json(file, MAX_BYTES)
     if "format_version" not in content:

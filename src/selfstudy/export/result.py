@@ -19,7 +19,7 @@ class ExportResult(NamedTuple):
     """A file or folder that another library opens.
 
     Attributes:
-        path: where it is.
+        path: the path of the file or folder.
         max_abs_difference: the largest difference between the outputs of both libraries.
         usage: lines of Python that use it.
         library: the library that was used for the comparison.

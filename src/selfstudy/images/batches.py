@@ -1,7 +1,8 @@
-"""The batch of a step: which images it holds, their crops, and the finished views, all functions of (seed, step).
+"""The batch of a step: its images, their crops and the finished views, which are functions of (seed, step).
 
-Two ways lead to the same crops. Images that fit in memory are cropped as one tensor on the training device; others are
-decoded and cropped by worker processes. Either way colour operations run on the whole batch on the training device.
+The same crops are made in one of two ways. Images that fit in memory are cropped as one tensor on the training device;
+others are decoded and cropped by worker processes. Colour operations always run on the whole batch on the training
+device.
 """
 
 from collections.abc import Sequence
@@ -31,11 +32,11 @@ class Crops(NamedTuple):
     """One micro-batch between decoding and colour operations.
 
     Attributes:
-        keys: (V, B) int64 random keys, one per tensor that the method receives, and sample.
-        crops: for every view among them (B, C, h, w), uint8 or float32 in [0, 1]; empty when ``images`` is given.
-        images: (B, C, H, W) uint8 or float32 still to be cropped, when all images are one tensor in memory.
-        labels: (B,) int64, when the method asks for them.
-        failed: positions of inputs that could not be read and were substituted, with the reason.
+        keys: the random keys (V, B) int64, one for each tensor that the method receives and each sample.
+        crops: the crops (B, C, h, w) of each view, uint8 or float32 in [0, 1]; empty if ``images`` is given.
+        images: the uncropped images (B, C, H, W) uint8 or float32, if all images are one tensor in memory; else None.
+        labels: the classes (B,) int64, if the method asks for them; else None.
+        failed: the reasons by position of inputs that could not be read and were replaced by others.
     """
 
     keys: Tensor
@@ -49,12 +50,17 @@ class TrainingData(Dataset[Crops]):
     """Item t is micro-batch ``t % accumulate`` of optimizer step ``t // accumulate``.
 
     Args:
-        order: which positions each step takes.
-        specs: what the method receives; number v of a sample is keyed by (seed, epoch, sample, v).
+        order: the positions of each step.
+        specs: the tensors that the method receives; tensor v of a sample has the key (seed, epoch, sample, v).
         images: all images in memory, or None to read from ``source``.
-        source: where to read from, with ``indices`` mapping position to source index.
-        channels: that every image is to have.
-        labels: (N,) int64 by position, when the method asks for them.
+        source: the source of the images.
+        indices: the number in the source of the image at each position.
+        channels: the number of channels that every image must have.
+        labels: the classes (N,) int64 by position, if the method asks for them.
+        shard: the part of each batch that this process takes.
+
+    Raises:
+        UsageError: the batch size does not divide by the number of processes and micro-batches.
     """
 
     def __init__(
@@ -74,7 +80,11 @@ class TrainingData(Dataset[Crops]):
         shard.require_parts(order.batch_size)
 
     def __getitem__(self, item: int) -> Crops:
-        """The crops (or, in memory as one tensor, the images) of micro-batch ``item``."""
+        """The crops of micro-batch ``item``, or its images if all images are one tensor in memory.
+
+        Raises:
+            DataError: 100 inputs in a row cannot be read.
+        """
         epoch, positions = self.shard.part(self.order, item)
         flat = one_each(self.specs)
         numbers = torch.arange(len(flat))[:, None]  # (V, 1)
@@ -91,7 +101,7 @@ class TrainingData(Dataset[Crops]):
         return None if self.labels is None else self.labels[positions]
 
     def _read(self, position: int, failed: dict[int, str]) -> tuple[int, Tensor]:
-        """The position and the image there; an unreadable one is replaced by the next readable one and noted."""
+        """The first readable image from a position on, with its own position; the reasons go into ``failed``."""
         if self.images is not None:
             return position, self.images[position]
         for offset in range(_SUBSTITUTES_TRIED):
@@ -107,7 +117,7 @@ class TrainingData(Dataset[Crops]):
 
 
 def _crop_each(images: Sequence[Tensor], view: View, keys: Tensor) -> Tensor:
-    """Random resized crops of images of any sizes: (B, C, h, w)."""
+    """The random resized crops (B, C, h, w) of images of any sizes."""
     heights = torch.tensor([image.shape[-2] for image in images])
     widths = torch.tensor([image.shape[-1] for image in images])
     boxes = crop_boxes(view, keys, heights, widths)
@@ -118,9 +128,15 @@ def _crop_each(images: Sequence[Tensor], view: View, keys: Tensor) -> Tensor:
 def render(
     crops: Crops, specs: Sequence[Spec], normalization: tuple[list[float], list[float]], device: torch.device
 ) -> list[Tensor]:
-    """What the method receives of a micro-batch, in the order of the specs, on ``device``.
+    """The method's inputs for a micro-batch, in the order of the specs, on ``device``.
 
     Views are (B, C, h, w) float32, normalised; draws (B, count) float32; labels (B,) int64.
+
+    Args:
+        crops: the micro-batch.
+        specs: the tensors that the method receives.
+        normalization: the mean and the standard deviation of each channel, in [0, 1].
+        device: the device to compute on.
     """
     images = None if crops.images is None else to_device(crops.images, device)
 
@@ -128,7 +144,7 @@ def render(
         if isinstance(spec, Draws):
             return to_device(uniform(crops.keys[v], spec.count), device)
         if isinstance(spec, Labels):
-            assert crops.labels is not None  # given with the specs that ask for them
+            assert crops.labels is not None  # a method with this spec has labels
             return to_device(crops.labels, device)
         assert isinstance(spec, View)  # images have no tokens
         keys = crops.keys[v]

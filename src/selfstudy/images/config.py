@@ -96,7 +96,7 @@ class ImageEncoderConfig(EncoderConfig):
     patch_size: Annotated[Auto | int | None, Field(description="Patch size of vision transformers, pixels.")] = "auto"
     pool: Annotated[
         Literal["auto", "own", "token", "avg"],
-        Field(description="How a vision transformer makes one vector of its tokens: class token, or mean of patches."),
+        Field(description="Vector of a vision transformer: its class token, or the mean of its patch tokens."),
     ] = "auto"
     pretrained: Annotated[bool, Field(description="Start from timm's pretrained weights.")] = False
     drop_path: Annotated[

@@ -33,8 +33,8 @@ class Header(NamedTuple):
 
     Attributes:
         format: the name of the format.
-        height: in pixels, after EXIF rotation.
-        width: in pixels, after EXIF rotation.
+        height: the height in pixels, after EXIF rotation.
+        width: the width in pixels, after EXIF rotation.
         channels: the number of channels after decoding.
     """
 

@@ -1,4 +1,4 @@
-"""A trained encoder together with the preprocessing it was trained for: images of any kind in, vectors out."""
+"""A trained encoder with its preprocessing: it turns images into vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,13 +31,13 @@ class Chunk(NamedTuple):
 
 
 class Embedder:
-    """An encoder that remembers its image size, channels and normalisation.
+    """An encoder of images with its image size, channels and normalisation.
 
     Args:
-        encoder: (B, C, h, w) to (B, D); put into eval mode and moved.
-        preprocessing: what its images go through first.
-        description: facts about it, kept with everything it makes.
-        device: where it runs; the machine's accelerator, or else the CPU, when left out.
+        encoder: a network from (B, C, h, w) to (B, D); it is put into eval mode, and moved to the device when used.
+        preprocessing: the resizing and normalisation of the images.
+        description: facts about the encoder, which are stored in every file made with it.
+        device: the device to compute on; by default the accelerator of the machine, or the CPU.
     """
 
     def __init__(
@@ -55,21 +55,29 @@ class Embedder:
 
     @classmethod
     def load(cls, folder: str | Path, *, device: torch.device | str | None = None) -> "Embedder":
-        """The encoder in an ``encoder/`` folder."""
+        """The embedder in an ``encoder/`` folder.
+
+        Args:
+            folder: the ``encoder/`` folder of a run.
+            device: the device to compute on; by default the accelerator of the machine, or the CPU.
+
+        Raises:
+            FileRefusedError: a file of the encoder is missing, damaged or unsafe.
+        """
         encoder, config = load_encoder(Path(folder))
         height, width = config["image_size"]
         preprocessing = Preprocessing((height, width), config["channels"], config["mean"], config["std"])
         return cls(encoder, preprocessing, dict(config), device=device)
 
     def embed(self, images: Sequence[Any] | Any) -> np.ndarray:
-        """Embeddings of images: (n, D) float32.
+        """The embeddings (n, D) float32 of images.
 
         Args:
             images: one or several paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W); or a batch as
                 one array (B, H, W, C) or tensor (B, C, H, W); uint8, or float in [0, 1].
 
         Raises:
-            DataError: an image that cannot be read, which is named, or one with the wrong number of channels.
+            DataError: an image cannot be read, or has the wrong number of channels; the message names it.
         """
         batch = isinstance(images, np.ndarray | Tensor) and images.ndim == 4
         several = batch or isinstance(images, Sequence) and not isinstance(images, str)
@@ -89,11 +97,20 @@ class Embedder:
             raise DataError(f"{name}: {str(error).removeprefix(f'{name} ')}") from None
 
     def of_images(self, images: Sequence[Tensor]) -> Tensor:
-        """Embeddings (B, D) of one batch of decoded images (C, H, W), of any sizes."""
+        """The embeddings (B, D) float32 of one batch, on the CPU.
+
+        Args:
+            images: B decoded images (C, H, W) of any sizes, uint8 or float32 in [0, 1].
+        """
         return next(embed_batches(self.encoder, [self.preprocessing.prepare_batch(images)], device=self.device))
 
     def of_source(self, source: Source, indices: Iterable[int]) -> Iterator[Chunk]:
-        """Embeddings of a source's images in order, a batch at a time, so that memory does not grow with the data."""
+        """The embeddings of images of a source in order, one batch at a time, so memory does not grow with the data.
+
+        Args:
+            source: the source of the images.
+            indices: the numbers of the images in the source.
+        """
         for kept, images, unreadable in read_batches(source, indices, self.preprocessing.channels):
             yield Chunk(kept, self.of_images(images) if images else torch.zeros(0, 0), unreadable)
 
@@ -101,9 +118,12 @@ class Embedder:
 def read_batches(
     source: Source, indices: Iterable[int], channels: int
 ) -> Iterator[tuple[list[int], list[Tensor], dict[int, str]]]:
-    """Images of a source, some at a time: numbers read, their images (C, H, W), and reasons for those not read.
+    """The images of a source in batches: the numbers and images (C, H, W) that were read, and reasons for the others.
 
-    Gray is repeated where three channels are wanted, as in training.
+    Args:
+        source: the source of the images.
+        indices: the numbers of the images in the source.
+        channels: the number of channels of every image; gray images are repeated for three, as in training.
     """
     indices = list(indices)
     for start in range(0, len(indices), _BATCH):
@@ -120,16 +140,16 @@ def read_batches(
 def embed_batches(
     encoder: nn.Module, batches: Iterable[Tensor], *, device: torch.device | str, precision: str = "fp32"
 ) -> Iterator[Tensor]:
-    """Embeddings of each batch in turn, in eval mode; the encoder's modes are as before once the iterator is done.
+    """The embeddings of each batch, computed in eval mode; the encoder has its earlier modes after the last one.
 
     Args:
-        encoder: moved to ``device`` and left there.
-        batches: (B, C, h, w) float32, normalised.
-        device: where the encoder runs.
+        encoder: the network; it is moved to ``device`` and stays there.
+        batches: the batches (B, C, h, w) float32, normalised.
+        device: the device to compute on.
         precision: ``"fp32"``, or ``"bf16"`` for bfloat16 autocast.
 
     Yields:
-        (B, D) float32 on the CPU, free of the graph; ordinary tensors that may be trained on.
+        (B, D) float32 on the CPU, without a graph; they may be used in training.
     """
     device = torch.device(device)
     encoder.to(device)
@@ -142,7 +162,13 @@ def embed_batches(
 
 
 def embed_images(embedder: Embedder, source: Source, out: Path, console: Console) -> int:
-    """The rows written: one embedding per image that can be read.
+    """Write one embedding per readable image as Parquet; return the number of rows.
+
+    Args:
+        embedder: the encoder with its preprocessing.
+        source: the images.
+        out: the file to write.
+        console: the console that shows warnings and the number of unreadable images.
 
     Raises:
         DataError: nothing could be read.

@@ -31,8 +31,8 @@ from selfstudy.views.preprocess import Preprocessing
 from selfstudy.views.spec import Labels, View
 
 _BATCH = 256
-_CROP = (0.5, 1.0)  # share of the image's area that is left of it when an encoder is fine-tuned
-_Extract = Callable[[Sequence[Tensor]], Tensor]  # decoded images (C, H, W) each to features (n, D)
+_CROP = (0.5, 1.0)  # share of the image's area that a crop keeps in fine-tuning
+_Extract = Callable[[Sequence[Tensor]], Tensor]  # from n decoded images (C, H, W) to features (n, D)
 
 
 class Labelled(NamedTuple):
@@ -45,11 +45,17 @@ class Labelled(NamedTuple):
 
 
 def open_evaluation(folder: RunFolder, question: Question, console: Console) -> Evaluation:
-    """The labelled images of a question, with the subjects of a run's evaluation.
+    """The evaluation of a run on labelled images.
+
+    Args:
+        folder: the run folder.
+        question: the probes, the data and the columns.
+        console: the console that shows the progress of fine-tuning.
 
     Raises:
-        UsageError: a probe that images have no input for, a text column, or a column of data that are not a table.
-        DataError: no labels, or train and test classes that differ.
+        UsageError: images have no input for a probe, a text column is given, or a label column is given for data that
+            are not a table.
+        DataError: there are no labels, or the classes of train and test differ.
     """
     question.require_inputs((Features, Task), "labelled images")
     if column := question.columns.get("text_column"):
@@ -65,7 +71,7 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
 def _subjects(
     embedder: Embedder, train: Labelled, test: Labelled, *, half: bool, console: Console
 ) -> Iterator[Subject]:
-    """Raw pixels, the encoder before its first step, and the encoder."""
+    """The subjects: raw pixels, the encoder before its first step, and the trained encoder."""
 
     def inputs(name: str, extract: _Extract) -> dict[type, Callable[[], Any]]:
         return {Features: lambda: DenseFeatures(name, *_features(extract, train), *_features(extract, test))}
@@ -82,7 +88,7 @@ def _subjects(
 
 
 def _pixels(images: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:
-    """Raw pixels (n, C * h * w) of images, each brought to the encoder's size first."""
+    """The raw pixels (n, C * h * w) of images that are resized as for the encoder."""
     return raw_pixels(torch.stack([as_float(fit(image, preprocessing.size)) for image in images]))
 
 
@@ -126,7 +132,7 @@ def _task(name: str, embedder: Embedder, train: Labelled, test: Labelled, *, hal
 
 
 def _features(extract: _Extract, part: Labelled) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and labels (N,) of every image that can be read."""
+    """The features (N, D) and labels (N,) of all images that can be read."""
     features, positions = [], []
     for kept, images in _batches(part):
         features.append(extract(images))
@@ -135,7 +141,7 @@ def _features(extract: _Extract, part: Labelled) -> tuple[Tensor, Tensor]:
 
 
 def _batches(part: Labelled) -> Iterator[tuple[list[int], Sequence[Tensor]]]:
-    """Positions and decoded images, some at a time, from memory when the scan kept them."""
+    """The positions and decoded images in batches, from memory if the scan kept them."""
     if part.scan.images is not None:
         for start in range(0, len(part.labels), _BATCH):
             positions = list(range(start, min(start + _BATCH, len(part.labels))))
@@ -154,7 +160,7 @@ def untrained(embedder: Embedder) -> Embedder:
 
 
 def _open(data: Any, test: Any, channels: int, column: str | None = None) -> tuple[Labelled, Labelled, str]:
-    """Train and test images, and a sentence on how they were split."""
+    """The train and test images, and a few words on how they were split."""
     if test is not None:
         train_set, test_set = (_labelled(part, None, channels, column) for part in (data, test))
         how = "test images given apart"
@@ -169,7 +175,7 @@ def _open(data: Any, test: Any, channels: int, column: str | None = None) -> tup
 
 
 def _numbered_like(train: Labelled, test: Labelled) -> Labelled:
-    """The test images with the class numbers of train: folders sort classes as text, arrays count them."""
+    """The test images with the class numbers of train, since folders sort classes as text and arrays count them."""
     if test.classes == train.classes:
         return test
     numbers = torch.tensor([*(train.classes.index(name) for name in test.classes), -1])  # the last for no class
@@ -195,7 +201,7 @@ def _scan_labels(source: Source, channels: int) -> Labelled:
 
 
 def _split(whole: Labelled) -> tuple[Labelled, Labelled, str]:
-    """A fifth of every class becomes the test part."""
+    """Train and test images, where the test part is a fifth of each class."""
     train, test = (_subset(whole, positions.numpy()) for positions in split_test_fifth(whole.labels))
     return train, test, "a fifth of each class is for the test"
 

@@ -1,4 +1,4 @@
-"""Inspects a run: its newest checkpoint, some images, and pictures of what the one makes of the other."""
+"""Draws pictures of what the newest checkpoint of a run does with some images."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +36,7 @@ from selfstudy.views.pictures import Cell, denormalised, heat, sheet
 from selfstudy.views.preprocess import Preprocessing
 from selfstudy.views.presets import changed
 
-_IMAGES = 5000  # embedded at most
+_IMAGES = 5000  # the largest number of images that are embedded
 _ROWS, _COLUMNS, _PROTOTYPES = 8, 8, 12
 _SMALL_CELL, _LARGE_CELL = 96, 160  # pixels of an image on a sheet
 _STREAM = 0x706963  # keeps the choice of images apart from other uses of random numbers
@@ -46,10 +46,10 @@ class Gallery(NamedTuple):
     """Embedded images.
 
     Attributes:
-        source: where they are read.
-        numbers: their numbers in the source.
-        embeddings: (N, D).
-        preprocessing: that they go through.
+        source: the source of the images.
+        numbers: the numbers of the images in the source.
+        embeddings: the embeddings (N, D) float32.
+        preprocessing: the resizing and normalisation of the images.
     """
 
     source: Source
@@ -58,13 +58,26 @@ class Gallery(NamedTuple):
     preprocessing: Preprocessing
 
     def image(self, position: int) -> Tensor:
-        """An image as the encoder sees it but for the normalisation: (C, h, w) float32 in [0, 1]."""
+        """The resized image (C, h, w) float32 in [0, 1], before the normalisation."""
         image = with_channels(self.source.read(self.numbers[position]), self.preprocessing.channels)
         return as_float(fit(image, self.preprocessing.size))
 
 
 def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
-    """The pictures of a run, one sheet for each thing that there is to show; see :func:`selfstudy.api.inspect`."""
+    """Draw the pictures of a run, one sheet for each subject; return the PNG files.
+
+    Args:
+        folder: the run folder.
+        data: images, in any form that :func:`selfstudy.images.opening.open_source` opens.
+        out: the folder to write into.
+        console: the console that shows a line of progress.
+
+    Raises:
+        UsageError: the run has no checkpoint, or the data does not exist.
+        DataError: fewer than two images could be read.
+        EnvironmentFault: the pictures cannot be written.
+        FileRefusedError: a checkpoint is damaged.
+    """
     method, resolved, step = load_method(folder, console)
     which, encoder = method.representation()
     inputs = resolved.inputs
@@ -91,8 +104,8 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[I
     """The whole method of a run's newest checkpoint, in eval mode, with its configuration and step.
 
     Raises:
-        UsageError: there is no checkpoint.
-        FileRefusedError: it is damaged, or does not fit the configuration.
+        UsageError: the run has no checkpoint.
+        FileRefusedError: the checkpoint is damaged, or does not fit the configuration.
     """
     config = cfg.validate(ImageRunConfig, cfg.read_yaml(folder.config))
     store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
@@ -133,7 +146,7 @@ def _embedded(embedder: Embedder, source: Source) -> Gallery:
 
 
 def _neighbours(gallery: Gallery, shown: Tensor) -> list[list[Cell]]:
-    """A row per image: itself, then those nearest to it with their cosines."""
+    """A row per image: the image, then its nearest images with their cosines."""
     cosines, rows = nearest(gallery.embeddings, shown, min(_COLUMNS, len(gallery.numbers) - 1))
     return [
         [
@@ -145,7 +158,7 @@ def _neighbours(gallery: Gallery, shown: Tensor) -> list[list[Cell]]:
 
 
 def _attention(embedder: Embedder, gallery: Gallery, shown: Tensor) -> list[list[Cell]]:
-    """A row per image: itself, the mean over heads, and every head; none for encoders that do not attend."""
+    """A row per image: the image, the mean over the heads, and each head; no rows for encoders without attention."""
     if not isinstance(embedder.encoder, TimmTokenEncoder):
         return []
     images = [gallery.image(position) for position in shown.tolist()]
@@ -164,11 +177,11 @@ def _attention(embedder: Embedder, gallery: Gallery, shown: Tensor) -> list[list
 
 
 def _prototypes(method: Method, embedder: Embedder, gallery: Gallery) -> list[list[Cell]]:
-    """A row per prototype, the most used first: the images that it fits best; none for methods without them."""
+    """A row per prototype, the most used first: its best images; no rows for methods without prototypes."""
 
     def score(part: Tensor) -> Tensor:
         scores = method.prototype_scores(part.to(embedder.device))
-        assert scores is not None  # asked below
+        assert scores is not None  # checked below
         return scores.float().cpu()
 
     if method.prototype_scores(gallery.embeddings[:1].to(embedder.device)) is None:
@@ -181,14 +194,14 @@ def _prototypes(method: Method, embedder: Embedder, gallery: Gallery) -> list[li
 
 
 def _captioned(images: Iterable[Tensor], caption: str) -> list[Cell]:
-    """Cells of one row, of which the first has a caption."""
+    """The cells of one row; only the first has the caption."""
     return [Cell(image, caption if number == 0 else "") for number, image in enumerate(images)]
 
 
 def _reconstructions(
     method: Method, resolved: Resolved[ImageInputs], embedder: Embedder, gallery: Gallery, shown: Tensor
 ) -> list[list[Cell]]:
-    """A row per image: the view, then every picture that the method makes of it; none for methods that make none."""
+    """A row per image: the view, then the method's pictures of it; no rows for methods without pictures."""
     mean, std = embedder.preprocessing.mean, embedder.preprocessing.std
     specs = changed(resolved.inputs.specs, "none")  # whole images in their own colours
     images = DecodedImages([gallery.image(position) for position in shown.tolist()])

@@ -80,7 +80,7 @@ def choose_split(names: Iterable[str], split: str | None, what: str) -> tuple[li
     """The names (relative, with "/") of one split, and the prefix they share (``"train/"`` or ``""``).
 
     If ``split`` is None, data with two splits gives its train part, and other data all of its names. A folder named
-    as a test split counts as one only beside a train split.
+    as a test split counts as one only if there is a train split.
 
     Raises:
         UsageError: the data does not have the split.

@@ -1,4 +1,4 @@
-"""Images, as :class:`selfstudy.runs.modality.Modality` describes a kind of data. Loads torch only when it is used."""
+"""Images as a :class:`selfstudy.runs.modality.Modality`. Imports torch only when a method is called."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class ImageModality:
-    """Images."""
+    """The modality of images."""
 
     name = "images"
     settings = ImageRunConfig
 
     def open(self, data: Any, config: Any, console: Console) -> "ImageWork":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """Open and scan images to pretrain on."""
         from selfstudy.images.work import ImageWork
 
         return ImageWork(data, config, console)
@@ -33,26 +33,26 @@ class ImageModality:
         return holds_encoder(folder)
 
     def load(self, folder: Path, *, device: str | None = None) -> "Embedder":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """The embedder in an ``encoder/`` folder."""
         from selfstudy.images.embedder import Embedder
 
         return Embedder.load(folder, device=device)
 
     def embed(self, embedder: "Embedder", run: Path, data: Any, out: Path, console: Console) -> int:
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """Write one embedding per readable image as Parquet; return the number of rows."""
         from selfstudy.images.embedder import embed_images
         from selfstudy.images.opening import open_source
 
         return embed_images(embedder, open_source(data), out, console)
 
     def evaluation(self, folder: RunFolder, question: "Question", console: Console) -> "Evaluation":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """The evaluation on labelled images."""
         from selfstudy.images.evaluate import open_evaluation
 
         return open_evaluation(folder, question, console)
 
     def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """Draw pictures of what a run has learnt; return the files."""
         from selfstudy.images.inspect import inspect_run
 
         return inspect_run(folder, data, out=out, console=console)

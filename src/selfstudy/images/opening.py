@@ -1,4 +1,4 @@
-"""Opens whatever the user points at as a :class:`Source`: images by number, with ids, and labels where asked for."""
+"""Opens any data that a user names as a :class:`Source`: images by number, with ids, and labels if asked for."""
 
 from pathlib import Path
 from typing import Any

@@ -22,24 +22,28 @@ from selfstudy.views.presets import changed
 from selfstudy.views.spec import Spec
 
 _IMAGES_TO_SEE = 4_000_000
-_LONG_RUN_IMAGES = 2_000_000  # from so many on a slower stem that keeps more resolution pays
-_IMAGES_PER_SECOND = {"cpu": 400, "mps": 800, "cuda": 3000}  # a guess, only for scaling recipes to a minutes budget
-_TRIAL_PIXELS = 64 * 224 * 224  # a batch of small images, part of one of large ones: few small ones would tell nothing
+_LONG_RUN_IMAGES = 2_000_000  # images seen from which a slower stem with more resolution is worth it
+_IMAGES_PER_SECOND = {
+    "cpu": 400,
+    "mps": 800,
+    "cuda": 3000,
+}  # a guess that only scales recipes if the budget is in minutes
+_TRIAL_PIXELS = 64 * 224 * 224  # pixels of a trial: a batch of small images, or part of a batch of large ones
 # Images of 16 px become maps of one pixel in a ResNet. For those, torch 2.14's convolutions in bfloat16 on processors
-# sometimes give a gradient of NaN for the weights that see nothing but padding.
+# sometimes give a gradient of NaN for the weights that see only padding.
 _SMALLEST_IN_HALF = 24
 
 
 class ImageInputs(NamedTuple):
-    """What a run on images reads and what it trains.
+    """The decisions of a run on images: the form of its inputs, and its encoder.
 
     Attributes:
         size: (height, width) of the images in pixels.
-        channels: C of every image.
-        mean: per channel, in [0, 1]; images are normalised by it.
-        std: per channel, the standard deviation that they are normalised by.
-        specs: what the method receives of every image.
-        encoder: nothing in it is left open.
+        channels: the number of channels C of every image.
+        mean: the mean of each channel, in [0, 1], which is subtracted.
+        std: the standard deviation of each channel, which the images are divided by.
+        specs: the tensors that the method receives for each image.
+        encoder: the description of the encoder, without ``auto``.
     """
 
     size: tuple[int, int]
@@ -60,15 +64,15 @@ def resolve(
 
     Args:
         config: validated settings, some of them ``auto``.
-        scan: of the training images.
+        scan: the scan of the training images.
         method: the class that the configuration names.
-        measure: says which precision trains an encoder faster on this machine's processors, at a batch size, and why;
-            :func:`measured_precision` when left out. It is asked only where nothing else decides the precision.
+        measure: returns the precision that trains an encoder faster at a batch size, and the reason;
+            :func:`measured_precision` if left out. It is called only if nothing else decides the precision.
 
     Raises:
-        DataError: fewer images than one batch.
-        EnvironmentFault: a device that this machine does not have.
-        UsageError: an unknown or impossible setting of the method or of the encoder.
+        DataError: there are fewer images than a batch has.
+        EnvironmentFault: the machine does not have the device.
+        UsageError: a setting of the method or of the encoder is unknown or impossible.
     """
     draft = Draft(config)
     decide = draft.decide
@@ -104,7 +108,7 @@ def resolve(
 def of_config(
     config: ImageRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
 ) -> Resolved[ImageInputs]:
-    """The typed value of a configuration that is decided, such as that of an earlier run."""
+    """The typed values of a configuration that is already decided, such as that of an earlier run."""
     spec, _ = decided(_spec(config))
     specs = method.default_views(spec.image_size, spec.channels)
     views = changed(specs, config.data.views, any_count=Images.of(method).any_count)
@@ -114,7 +118,7 @@ def of_config(
 
 
 def measured_precision(spec: EncoderSpec, batch_size: int) -> tuple[str, str]:
-    """The precision that trains an encoder faster on this machine's processors, tried on noise, and the reason."""
+    """The precision that trains an encoder faster on this machine's processors, measured on noise, and the reason."""
     height, width = spec.image_size
     if min(height, width) < _SMALLEST_IN_HALF:
         return "fp32", "bfloat16 is not safe for images this small"
@@ -123,7 +127,7 @@ def measured_precision(spec: EncoderSpec, batch_size: int) -> tuple[str, str]:
 
 
 def _spec(config: ImageRunConfig) -> EncoderSpec:
-    """The encoder that a configuration asks for, as far as it says."""
+    """The encoder of a configuration; some of its values may still be ``auto``."""
     encoder, data = config.encoder.model_dump(), config.data.model_dump()
     height, width = data["image_size"]
     return EncoderSpec(
@@ -153,7 +157,7 @@ def _decide_images(draft: Draft, scan: Scan) -> None:
 
 
 def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:
-    """The images' own size when they share a small one, else the largest usual size that they fill."""
+    """The images' own size if it is small and the same for all; else the largest usual size below the median image."""
     heights, widths = scan.sizes[:, 0], scan.sizes[:, 1]
     height, width = int(_median(heights)), int(_median(widths))
     same = bool((heights == height).all() and (widths == width).all())

@@ -27,9 +27,9 @@ from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 
 _MIN_SIDE = 8
-_FEW = 10  # up to so many bad inputs never stop a run, whatever their share
+_FEW = 10  # this many bad inputs are allowed, even if their share is large
 _MEASURED = 2000
-_MANY = 2000  # with so many inputs, worker processes are worth their start
+_MANY = 2000  # number of inputs from which worker processes are worth their start
 _MOST_WORKERS = 8
 _CHUNK = 256
 
@@ -38,12 +38,12 @@ class Verdict(NamedTuple):
     """The result of the scan for one input.
 
     Attributes:
-        height: in pixels.
-        width: in pixels.
+        height: the height in pixels.
+        width: the width in pixels.
         channels: the number of channels.
         format: the name of the file format, or ``array``.
         bytes: the size of the encoded file; 0 without one.
-        reason: why the input cannot be used; empty if it can.
+        reason: the reason if the input cannot be used; else empty.
         image: the decoded image (C, H, W) if it is kept, else None.
     """
 
@@ -186,7 +186,7 @@ class _Looks(Dataset[Verdict]):
 
 
 def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
-    """The verdict on one input: decoded if the image is kept or there is no file, else judged by the header."""
+    """The verdict on one input: it is decoded if the image is kept or has no file, else judged by the header."""
     encoded, size = None, 0
     try:
         encoded = source.encoded(index)

@@ -1,4 +1,4 @@
-"""Pretraining on images: the data, the encoder and the batches that :mod:`selfstudy.runs.pretraining` puts together."""
+"""Pretraining on images: the data, the encoder and the batches for :mod:`selfstudy.runs.pretraining`."""
 
 import time
 from collections.abc import Mapping
@@ -44,7 +44,18 @@ class Data(NamedTuple):
 
 
 def open_data(data: Any, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
-    """Open and scan the training data, saying what was found."""
+    """Open and scan the training data, and print what was found.
+
+    Args:
+        data: the data, in any form that :func:`selfstudy.images.opening.open_source` opens.
+        config: the settings of the data.
+        console: the console that shows the number of images, and warnings.
+        labels: True if the method needs labels.
+
+    Raises:
+        UsageError: the data does not exist, or is of an unknown kind.
+        DataError: there are no images, or too many of them cannot be used.
+    """
     source = open_source(data, labels=labels)
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
@@ -61,11 +72,11 @@ def open_data(data: Any, config: ImageDataConfig, console: Console, *, labels: b
 
 
 def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Method:
-    """The method around a fresh encoder.
+    """The method with a new encoder.
 
     Args:
-        resolved: what to build.
-        fetch: see :func:`selfstudy.encoders.timm.build_encoder`.
+        resolved: the decided settings.
+        fetch: False to download no weights of timm, because those of a checkpoint are loaded next.
     """
     torch.manual_seed(initial_seed(resolved.train.seed))
     method = resolved.method(build_encoder(resolved.inputs.encoder, fetch=fetch), resolved.settings)
@@ -75,14 +86,14 @@ def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Meth
 
 
 class ImageWork(Work):
-    """Scanned images."""
+    """Scanned images to pretrain on."""
 
     def __init__(self, data: Any, config: ImageRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=Images.of(self._method).labels)
 
     def resolve(self) -> Resolved[ImageInputs]:
-        """The configuration with everything decided; an open precision is tried out."""
+        """The configuration with everything decided; a precision of ``auto`` is measured."""
         return resolve(self._config, self.opened.scan, self._method)
 
     def unit(self, resolved: Resolved[ImageInputs]) -> Unit:
@@ -94,18 +105,18 @@ class ImageWork(Work):
         return build_method(resolved, fetch=fetch)
 
     def fingerprint(self) -> tuple[int, str]:
-        """Of the source."""
+        """The number of inputs of the source, and its digest."""
         return len(self.opened.source), self.opened.source.fingerprint()
 
     def write_beginning(self, folder: RunFolder, resolved: Resolved[ImageInputs]) -> None:
-        """Write the scan, and a contact sheet of the views."""
+        """Write the scan as ``inputs.parquet``, and a sheet of views as ``views.png``."""
         source, found = self.opened
         found.write(folder.inputs)
         sheet = contact_sheet(_first_images(source, found), resolved.inputs.specs, seed=resolved.train.seed)
         sheet.save(folder.views)
 
     def batches(self, resolved: Resolved[ImageInputs], shard: Shard) -> tuple[TrainingData, Render]:
-        """Crops, and the function that makes views of them."""
+        """The crops, and the function that turns them into views."""
         inputs, train, (source, found) = resolved.inputs, resolved.train, self.opened
         data = TrainingData(
             EpochOrder(train.seed, len(found.good), train.batch_size),
@@ -120,7 +131,7 @@ class ImageWork(Work):
         return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
-        """List inputs, by position and reason, that the scan found whole and training could not read."""
+        """Write a list of the inputs that the scan accepted and training could not read, with the reasons."""
         if not unreadable:
             return
         source, found = self.opened
@@ -131,14 +142,14 @@ class ImageWork(Work):
         )
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
-        """Write ``encoder/``: what users take away."""
+        """Write ``encoder/``."""
         which, encoder = method.representation()
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
         save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
 
 
 def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
-    """The first few images by position, those left out that only now turn out to be damaged."""
+    """The first eight images by position, without those that turn out to be damaged."""
     images = {}
     for position, index in enumerate(found.good[:_SHOWN].tolist()):
         with suppress(BadInput):
@@ -159,6 +170,6 @@ def _labels(cls: type[Method], opened: Data) -> Tensor | None:
 
 
 def _plain(encoder: nn.Module) -> TimmEncoder:
-    """The encoder on the CPU in the default memory layout."""
-    assert isinstance(encoder, TimmEncoder)  # build_method made it, and a method gives back that or a copy
+    """The encoder, on the CPU and in the default memory layout."""
+    assert isinstance(encoder, TimmEncoder)  # build_method made it, and a method returns it or a copy
     return encoder.cpu().to(memory_format=torch.contiguous_format)

@@ -204,13 +204,20 @@ class Method(nn.Module):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """The default settings for these facts."""
+        """The default settings for a run.
+
+        Args:
+            facts: the number and size of the inputs, the batch size and the number of steps.
+        """
         raise NotImplementedError
 
     def chance_loss(self, batch_size: int) -> tuple[float, str] | None:
         """The loss of a model that has learnt nothing, and its formula, such as ``(6.236, "ln(2B - 1)")``.
 
         None if the paper implies no such value.
+
+        Args:
+            batch_size: the number of inputs B of one loss, which is the micro-batch of one process.
         """
         return None
 
@@ -234,7 +241,12 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the encoder and its copies in a teacher, with the arguments of ``torch.compile``."""
+        """Compile the encoder and its copies in a teacher.
+
+        Args:
+            *args: positional arguments of ``torch.compile``.
+            **kwargs: keyword arguments of ``torch.compile``.
+        """
         for module in self.modules():
             if isinstance(module, type(self.encoder)):
                 module.compile(*args, **kwargs)
@@ -248,11 +260,19 @@ class Method(nn.Module):
         return parameter_groups(self)
 
     def before_step(self, progress: Progress) -> None:
-        """Do what must happen after the last gradient and before the optimizer's step; nothing by default."""
+        """Do what must happen after the last gradient and before the optimizer's step; nothing by default.
+
+        Args:
+            progress: the progress of training before this step.
+        """
         return None
 
     def after_step(self, progress: Progress) -> None:
-        """Do what must happen after each optimizer step, such as moving a teacher; nothing by default."""
+        """Do what must happen after each optimizer step, such as moving a teacher; nothing by default.
+
+        Args:
+            progress: the progress of training before this step.
+        """
         return None
 
     def representation(self) -> tuple[str, nn.Module]:
@@ -260,7 +280,11 @@ class Method(nn.Module):
         return "student", self.encoder
 
     def prototype_scores(self, embedding: Tensor) -> Tensor | None:
-        """The fit (B, K) of each prototype to embeddings (B, D) of the ``representation``; None without prototypes."""
+        """The fit (B, K) of each of K prototypes to embeddings; None for methods without prototypes.
+
+        Args:
+            embedding: embeddings (B, D) of the ``representation``.
+        """
         return None
 
     def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:

@@ -57,10 +57,10 @@ def w_mse_loss(projections: Tensor, order: Tensor, *, slice_size: int, shrinkage
 
 @full_precision
 def whiten(x: Tensor, shrinkage: float) -> Tensor:
-    """``x`` (..., N, D), transformed so that its N rows have zero mean and the identity as covariance.
+    """The vectors (..., N, D) after whitening: the N rows have zero mean and the identity as covariance.
 
     Args:
-        x: (..., N, D) float.
+        x: the vectors (..., N, D) float.
         shrinkage: the share of the covariance, in [0, 1], that is replaced by the identity times its mean variance.
     """
     centred = x - x.mean(dim=-2, keepdim=True)

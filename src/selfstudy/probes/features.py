@@ -105,25 +105,25 @@ class Features(ABC):
 
     @abstractmethod
     def chosen_on(self) -> Tensor:
-        """Train rows (n,) int64 that an L2 strength is chosen on: all of them, or a part where there are too many."""
+        """The train rows (n,) int64 on which an L2 strength is chosen: all of them, or a part if there are too many."""
 
     @abstractmethod
     def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
-        """A trial for each of ``strengths``: a logistic regression on train rows, tested on others.
+        """A trial for each of ``strengths``: the predictions of a logistic regression.
 
         Args:
-            rows: (n,) int64, train rows to learn from.
-            check: (m,) int64, train rows to test on.
+            rows: the train rows (n,) int64 that it is fitted to.
+            check: the train rows (m,) int64 whose classes it predicts.
         """
 
     @abstractmethod
     def classify(self, rows: Rows, l2: float, *, start: Tensor | None = None) -> Tensor:
-        """Class indices (M,) of test by a logistic regression on train ``rows``.
+        """The class indices (M,) int64 of test by a logistic regression on train ``rows``.
 
         Args:
-            rows: (n,) int64, or a slice of train.
-            l2: the strength, positive.
-            start: the start of a trial, of any shape; it decides the speed, not the result.
+            rows: the train rows (n,) int64, or a slice of train.
+            l2: the strength of the penalty, positive.
+            start: the weights (D + 1, K) of a trial to start from; they change the speed, not the result.
         """
 
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
@@ -209,7 +209,12 @@ class DenseFeatures(Features):
         return permutation(len(self.train), self.seed)[:most].to(self.train.device)
 
     def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
-        """See :meth:`Features.path`; each trial starts from the solution of the one before."""
+        """A trial for each of ``strengths``, each starting from the solution before it.
+
+        Args:
+            rows: the train rows (n,) int64 that are fitted.
+            check: the train rows (m,) int64 whose classes are predicted.
+        """
         with self._exact():
             x = self._design(slice(None))
             covariance, weights = covariance_of(x), x.new_zeros(x.shape[1], self.classes)
@@ -221,7 +226,13 @@ class DenseFeatures(Features):
             yield Trial(predictions, weights)
 
     def classify(self, rows: Rows, l2: float, *, start: Tensor | None = None) -> Tensor:
-        """Class indices (M,) of test by a logistic regression on train ``rows``, standardised by all of train."""
+        """The class indices (M,) int64 of test by a logistic regression on train ``rows``, standardised by all train.
+
+        Args:
+            rows: the train rows (n,) int64, or a slice of train.
+            l2: the strength of the penalty, positive.
+            start: the weights (D + 1, K) to start from; zeros if left out.
+        """
         with self._exact():
             x = self._design(rows)
             begin = x.new_zeros(x.shape[1], self.classes) if start is None else start

@@ -34,10 +34,10 @@ class Number(NamedTuple):
         mean: the mean over the column's runs that have this number.
         deviation: the sample standard deviation; NaN for a single run.
         runs: the number of runs that have it.
-        gain: the pretrained encoder minus itself untrained, the mean over runs; NaN where that is unknown.
-        data: the name of the data that the probe learnt from; empty where it was not written down.
-        test: the name of the test data, where they were given apart; else empty.
-        protocol: the way it was measured.
+        gain: the pretrained encoder minus the untrained one, as the mean over runs; NaN if unknown.
+        data: the name of the data that the probe learnt from; empty if it was not recorded.
+        test: the name of the test data if they were given separately; else empty.
+        protocol: the rules of the measurement, such as its settings and the number of samples.
         unit: the unit of mean, deviation and gain.
     """
 
@@ -69,21 +69,19 @@ class Column(NamedTuple):
 class Comparison:
     """Several runs side by side; prints as text.
 
+    Args:
+        records: the runs, at least two.
+        ignored: the dotted names of settings that change no result.
+
     Attributes:
         columns: the runs; those that differ only in their seed share one.
         numbers: everything that was measured.
+
+    Raises:
+        UsageError: fewer than two runs, or a run that is named twice.
     """
 
     def __init__(self, records: Sequence[RunRecord], *, ignored: Collection[str]) -> None:
-        """Compare at least two runs.
-
-        Args:
-            records: the runs.
-            ignored: dotted names of settings that change no result.
-
-        Raises:
-            UsageError: fewer than two runs, or one that is named twice.
-        """
         paths = [record.path.resolve() for record in records]
         if twice := [str(path) for path in paths if paths.count(path) > 1]:
             raise UsageError(f"{twice[0]} is named twice\nname every run once")
@@ -104,7 +102,7 @@ class Comparison:
         return "\n\n".join([*blocks, *self.notes()])
 
     def sections(self) -> list[tuple[str, list[list[str]]]]:
-        """Headings with their rows: a name, then a cell for each column."""
+        """The headings with their rows; a row is a name, then a cell for each column."""
         found = [
             ("settings that differ", _differences(self.columns, self._ignored)),
             ("training", _training(self.columns)),
@@ -156,7 +154,7 @@ class Comparison:
 
 
 def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Column]:
-    """The runs grouped by all settings but the seed; every column has its own name."""
+    """The runs grouped by all settings except the seed; every column has its own name."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(repr((_settings(record, ignored), record.environment.get("data_fingerprint"))), []).append(
@@ -203,7 +201,7 @@ def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
 
 
 def _training(columns: list[Column]) -> list[list[str]]:
-    """Steps, speed, loss and health at the end; losses only where all runs have one method."""
+    """Steps, speed, loss and health at the end; losses only if all runs have the same method."""
     kinds = {str(column.runs[0].settings.get("method.name")) for column in columns}
     facts: dict[str, Callable[[RunRecord], float | None]] = {
         "steps": lambda run: run.last.get("step"),
@@ -281,7 +279,7 @@ def _named(column: Column) -> list[tuple[str, RunRecord]]:
 
 
 def _loss_panel(columns: list[Column]) -> list[Panel]:
-    """The losses of all runs, or nothing where methods differ: their losses cannot be compared."""
+    """The losses of all runs; nothing if the methods differ, since their losses cannot be compared."""
     runs = [pair for column in columns for pair in _named(column)]
     if len({str(run.settings.get("method.name")) for _, run in runs}) > 1:
         return []

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_POINTS = 400  # the most of a curve; a longer one is averaged over as many stretches of steps
+_POINTS = 400  # the largest number per curve; a longer curve is averaged over this many stretches of steps
 _COLUMNS, _WIDTH, _HEIGHT = 3, 3.6, 2.2  # panels in a row, inches of a panel
 _STYLE = {
-    "svg.fonttype": "none",  # letters stay letters, in the reader's own font
+    "svg.fonttype": "none",  # text stays text, in the font of the reader
     "svg.hashsalt": "selfstudy",  # the same curves give the same file
     "font.family": "sans-serif",
     "font.size": 9,
@@ -23,7 +23,7 @@ _STYLE = {
     "axes.titlelocation": "left",
     "axes.grid": True,
     "grid.color": "#e8e8e8",
-    "text.parse_math": False,  # names from files are no formulas
+    "text.parse_math": False,  # names from files are not formulas
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
@@ -42,7 +42,7 @@ class Panel(NamedTuple):
 
     Attributes:
         title: the quantity, with its unit.
-        curves: one or several; several have names.
+        curves: one curve, or several that have names.
         marks: values for comparison, drawn as dashed lines, each with its name.
     """
 

@@ -31,8 +31,8 @@ class Table(NamedTuple):
     """Scores on one pair of data sets.
 
     Attributes:
-        data: the name of the data that the probes learnt from, if it was written down.
-        test: the name of the test data, if they were given apart.
+        data: the name of the data that the probes learnt from; None if it was not recorded.
+        test: the name of the test data; None if they were not given separately.
         rows: rows of cells; the first is the heading.
         protocols: the protocols of all scores, each once.
     """
@@ -80,7 +80,7 @@ def _about(record: RunRecord) -> list[str]:
 
 
 def score_tables(scores: Sequence[Score]) -> list[Table]:
-    """The numbers of every pair of data sets; a number that was measured in a second way begins a second table."""
+    """The tables of scores, one for each pair of data sets, or several if a score was measured in several ways."""
     tables: list[tuple[tuple[str | None, str | None], dict[tuple[str, str], Score]]] = []
     for score in scores:
         data, place = (score.data, score.test), (score.features, score.probe)
@@ -119,7 +119,7 @@ def curve_of(name: str, lines: list[Line], key: str) -> Curve:
 
 
 def _marks(record: RunRecord) -> list[tuple[float, str]]:
-    """The loss at chance, where the method has such a value."""
+    """The loss at chance, if the method has one."""
     chance = record.health[-1].get("chance_loss") if record.health else None
     return [(chance, "nothing learnt")] if is_number(chance) else []
 

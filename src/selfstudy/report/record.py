@@ -103,7 +103,7 @@ def read_run(folder: RunFolder) -> RunRecord:
 
 
 def _object(file: Path) -> Line:
-    """The JSON object in a file; empty if there is no such file."""
+    """The JSON object in a file; empty if the file is missing."""
     return read_json(file, _MAX_JSON_BYTES) if file.is_file() else {}
 
 
@@ -128,7 +128,7 @@ def _newest(scores: Iterable[Score]) -> list[Score]:
 
 
 def _inputs(file: Path) -> Inputs | None:
-    """The summary of a scan, or None if there is none."""
+    """The summary of a scan; None without the file."""
     if not file.is_file():
         return None
     try:

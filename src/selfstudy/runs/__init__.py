@@ -1,1 +1,1 @@
-"""A run on disk and in time: its folder, records, settings and training."""
+"""Runs: the folder, the records, the settings and the training."""

@@ -19,7 +19,7 @@ class Draft:
         self.reasons: dict[str, str] = {}
 
     def decide(self, key: str, value: Any, reason: str) -> Any:
-        """The value of a setting: as given, or ``value`` if it was left at ``auto``; then the reason is kept."""
+        """The value of a setting: the given one, or ``value`` with its reason if the setting was left at ``auto``."""
         group, name = key.split(".")
         if self.is_open(key):
             set_key(self.settings, key, value)
@@ -27,7 +27,7 @@ class Draft:
         return self.settings[group][name]
 
     def is_open(self, key: str) -> bool:
-        """True while nobody has decided the setting."""
+        """True if the setting is still ``auto``."""
         group, name = key.split(".")
         return bool(self.settings[group].get(name, "auto") == "auto")
 
@@ -37,24 +37,24 @@ class Draft:
         return self.settings[group][name]
 
     def decide_machine(self) -> str:
-        """The device; decides the precision as well where the device alone tells it."""
+        """The device; the precision is decided as well if it follows from the device alone."""
         device: str = self.decide("train.device", *best_device(self.get("train.device")))
         if known := precision_of(device):
             self.decide("train.precision", *known)
         return device
 
     def decide_recipe(self, method: type[Method], facts: DataFacts) -> None:
-        """Decide the optimizer and the method's own settings as the method's recipe says for these facts.
+        """Decide the settings of the optimizer and of the method by the method's recipe for the data.
 
         Raises:
-            UsageError: another optimizer than the recipe's, without its learning rate; or a setting that the method
-                does not have.
+            UsageError: an optimizer other than the recipe's, without a learning rate; or a setting that the method does
+                not have.
         """
         recipe = method.recipe(facts)
         given, usual = self.settings["optimizer"], recipe.optimizer["name"]
         if given["name"] not in ("auto", usual) and given["lr"] == "auto":
             raise UsageError(
-                f"optimizer.name={given['name']} without optimizer.lr: the method's recipe is for {usual} alone\n"
+                f"optimizer.name={given['name']} without optimizer.lr: the method's recipe is for {usual} only\n"
                 "set optimizer.lr too, or leave optimizer.name out"
             )
         used = usual if given["name"] == "auto" else given["name"]
@@ -70,7 +70,7 @@ class Draft:
             self.reasons[key] = reasons.get(key, "the method's recipe")
 
     def expected_steps(self, inputs: int, per_second: float) -> int:
-        """Optimizer steps of the whole run; for a budget in minutes a rough guess, which only scales recipes."""
+        """Optimizer steps of the whole run; for a budget in minutes a rough guess that only scales recipes."""
         duration, batch = Duration.parse(self.get("train.duration")), self.get("train.batch_size")
         steps = duration.steps(steps_per_epoch=max(1, inputs // batch), batch_size=batch)
         if steps is None:
@@ -79,18 +79,18 @@ class Draft:
 
 
 def largest_batch(inputs: int, at_most: int) -> int:
-    """The largest power of two that leaves at least four batches to an epoch, and at least 2."""
+    """The largest power of two for which an epoch has at least four batches; at least 2, at most ``at_most``."""
     return max(2, min(at_most, 1 << max(inputs // 4, 1).bit_length() - 1))
 
 
 def default_duration(inputs: int, to_see: int, what: str) -> tuple[str, str]:
-    """Enough epochs, between 10 and 400, to see so many inputs; and the reason."""
+    """The number of epochs, 10 to 400, in which about ``to_see`` inputs are seen, and the reason."""
     epochs = min(400, max(10, round(to_see / max(inputs, 1))))
     return f"{epochs} epochs", f"{epochs * inputs:,} {what} seen"
 
 
 def require_one_batch(inputs: int, batch: int, what: str) -> None:
-    """Refuse data that does not fill one batch.
+    """Raise if the data does not fill one batch.
 
     Raises:
         UsageError: a batch size below 2.

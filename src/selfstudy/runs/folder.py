@@ -1,4 +1,4 @@
-"""The run folder: the interface between training and everything after it. Does not import torch."""
+"""The run folder: training writes it, and all other commands read it. Does not import torch."""
 
 import json
 import time
@@ -11,7 +11,7 @@ from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
 
 
 class RunFolder:
-    """Paths and small files of one run."""
+    """The paths of the files of one run, and functions that write the small ones."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -31,10 +31,10 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> "RunFolder":
-        """The folder of a run that has begun.
+        """The folder of a run that was started.
 
         Raises:
-            UsageError: there is none at ``path``.
+            UsageError: there is no run at ``path``.
         """
         folder = cls(path)
         if not folder.config.is_file():
@@ -44,7 +44,7 @@ class RunFolder:
         return folder
 
     def create(self) -> None:
-        """Make the folder.
+        """Make the folder, unless it exists.
 
         Raises:
             EnvironmentFault: the system refuses.
@@ -55,11 +55,11 @@ class RunFolder:
             raise EnvironmentFault(f"cannot make the run folder {self.path}: {error.strerror}") from None
 
     def is_used(self) -> bool:
-        """Whether a run, or anything else, already lives here."""
+        """True if the folder holds files other than the lock."""
         return self.path.is_dir() and any(item.name != ".lock" for item in self.path.iterdir())
 
     def refuse_if_used(self) -> None:
-        """Protect what is there.
+        """Raise if the folder holds files.
 
         Raises:
             RunFolderError: the folder is not empty.
@@ -71,7 +71,7 @@ class RunFolder:
             )
 
     def move_aside(self) -> Path:
-        """Rename the folder to ``NAME.old-<time>``, which is given back."""
+        """Rename the folder to ``NAME.old-<time>``; return the new path."""
         aside = self.path.with_name(f"{self.path.name}.old-{time.strftime('%Y%m%d-%H%M%S')}")
         number = 1
         while aside.exists():
@@ -85,11 +85,11 @@ class RunFolder:
             handle.writelines(json.dumps(line) + "\n" for line in lines)
 
     def replace(self, file: Path, text: str) -> None:
-        """Write one of the folder's files whole: a kill leaves the old content, or none."""
+        """Replace one of the folder's files; after a kill it has its old content or the new one."""
         replace_file(file, text.encode("utf-8"), sync=False)
 
     def truncate_logs(self, step: int) -> None:
-        """Drop metrics and health of later steps, written after the checkpoint that a resumed run starts from."""
+        """Delete the metrics and health of steps after ``step``, the checkpoint that a resumed run starts from."""
         for file in (self.metrics, self.health):
             self._truncate(file, step)
 

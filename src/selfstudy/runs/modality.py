@@ -1,4 +1,4 @@
-"""What a modality gives: the one protocol behind which images, text and others stand."""
+"""The protocol of a modality. Images, text and the modalities of other packages implement it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,50 +18,52 @@ from selfstudy.train.monitor import Unit
 
 
 class Work(Protocol):
-    """Opened data to pretrain on. A subclass may leave out what has a default here.
+    """Opened data to pretrain on. A subclass must define the methods without a default.
 
     Attributes:
-        plateau: a loss at which runs get stuck, and what it means, if the data tell one.
+        plateau: a loss at which runs often get stuck, and its meaning; None if the data give no such loss.
     """
 
     plateau: tuple[float, str] | None = None
 
     def resolve(self) -> Resolved[Any]:
-        """The configuration with everything decided, by measurements on this machine where nothing else decides.
+        """The configuration without ``auto``. Settings that nothing else decides are measured on this machine.
 
-        With several processes only the first one calls this; all of them train with its result.
+        With several processes, only the first one calls this method, and all of them train with its result.
         """
         ...
 
     def unit(self, resolved: Resolved[Any]) -> Unit:
-        """What speed is counted in."""
+        """The unit in which speed is counted, such as images."""
         ...
 
     def build_method(self, resolved: Resolved[Any], *, fetch: bool = True) -> Method:
-        """The method around a fresh encoder.
+        """The method with a new encoder.
 
-        Without ``fetch`` no weights come over the network: those of a checkpoint are loaded next.
+        Args:
+            resolved: the decided settings.
+            fetch: False to download no weights, because those of a checkpoint are loaded next.
         """
         ...
 
     def fingerprint(self) -> tuple[int, str]:
-        """The number of inputs, and a digest that changes with them."""
+        """The number of inputs, and a digest that changes if the inputs change."""
         ...
 
     def write_beginning(self, folder: RunFolder, resolved: Resolved[Any]) -> None:
-        """Write files of the run folder that describe the data; by default none."""
+        """Write the files of the run folder that describe the data; by default, there are none."""
         return None
 
     def batches(self, resolved: Resolved[Any], shard: Shard) -> tuple[Batches, Render]:
-        """This process's micro-batches, and the function that makes of one what the method receives."""
+        """The micro-batches of this process, and the function that turns one into the inputs of the method."""
         ...
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
-        """List inputs, by position and reason, that could not be read in training; by default, there are none."""
+        """Write a list of the inputs, by position, that training could not read; by default, write nothing."""
         return None
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[Any], console: Console) -> None:
-        """Write ``encoder/``, and measure it where that needs no labels."""
+        """Write ``encoder/``, and the measurements of it that need no labels."""
         ...
 
 
@@ -69,13 +71,13 @@ class Embedder(Protocol):
     """A trained encoder with the preprocessing that it was trained with.
 
     Attributes:
-        description: facts about the encoder, kept with everything it makes.
+        description: facts about the encoder, which are stored in every file made with it.
     """
 
     description: dict[str, Any]
 
     def embed(self, inputs: Any) -> np.ndarray:
-        """Embeddings (n, D) float32 of one or several inputs."""
+        """The embeddings (n, D) float32 of one or several inputs."""
         ...
 
 
@@ -83,7 +85,7 @@ class Modality(Protocol):
     """One kind of data: how it is opened, trained on, embedded, evaluated and shown.
 
     Attributes:
-        name: the word that ``data.modality`` holds: ``"images"`` or ``"text"``.
+        name: the value of ``data.modality``, such as ``"images"`` or ``"text"``.
         settings: the settings model of its runs.
     """
 
@@ -91,11 +93,11 @@ class Modality(Protocol):
     settings: type[RunConfig]
 
     def open(self, data: Any, config: RunConfig, console: Console) -> Work:
-        """Open data to pretrain on, saying what was found.
+        """Open data to pretrain on, and print what was found.
 
         Raises:
-            UsageError: nothing there, or nothing that this modality reads.
-            DataError: data that cannot be used.
+            UsageError: the data does not exist, or is of a kind that this modality does not read.
+            DataError: the data cannot be used.
         """
         ...
 
@@ -107,12 +109,12 @@ class Modality(Protocol):
         """The encoder in an ``encoder/`` folder.
 
         Raises:
-            FileRefusedError: files that are missing, damaged or unsafe.
+            FileRefusedError: a file is missing, damaged or unsafe.
         """
         ...
 
     def embed(self, embedder: Any, run: Path, data: Any, out: Path, console: Console) -> int:
-        """Write one embedding per readable input as Parquet; the number of rows.
+        """Write one embedding per readable input as Parquet; return the number of rows.
 
         Raises:
             DataError: nothing could be read.
@@ -120,18 +122,18 @@ class Modality(Protocol):
         ...
 
     def evaluation(self, folder: RunFolder, question: Question, console: Console) -> Evaluation:
-        """Open labelled data: what is measured on it, the baselines first and the run's encoder last.
+        """The evaluation on labelled data: what is measured, the baselines first and the run's encoder last.
 
         Raises:
-            UsageError: a probe or a column that this data does not have.
-            DataError: no labels, or train and test classes that differ.
+            UsageError: the data has no input for a probe, or does not have a given column.
+            DataError: there are no labels, or the classes of train and test differ.
         """
         ...
 
     def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
-        """Draw what a run has learnt; the pictures that were written.
+        """Draw what a run has learnt; return the pictures that were written.
 
         Raises:
-            UsageError: nothing is drawn of this modality, or the run has no checkpoint.
+            UsageError: there are no pictures for this modality, or the run has no checkpoint.
         """
         ...

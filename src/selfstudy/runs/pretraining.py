@@ -1,4 +1,4 @@
-"""Puts a run together: data, encoder, method, optimizer, monitors, checkpoints; then trains it."""
+"""Builds a run from data, encoder, method, optimizer, monitors and checkpoints, and trains it."""
 
 import json
 import logging
@@ -39,12 +39,12 @@ from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
 
-OpenWork = Callable[[Console], Work]  # opens the data, saying what was found
+OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
 
 def derive(open_work: OpenWork, *, console: Console) -> str:
-    """The configuration that :func:`pretrain` would train with, every ``auto`` decided, as YAML with the reasons."""
+    """The configuration that :func:`pretrain` would use, without ``auto``, as YAML with the reasons."""
     limit_threads()
     work = open_work(console)
     resolved = work.resolve()
@@ -57,11 +57,11 @@ def pretrain(
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
-    With several devices every process calls this. Only the first one decides, prints and writes; the others write no
-    more than the list of inputs that they could not read.
+    With several devices, every process calls this function. Only the first one decides, prints and writes; the others
+    write only the list of inputs that they could not read.
 
     Raises:
-        SelfstudyError: one of its kinds for everything that can go wrong; the message says what to do.
+        SelfstudyError: the subclass names the kind of error, and the message says what to do.
     """
     if not resume and not overwrite:
         folder.refuse_if_used()
@@ -80,7 +80,9 @@ def pretrain(
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
-        trainer = make_trainer(fabric, method, resolved, work, folder)  # before anything is written: it may refuse
+        trainer = make_trainer(
+            fabric, method, resolved, work, folder
+        )  # before anything is written, because it may raise
         if checkpoint is not None:
             trainer.restore(checkpoint)
         if resolved.train.compile:
@@ -92,7 +94,7 @@ def pretrain(
             if checkpoint is None:
                 write_beginning(folder, resolved, work)
             else:
-                write_changes(folder, resolved)  # or a plain --resume after this one would end where the old run did
+                write_changes(folder, resolved)  # else a later --resume would end where the old run ended
         print_plan(resolved, console)
         health = make_health(folder, method, resolved, work)
         unit = work.unit(resolved)
@@ -112,12 +114,12 @@ def pretrain(
 
 
 def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
-    """The opened data, with the memory that opening took given back on processors."""
+    """The opened data. On processors, memory that only opening needed is returned to the system."""
     if fabric.device.type != "cpu":
         return open_work(console)
     return_large_blocks()
     work = open_work(console)
-    give_back_freed_memory()  # opening a large corpus needs much that training does not
+    give_back_freed_memory()  # opening a large corpus needs more memory than training
     keep_freed_memory()
     return work
 
@@ -138,15 +140,17 @@ def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monito
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
-    """Fabric on the device and with the number of processes asked for, all of them started.
+    """Fabric on the device of the settings, with all of its processes started.
 
     Raises:
-        EnvironmentFault: fewer devices than asked for.
+        EnvironmentFault: the machine has fewer devices than the settings ask for.
     """
     device = best_device(train.device)[0]
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it advises products less exact than losses bear
+    logging.getLogger("lightning_fabric").setLevel(
+        logging.WARNING
+    )  # it advises matrix products that are too inexact for losses
     try:
-        fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sees to the precision
+        fabric = Fabric(accelerator=device, devices=train.devices)  # the loop sets the precision
     except (RuntimeError, ValueError) as error:
         reason = first_line(error)
         raise EnvironmentFault(f"{train.devices} devices of kind {device!r} cannot be used: {reason}") from None
@@ -157,7 +161,7 @@ def launch(train: cfg.TrainConfig) -> Fabric:
 
 @contextmanager
 def _lost_processes_named(fabric: Fabric) -> Iterator[None]:
-    """Turns what torch says of a process that is gone into one line: that process said itself why it stopped.
+    """Turn torch's error about a process that has stopped into one line; that process itself prints its reason.
 
     Raises:
         EnvironmentFault: another process of the run stopped inside the block.
@@ -174,7 +178,7 @@ def _lost_processes_named(fabric: Fabric) -> Iterator[None]:
 
 
 def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Console) -> None:
-    """Make the folder this process's own for the length of ``stack``, an old run moved aside if that was asked for."""
+    """Lock the folder for this process until ``stack`` closes; with ``overwrite``, move an old run aside first."""
     if overwrite and folder.is_used():
         with run_lock(folder.path):  # a run that is still being trained is not moved
             console.print(f"moved    the old run to {folder.move_aside()}", highlight=False)
@@ -183,7 +187,7 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
 
 
 def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: Work, folder: RunFolder) -> Trainer:
-    """The training loop around its parts."""
+    """The training loop with its parts."""
     train, optimizer = resolved.train, resolved.optimizer
     groups = arranged(method.parameter_groups(), optimizer, layer_rates(method.encoder, optimizer.layer_decay))
     data, render = work.batches(resolved, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
@@ -248,7 +252,7 @@ def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Co
 
 
 def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
-    """Refuse to resume the run in the folder with other settings or data than it began with.
+    """Raise if the run in the folder began with other settings or data.
 
     Raises:
         UsageError: a setting that changes results has another value.
@@ -275,10 +279,10 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) ->
 def _changes(
     written: Mapping[str, Any], asked: cfg.RunConfig, derived: Collection[str] = ()
 ) -> dict[str, tuple[Any, Any]]:
-    """The settings, old and new, that differ and may not; a longer duration in the same unit is allowed.
+    """The settings that must not differ and do, as (old, new); a longer duration in the same unit is allowed.
 
-    A setting that was not ``written`` did not exist when the run began, and may have any value. One that is ``derived``
-    now, and was written as ``auto``, stands for the same value as then.
+    A setting that was not ``written`` did not exist when the run began, and may have any value. A setting that was
+    written as ``auto`` and is ``derived`` now has the same value as then.
     """
     saved = cfg.validate(type(asked), written)
     old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
@@ -296,6 +300,6 @@ def _changes(
 
 
 def default_out(data: Any, method: str) -> Path:
-    """``runs/NAME``: the data's own name and the method."""
+    """The default run folder: ``runs/``, the name of the data, and the method."""
     name = Path(str(data)).name if isinstance(data, str | Path) else "data"
     return Path("runs") / f"{name.replace(':', '-') or 'data'}-{method}"

@@ -1,7 +1,7 @@
 """The settings of a run as it keeps them: ``config.yaml`` for people, ``reasons.json`` for programs.
 
-``reasons.json`` holds, by dotted key, why each derived setting has its value. Runs made before it existed have the
-reasons as comments in ``config.yaml`` only; they are read from there. Does not import torch.
+``reasons.json`` holds the reason of each derived setting by dotted key. Runs of earlier versions have the reasons only
+as comments in ``config.yaml``; they are read from there. Does not import torch.
 """
 
 import json
@@ -19,7 +19,7 @@ _COMMENT = re.compile(r"[ \t]+# ?(.*)")
 
 
 def write_settings(folder: RunFolder, config: RunConfig, reasons: Mapping[str, str]) -> None:
-    """Write both files, ``config.yaml`` last: a folder that has it is a run."""
+    """Write both files, ``config.yaml`` last, because it makes the folder a run."""
     folder.replace(folder.reasons, json.dumps(reasons, indent=1, ensure_ascii=False) + "\n")
     folder.replace(folder.config, to_yaml(config, reasons))
 
@@ -28,7 +28,7 @@ def read_reasons(folder: RunFolder) -> dict[str, str]:
     """The reason of every derived setting, by dotted key.
 
     Raises:
-        FileRefusedError: ``reasons.json``, or ``config.yaml`` where there is no such file, is not readable.
+        FileRefusedError: ``reasons.json`` is not readable; or it is missing, and ``config.yaml`` is not readable.
     """
     if folder.reasons.is_file():
         return read_json(folder.reasons, _MAX_BYTES)
@@ -36,7 +36,7 @@ def read_reasons(folder: RunFolder) -> dict[str, str]:
 
 
 def _reasons_in_comments(text: str) -> dict[str, str]:
-    """The comments after the values of a ``config.yaml``: the parser says where a value ends, a "#" alone does not."""
+    """The comments after the values of a ``config.yaml``. The parser finds the values, which may hold a #."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     groups = root.value if isinstance(root, yaml.MappingNode) else []
     return {

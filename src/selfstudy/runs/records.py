@@ -21,7 +21,7 @@ _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "toke
 
 
 def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
-    """Write the data, the environment, and last the settings: a folder that has them is complete."""
+    """Write the description of the data, the environment, and last the settings, which make the folder a run."""
     inputs, fingerprint = work.fingerprint()
     environment = {
         "command": sys.argv,
@@ -41,7 +41,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> N
 
 
 def write_changes(folder: RunFolder, resolved: Resolved[Any]) -> None:
-    """Write the settings of a resumed run; those that did not change, such as the duration may, keep their reasons."""
+    """Write the settings of a resumed run; settings that have not changed keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
     kept = {key: reason for key, reason in read_reasons(folder).items() if before.get(key) == now.get(key)}
@@ -49,7 +49,7 @@ def write_changes(folder: RunFolder, resolved: Resolved[Any]) -> None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the working directory, if it is a git checkout."""
+    """The commit of the working directory; None if it is not a git checkout."""
     try:
         command = ["git", "rev-parse", "HEAD"]
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
@@ -66,6 +66,6 @@ def print_plan(resolved: Resolved[Any], console: Console) -> None:
 
 
 def trained_in_half(folder: RunFolder, device: torch.device) -> bool:
-    """Whether the run was in bfloat16 on this kind of device: another may be far slower in it."""
+    """True if the run used bfloat16 on this kind of device; on another kind, bfloat16 may be much slower."""
     train = cfg.read_yaml(folder.config)["train"]
     return bool(train["precision"] == "bf16" and train["device"] == device.type)

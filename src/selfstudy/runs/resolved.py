@@ -1,4 +1,4 @@
-"""A run with every setting decided: what resolving a configuration returns, and all that training reads."""
+"""A configuration in which every setting is decided; training reads its settings from it."""
 
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -8,7 +8,7 @@ from selfstudy.methods.base import Method, MethodConfig
 from selfstudy.ops.duration import Duration
 from selfstudy.optim.settings import OptimizerSettings
 
-I = TypeVar("I")  # noqa: E741 - the inputs: what one modality decides about its data and its encoder
+I = TypeVar("I")  # noqa: E741 - the inputs: the decisions of one modality about its data and its encoder
 
 
 class TrainSettings(NamedTuple):
@@ -30,16 +30,16 @@ class TrainSettings(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolved(Generic[I]):
-    """A configuration without ``auto``, the typed values it stands for, and the reason for each derived one.
+    """A configuration without ``auto``, its typed values, and the reasons of the derived ones.
 
     Attributes:
-        config: the complete configuration, as ``config.yaml`` holds it.
-        reasons: why each derived setting has its value, by dotted key.
+        config: the complete configuration, which is written to ``config.yaml``.
+        reasons: the reason of each derived setting, by dotted key.
         method: the class of the pretext task.
         settings: the method's own settings.
-        inputs: what the modality decided: the shape of an input, the views, the encoder.
-        optimizer: how the weights move.
-        train: how long, how large, on what.
+        inputs: the decisions of the modality: the shape of an input, the views, the encoder.
+        optimizer: the settings of the optimizer.
+        train: the settings of training, such as duration, batch size and device.
     """
 
     config: RunConfig
@@ -54,13 +54,13 @@ class Resolved(Generic[I]):
 def resolved(
     config: RunConfig, method: type[Method], inputs: I, *, reasons: dict[str, str] | None = None
 ) -> Resolved[I]:
-    """The typed value of a configuration in which everything is decided.
+    """The typed values of a configuration in which everything is decided.
 
     Args:
-        config: nothing in its optimizer and training settings is ``auto``.
+        config: the configuration; its settings of optimizer and training have no ``auto``.
         method: the class that ``config.method`` names.
-        inputs: what the modality decided.
-        reasons: by dotted key.
+        inputs: the decisions of the modality.
+        reasons: the reason of each derived setting, by dotted key.
 
     Raises:
         UsageError: a setting that the method does not have, or a value that it does not allow.

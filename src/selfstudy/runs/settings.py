@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 def rows_of(model: type[RunConfig]) -> list[Row]:
-    """The settings of one modality, in the order of its model; of a method's settings, the name alone."""
+    """The settings of one modality, in the order of its model; for the group ``method``, only the name."""
     rows = []
     for group, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -129,12 +129,12 @@ def gather(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], mo
 
     Args:
         data: the data of :func:`selfstudy.api.pretrain`; None if the nested settings name it.
-        nested: settings such as ``{"train": {"seed": 0}}``.
+        nested: nested settings, such as ``{"train": {"seed": 0}}``; changed in place.
         keywords: the settings of :func:`selfstudy.api.pretrain`; they replace nested ones.
         models: the settings model of each modality, by the modality's name.
 
     Raises:
-        UsageError: no data, an unknown keyword, or two that set the same.
+        UsageError: no data is given, a keyword is unknown, or two keywords set the same setting.
     """
     _apply(nested, keywords, keywords_of(models))
     if data is not None:
@@ -152,7 +152,7 @@ def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, An
 
 
 def merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` itself, after the nested settings of ``top`` were put into it."""
+    """``base``, with the nested settings of ``top`` put into it."""
     for key, value in cfg.flatten(top).items():
         cfg.set_key(base, key, value)
     return base
@@ -178,10 +178,10 @@ def _apply(nested: dict[str, Any], given: Mapping[str, Any], known: Mapping[str,
 
 
 def method_of(settings: Mapping[str, Any]) -> "type[Method]":
-    """The method that nested settings name, or the default one; its own settings have names that it knows.
+    """The method that nested settings name, or the default one. The names of its settings are checked.
 
     Raises:
-        UsageError: a group that holds no settings, an unknown method, or an unknown setting of it.
+        UsageError: a group is not a mapping, or the method or one of its settings is unknown.
     """
     for group, values in settings.items():
         if not isinstance(values, Mapping):
@@ -194,5 +194,5 @@ def method_of(settings: Mapping[str, Any]) -> "type[Method]":
         raise UsageError(f"setting 'method.name': got {name!r}, a name is needed\n'selfstudy methods' lists all")
     method = method_class(name)
     unknown = {key: value for key, value in own.items() if key not in method.Config.model_fields}
-    validate(method.Config, unknown, "method")  # before the data is read: a misspelt name needs none of it
+    validate(method.Config, unknown, "method")  # refuse a misspelt name before the data is read
     return method

@@ -89,7 +89,7 @@ class BagsOfWords(Features):
         return lambda rows: torch.from_numpy((self.test[rows.numpy()] @ bank).toarray())
 
     def nearest(self, k: int) -> tuple[Tensor, Tensor]:
-        """Cosines float32 and rows of the nearest, (M, k) each; equally near ones in a fixed random order.
+        """The cosines float32 and the train rows int64 of the nearest, (M, k) each; equally near ones in random order.
 
         Cosines of short texts are often equal, and 0 for a text that shares no word with train. The order of the files
         cannot decide between them: it is by class.
@@ -104,11 +104,16 @@ class BagsOfWords(Features):
         return similarity.float(), order[places]
 
     def chosen_on(self) -> Tensor:
-        """All train rows."""
+        """All train rows (N,) int64."""
         return torch.arange(len(self.targets))
 
     def path(self, rows: Tensor, check: Tensor) -> Iterator[Trial]:
-        """A trial for each of ``strengths``, each beginning at the solution before it."""
+        """A trial for each of ``strengths``, each starting from the solution before it.
+
+        Args:
+            rows: the train rows (n,) int64 that are fitted.
+            check: the train rows (m,) int64 whose classes are predicted.
+        """
         x, y = self.train[rows.numpy()], self.targets[rows].numpy()
         model = LogisticRegression(warm_start=True, tol=_TOLERANCE, max_iter=_MOST_PASSES)
         for l2 in self.strengths:
@@ -117,7 +122,13 @@ class BagsOfWords(Features):
             yield Trial(torch.from_numpy(known), None)
 
     def classify(self, rows: Rows, l2: float, *, start: Tensor | None = None) -> Tensor:
-        """Class indices (M,) of test by a logistic regression on train ``rows``, which begins at zero in any case."""
+        """The class indices (M,) int64 of test by a logistic regression on train ``rows``.
+
+        Args:
+            rows: the train rows (n,) int64, or a slice of train.
+            l2: the strength of the penalty, positive.
+            start: ignored, of any shape, because the regression always starts from zeros.
+        """
         chosen = rows if isinstance(rows, slice) else rows.numpy()
         model = LogisticRegression(tol=_TOLERANCE, max_iter=_MOST_PASSES)
         fitted = _fit(model, self.train[chosen], self.targets[rows].numpy(), l2)

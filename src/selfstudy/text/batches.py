@@ -1,4 +1,4 @@
-"""The batch of a step of text: rows of a token stream, or documents in pieces, as functions of (seed, step)."""
+"""The batch of a step of text: rows of a token stream, or pieces of documents, as functions of (seed, step)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -16,12 +16,12 @@ from selfstudy.ops.random import fold, uniform
 from selfstudy.text.token_store import Stream
 from selfstudy.views.spec import Draws, Spec, Tokens
 
-_SHIFT_STREAM = 0x73686966  # keeps where an epoch's rows begin apart from every other use of the seed
-_SHORTEST_PIECE = 4  # tokens; less says nothing
+_SHIFT_STREAM = 0x73686966  # separates the draw of an epoch's first row from other uses of the seed
+_SHORTEST_PIECE = 4  # tokens; there is nothing to learn from fewer
 
 
 class Wrap(NamedTuple):
-    """Ids that begin and end a wrapped row, and fill up shorter ones."""
+    """The ids that begin and end a wrapped row, and the one that fills up short rows."""
 
     first: int
     last: int
@@ -32,9 +32,9 @@ class Rows(NamedTuple):
     """One micro-batch of text.
 
     Attributes:
-        ids: (B, T) int64.
-        keys: (S, B) int64 random keys, one for each spec and row; (0, B) where no spec draws.
-        failed: always empty: what cannot be read was left out when the corpus was tokenised.
+        ids: the token ids (B, T) int64.
+        keys: the random keys (S, B) int64, one for each spec and row; (0, B) if no spec needs random numbers.
+        failed: always empty, because unreadable text was left out when the corpus was tokenised.
     """
 
     ids: Tensor
@@ -43,34 +43,40 @@ class Rows(NamedTuple):
 
 
 class Cuts(Protocol):
-    """Where rows are in a stream."""
+    """The places of rows in a stream."""
 
     def __len__(self) -> int:
-        """How many rows an epoch has."""
+        """The number of rows of an epoch."""
         ...
 
     def span(self, epoch: int, row: int) -> tuple[int, int]:
-        """The first token of a row and how many it has."""
+        """The place of the first token of a row, and the number of its tokens."""
         ...
 
 
 class Consecutive:
-    """Rows of ``length`` tokens one after the other; every epoch begins elsewhere, so that none is cut alike twice."""
+    """Consecutive rows of ``length`` tokens. Every epoch begins at another token, so its rows are cut at other places.
+
+    Args:
+        tokens: the number of tokens of the stream.
+        length: the number of tokens of a row.
+        seed: the seed of the run.
+    """
 
     def __init__(self, tokens: int, length: int, seed: int) -> None:
         self._tokens, self._length, self._seed = tokens, length, seed
         self._epoch, self._first = -1, 0
 
     def __len__(self) -> int:
-        """How many fit wherever the epoch begins; one where there is only one."""
+        """The number of rows that fit for every beginning of an epoch, at least one if the stream holds a row."""
         return max(self._tokens // self._length - 1, int(self._tokens >= self._length))
 
     def span(self, epoch: int, row: int) -> tuple[int, int]:
-        """The row's place in this epoch."""
+        """The place of the row's first token in this epoch, and the number of its tokens."""
         return row * self._length + self._shift(epoch), self._length
 
     def _shift(self, epoch: int) -> int:
-        """Where an epoch's first row begins."""
+        """The place at which the first row of an epoch begins."""
         if epoch != self._epoch:  # a draw costs more than reading a row
             slack = min(self._length, self._tokens - len(self) * self._length + 1)
             self._epoch, self._first = epoch, int(fold(self._seed, _SHIFT_STREAM, epoch)) % slack
@@ -78,11 +84,11 @@ class Consecutive:
 
 
 class Pieces:
-    """Every document of a stream, cut evenly where it is longer than ``length``; the same in every epoch.
+    """The documents of a stream; longer ones are cut into even pieces, which are the same in every epoch.
 
     Args:
-        stream: documents, each closed by ``end``.
-        length: the most tokens of a piece.
+        stream: the documents, each with the id ``end`` after it.
+        length: the largest number of tokens of a piece.
         end: the id after a document, which is in no piece.
     """
 
@@ -102,21 +108,28 @@ class Pieces:
         self._begins, self._lengths = begins[kept], lengths[kept]
 
     def __len__(self) -> int:
-        """How many pieces there are."""
+        """The number of pieces."""
         return len(self._begins)
 
     def span(self, epoch: int, row: int) -> tuple[int, int]:
-        """The piece's place."""
+        """The place of the piece's first token, and the number of its tokens."""
         return int(self._begins[row]), int(self._lengths[row])
 
 
 def tokens_of(specs: Sequence[Spec]) -> Tokens:
-    """The one spec that says which rows a method for text wants."""
+    """The one spec that describes the rows of a method for text."""
     return next(spec for spec in specs if isinstance(spec, Tokens))
 
 
 def cuts_of(stream: Stream, spec: Tokens, *, seed: int, end: int) -> Cuts:
-    """Where the rows that a method wants are in a stream whose documents are closed by ``end``."""
+    """The places of a method's rows in a stream.
+
+    Args:
+        stream: the tokens of all documents.
+        spec: the description of the rows.
+        seed: the seed of the run.
+        end: the id after each document.
+    """
     length = spec.length - 2 * spec.wrapped
     return Pieces(stream, length, end) if spec.pieces else Consecutive(len(stream), length, seed)
 
@@ -126,15 +139,16 @@ class TokenRows(Dataset[Rows]):
 
     Args:
         stream: the tokens of all documents.
-        cuts: which rows it has.
-        specs: what the method receives, exactly one of them ``Tokens``.
-        seed: of the run.
-        batch_size: rows per optimizer step, over all processes.
-        wrap: the tokenizer's special ids.
-        shard: see :class:`selfstudy.images.batches.TrainingData`.
+        cuts: the places of its rows.
+        specs: the tensors that the method receives; exactly one spec is ``Tokens``.
+        seed: the seed of the run.
+        batch_size: the number of rows per optimizer step, over all processes.
+        wrap: the special ids of the tokenizer.
+        shard: the part of each batch that this process takes.
 
     Raises:
-        DataError: fewer rows than a batch has, or a batch that does not divide by the processes.
+        DataError: there are fewer rows than a batch has.
+        UsageError: the batch size does not divide by the number of processes and micro-batches.
     """
 
     def __init__(
@@ -167,14 +181,14 @@ class TokenRows(Dataset[Rows]):
         return Rows(ids, self._keys(epoch, positions), {})
 
     def _keys(self, epoch: int, positions: Tensor) -> Tensor:
-        """(S, B) int64, or (0, B) where no spec draws: making them takes longer than reading short rows."""
+        """The keys (S, B) int64; (0, B) if no spec uses them, since making them is slower than reading short rows."""
         if not any(isinstance(spec, Draws) for spec in self.specs):
             return torch.zeros(0, len(positions), dtype=torch.int64)
         return fold(self.order.seed, epoch, positions[None, :], torch.arange(len(self.specs))[:, None])
 
 
 def wrapped(ids: Tensor, wrap: Wrap) -> Tensor:
-    """``ids`` (T,) between the tokens that begin and end a row: (T + 2,)."""
+    """The row (T + 2,) of ``ids`` (T,) between the ids that begin and end a row."""
     return torch.cat([ids.new_tensor([wrap.first]), ids, ids.new_tensor([wrap.last])])
 
 
@@ -184,7 +198,7 @@ def padded(texts: Sequence[Tensor], pad: int) -> Tensor:
 
 
 def render_rows(rows: Rows, specs: Sequence[Spec], device: torch.device) -> list[Tensor]:
-    """What a method for text receives, in the order of the specs: ids (B, T) int64, draws (B, count) float32."""
+    """The inputs of a method for text, in the order of the specs: ids (B, T) int64, draws (B, count) float32."""
     ids = to_device(rows.ids, device)
     return [
         to_device(uniform(rows.keys[s], spec.count), device) if isinstance(spec, Draws) else ids

@@ -13,7 +13,7 @@ class TextDataConfig(DataConfig):
 
     documents: Annotated[
         Literal["auto", "file", "blank-line", "line", "record"],
-        Field(description="What one document is: a file, a paragraph, a line, or a record of a table."),
+        Field(description="Extent of one document: a file, a paragraph, a line, or a record of a table."),
     ] = "auto"
     column: Annotated[
         str | None,
@@ -64,7 +64,8 @@ class TextEncoderConfig(EncoderConfig):
         Auto | Annotated[float, Field(ge=0, lt=1)], Field(description="Dropout rate of every layer.")
     ] = "auto"
     pool: Annotated[
-        Literal["mean", "cls", "last"], Field(description="How the tokens of a text become one vector.")
+        Literal["mean", "cls", "last"],
+        Field(description="Vector of a text: the mean of its tokens, its first token, or its last token."),
     ] = "mean"
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _KINDS = ("bpe", "wordpiece", "char", "byte")
-_ONE_STREAM = 64_000_000  # one plain text of at most so many bytes is one document, which keeps its layout
+_ONE_STREAM = 64_000_000  # bytes; a single plain text up to this size is one document, which keeps its layout
 _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _TO_LEARN_FROM = 20_000_000  # the most bytes of text that a tokenizer learns from; noisy text takes 30 times the memory
 
@@ -56,7 +56,7 @@ class Corpus(NamedTuple):
         store: the token store.
         landmarks: losses, in nats per token, that a model passes during training.
         held_out: the choice of the held-out part, in words.
-        column: the column of tables that all texts come from; None if there is no such column.
+        column: the column of tables that all texts come from; None if they do not.
         tokenizer_kind: the kind of tokenizer that was trained, or the file of a given one.
         vocab_size: the entries asked of a tokenizer that was trained; None for a given one.
     """
@@ -121,7 +121,7 @@ def open_corpus(data: Any, config: TextDataConfig, *, pieces: bool, cache: Path,
         config: the settings of documents, tokenizer and held-out part.
         pieces: True if the method learns from documents one by one: a single file is then cut into documents.
         cache: the folder of tokenised corpora.
-        console: where the findings are printed.
+        console: the console that prints the findings.
 
     Raises:
         UsageError: nothing is there, or settings do not fit the data.

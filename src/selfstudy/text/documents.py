@@ -123,9 +123,9 @@ def open_documents(data: str | Path | Sequence[str], *, rule: str = "auto", colu
 
     Args:
         data: one of the following. A folder: its files with the suffixes ``.txt .text .md .rst .jsonl .ndjson
-            .json-lines .csv .tsv .parquet``, all but Parquet also with ``.gz``; links and hidden names are skipped. A
-            file: one with another suffix is read as plain text. ``sample:python``: the standard library. A sequence of
-            texts: each is a document.
+            .json-lines .csv .tsv .parquet``, all except Parquet also with ``.gz``; links and hidden names are skipped.
+            A file: one with another suffix is read as plain text. ``sample:python``: the standard library. A sequence
+            of texts: each is a document.
         rule: the rule for plain text: ``file``, ``blank-line`` (lines between blank ones) or ``line``. In tables every
             ``record`` is a document. ``auto`` takes ``file`` for several plain files and ``blank-line`` for one, so
             that a large file is never read as a whole.
@@ -191,7 +191,7 @@ def find_files(root: Path, kind: Callable[[str], str | None]) -> tuple[list[Text
                 f"no documents in folder {root}: {held}\nthese look like images: use an image method such as simclr"
             )
         raise DataError(
-            f"no documents in folder {root}: {held}\nallowed: {' '.join(KINDS)}, all but .parquet also with .gz"
+            f"no documents in folder {root}: {held}\nallowed: {' '.join(KINDS)}, all except .parquet also with .gz"
         )
     return files, problems
 

@@ -49,7 +49,7 @@ class TextEmbedder:
     Args:
         encoder: the encoder; it is put into eval mode and moved to the device.
         tokenizer: the tokenizer that makes its ids.
-        description: the description of the encoder, which is kept with everything that it makes.
+        description: facts about the encoder, which are stored in every file made with it.
         device: the device to compute on; by default the accelerator of the machine, or the CPU.
     """
 
@@ -263,7 +263,13 @@ def _at_masks(text: str) -> list[str]:
 
 
 def documents_as_for(run: str | Path, data: Any, console: Console) -> Documents:
-    """The documents of data, by the rule and the column of the run if the data fits them."""
+    """The documents of data, read by the rule and the column of the run, if the data fits them.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        data: the data, in any form that :func:`selfstudy.text.documents.open_documents` opens.
+        console: the console that shows if the data was read in another way.
+    """
     file = RunFolder(run).config
     if not file.is_file():  # an encoder/ folder without a run
         return open_documents(data)

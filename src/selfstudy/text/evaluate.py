@@ -25,11 +25,16 @@ _BATCH = 64
 
 
 def open_evaluation(folder: RunFolder, question: Question, console: Console) -> Evaluation:
-    """The labelled texts or the scored pairs of a question, with the subjects of a run's evaluation.
+    """The evaluation of a run on labelled texts, or on scored pairs of sentences.
+
+    Args:
+        folder: the run folder.
+        question: the probes, the data and the columns.
+        console: the console that shows the progress of fine-tuning.
 
     Raises:
-        UsageError: a probe that such data have no input for, or a column that is not there.
-        DataError: damaged data, or train and test classes that differ.
+        UsageError: the data have no input for a probe, or do not have a given column.
+        DataError: the data are damaged, or the classes of train and test differ.
     """
     embedder = TextEmbedder.load(folder.encoder)
     if any(probe.needs is Similarities for probe in question.probes):
@@ -44,7 +49,7 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
 def _subjects(
     embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts, *, half: bool, console: Console
 ) -> Iterator[Subject]:
-    """Bags of words, the encoder before its first step, and the encoder."""
+    """The subjects: bags of words, the encoder before its first step, and the trained encoder."""
     labels, test_labels = _labels(train), _labels(test)
 
     def subject(name: str, one: TextEmbedder) -> Subject:
@@ -62,7 +67,7 @@ def _subjects(
 def _task(
     name: str, embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts, *, half: bool, console: Console
 ) -> Task:
-    """The fine-tuning of an encoder on texts, each as far as one row holds it."""
+    """The fine-tuning of an encoder on texts; only the first row of each text is used."""
     rows, test_rows = (embedder.first_rows(part.texts) for part in (train, test))
     labels, test_labels = _labels(train), _labels(test)
     check_labels(labels, test_labels, train.classes)
@@ -94,12 +99,10 @@ def _task(
 
 
 def _of_pairs(embedder: TextEmbedder, question: Question) -> Evaluation:
-    """Scored pairs of sentences, under the same subjects."""
+    """The evaluation on scored pairs of sentences, with the same subjects."""
     question.require_inputs((Similarities,), "pairs of sentences")
     if question.test is not None:
-        raise UsageError(
-            f"probe sts learns nothing, so it has no use for test {question.test!r}\ngive those pairs as data"
-        )
+        raise UsageError(f"probe sts trains nothing, so it cannot use test {question.test!r}\ngive those pairs as data")
     if question.columns:
         raise UsageError(
             "probe sts reads columns sentence1, sentence2 and score\nleave the label and the text column out"
@@ -109,7 +112,7 @@ def _of_pairs(embedder: TextEmbedder, question: Question) -> Evaluation:
 
 
 def _subjects_of_pairs(embedder: TextEmbedder, pairs: Pairs) -> Iterator[Subject]:
-    """Bags of words, the encoder before its first step, and the encoder."""
+    """The subjects: bags of words, the encoder before its first step, and the trained encoder."""
 
     def subject(name: str, one: TextEmbedder) -> Subject:
         def similarities() -> Similarities:
@@ -132,7 +135,7 @@ def untrained(embedder: TextEmbedder) -> TextEmbedder:
 
 
 def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:
-    """Train and test texts, and a few words on how they were split."""
+    """The train and test texts, and a few words on how they were split."""
     train, test = read_labelled_texts(question.data, **question.columns)
     how = "the data's own test split"
     if question.test is not None:

@@ -1,7 +1,7 @@
 """The file formats of text, each read as a stream: plain text, JSON lines, CSV, TSV and Parquet.
 
-All but Parquet may be gzipped. Text is UTF-8, or UTF-16 with a byte order mark. A reader does not stop at damage: what
-cannot be used is reported with its place and skipped, and the rest is read.
+All except Parquet may be gzipped. Text is UTF-8, or UTF-16 with a byte order mark. A reader does not stop at damage:
+what cannot be used is reported with its place and skipped, and the rest is read.
 """
 
 import codecs
@@ -186,7 +186,7 @@ def _from_utf16(blocks: Iterable[bytes], codec: str, report: Report) -> Iterator
 
 
 def _chunks(blocks: Iterable[tuple[int, bytes]], end: Callable[[bytes], int]) -> Iterator[tuple[int, bytes]]:
-    """Blocks, cut anew so that no document lies in two; ``end`` returns the last place to cut in a block, or 0."""
+    """The blocks, cut so that each document lies in one; ``end`` returns the last place to cut in a block, or 0."""
     pieces: list[bytes] = []
     after = 0
     for offset, block in blocks:

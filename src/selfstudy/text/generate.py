@@ -24,7 +24,7 @@ def next_logits(encoder: TextEncoder, ids: list[int], context: int, *, cache: An
     """
     row = torch.tensor([ids[-context:]], device=encoder.starts_word.device)  # (1, T)
     # Beyond the context the row slides on: its first token is another one, at position 0 again. All that is cached
-    # was computed at other positions, so the row is encoded anew.
+    # was computed at other positions, so the whole row is encoded again.
     states = encoder.states(row, cache=cache if len(ids) <= context else None)
     return encoder.logits(states[0, -1])
 
@@ -90,11 +90,11 @@ def sample_token(
 
     Args:
         logits: (V,), on any device.
-        temperature: as for :func:`filtered`.
-        top_k: as for :func:`filtered`.
-        top_p: as for :func:`filtered`.
-        generator: is drawn from once per token, on its own device. With a CPU generator the text is the same on every
-            device, as far as the logits agree.
+        temperature: the logits are divided by it; 0 takes the most probable token.
+        top_k: the number of most probable tokens to draw from; None for all.
+        top_p: the probability that the tokens to draw from sum to, in (0, 1]; None for all.
+        generator: the source of random numbers, used on its own device. With a CPU generator, the text is the same on
+            every device, if the logits are.
     """
     chances = filtered(logits, temperature=temperature, top_k=top_k, top_p=top_p).exp()  # (V,)
     return int(torch.multinomial(chances.to(generator.device), 1, generator=generator))

@@ -15,16 +15,16 @@ from selfstudy.text.resolve import TextInputs
 from selfstudy.text.tokenizer import token_bytes
 
 _SHORTEST = 16  # tokens
-_RATE, _SEED = 0.15, 0  # masked models are compared at this share, which may not be the one of their training
+_RATE, _SEED = 0.15, 0  # masked models are compared at this share, even if they were trained with another
 
 
 def measure_held_out(
     folder: RunFolder, encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], console: Console
 ) -> LanguageFigures | None:
-    """The figures on held-out text, printed and added to the run's evaluations; None where that text is too short.
+    """The figures on held-out text, printed and added to the run's evaluations; None if that text is too short.
 
     Args:
-        folder: the run.
+        folder: the run folder.
         encoder: the trained encoder, with its head; put into eval mode.
         corpus: the run's corpus.
         resolved: the settings of the run.
@@ -71,7 +71,7 @@ def _masked(
     masks = load_mask_set(file, digest=digest)
     wrap, table = Wrap(special.cls, special.sep, special.pad), token_bytes(corpus.tokenizer)
     figures = masked_figures(encoder, stream, masks, wrap=wrap, token_bytes=table, device=device)
-    how = f"{masks.protocol}, {figures.tokens:,} tokens foretold, none of them special"
+    how = f"{masks.protocol}, {figures.tokens:,} tokens predicted, none of them special"
     return figures, f"{how}; held out: {corpus.held_out}"
 
 

@@ -22,9 +22,10 @@ class Landmarks(NamedTuple):
     than the previous token.
 
     Attributes:
-        uniform: of equal probabilities for all tokens.
-        unigram: of the frequencies of tokens.
-        bigram: of the frequencies of tokens after the previous one; None if a stream has fewer than two tokens.
+        uniform: the loss of equal probabilities for all tokens.
+        unigram: the loss of the frequencies of tokens.
+        bigram: the loss of the frequencies of tokens after the previous one; None if a stream has fewer than two
+            tokens.
     """
 
     uniform: float

@@ -1,4 +1,4 @@
-"""Text, as :class:`selfstudy.runs.modality.Modality` describes a kind of data. Loads torch only when it is used."""
+"""Text as a :class:`selfstudy.runs.modality.Modality`. Imports torch only when a method is called."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class TextModality:
-    """Text."""
+    """The modality of text."""
 
     name = "text"
     settings = TextRunConfig
 
     def open(self, data: Any, config: Any, console: Console) -> "TextWork":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """Open a corpus to pretrain on; it is tokenised the first time."""
         from selfstudy.text.work import TextWork  # transformers takes a second to import
 
         return TextWork(data, config, console)
@@ -34,25 +34,25 @@ class TextModality:
         return (folder / FACTS).is_file()
 
     def load(self, folder: Path, *, device: str | None = None) -> "TextEmbedder":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """The embedder in an ``encoder/`` folder."""
         from selfstudy.text.embedder import TextEmbedder
 
         return TextEmbedder.load(folder, device=device)
 
     def embed(self, embedder: "TextEmbedder", run: Path, data: Any, out: Path, console: Console) -> int:
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """Write one embedding per document as Parquet; return the number of rows."""
         from selfstudy.text.embedder import documents_as_for, embed_texts
 
         return embed_texts(embedder, documents_as_for(run, data, console), out, console)
 
     def evaluation(self, folder: RunFolder, question: "Question", console: Console) -> "Evaluation":
-        """See :class:`selfstudy.runs.modality.Modality`."""
+        """The evaluation on labelled texts, or on scored pairs of sentences."""
         from selfstudy.text.evaluate import open_evaluation
 
         return open_evaluation(folder, question, console)
 
     def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
-        """Refuse: nothing is drawn of text.
+        """Raise, because there are no pictures for text.
 
         Raises:
             UsageError: always.

@@ -20,16 +20,17 @@ from selfstudy.views.spec import Spec
 
 _TOKENS_TO_SEE = 30_000_000
 _TEXT_BATCH, _TEXT_STEPS = 64, 2000
-# Tokens of a micro-batch on processors, by the head: hardly slower than more (docs/log.md, 2026-11-26), and memory is
-# bounded by them. Where every token is predicted it holds several times as much.
+# Tokens of a micro-batch on processors, by the head. They bound the memory, and larger micro-batches are hardly faster
+# (docs/log.md, 2026-11-26). If every token is predicted, the memory is several times as large.
 _MICRO_TOKENS = {"causal": 2048, "masked": 8192}
-_OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # a second and processor that training reaches, a guess
-_OPERATIONS_PER_WEIGHT = 6  # and token: two for the forward pass, four for the backward pass
-# Of new text 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556); short runs on small
-# corpora read theirs several times, which is worth less, and do better with half as many (docs/log.md, 2026-11-25).
+_OPERATIONS = {"cpu": 7.5e10, "mps": 2e12, "cuda": 5e13}  # per second and processor in training; a guess
+_OPERATIONS_PER_WEIGHT = 6  # and per token: two for the forward pass, four for the backward pass
+# For new text, 20 are best for a given amount of computing (Hoffmann et al. 2022, arXiv:2203.15556). Short runs on
+# small corpora read the same text several times, which helps less; they do better with half as many (docs/log.md,
+# 2026-11-25).
 _TOKENS_PER_WEIGHT = 10
-# Seconds of training from which compiling a network's layers is worth it: 5 to 16 of them, and then steps take 5 to
-# 29 % less time; over rows of different lengths they take more (docs/log.md, 2026-11-26).
+# Seconds of training from which compiling the layers is worth it. Compiling takes 5 to 16 seconds; then steps take 5 to
+# 29 % less time, but with rows of different lengths they take more (docs/log.md, 2026-11-26).
 _WORTH_COMPILING = 300
 
 
@@ -38,10 +39,10 @@ class TextFacts(NamedTuple):
 
     Attributes:
         tokens: the number of tokens to learn from.
-        rows: gives the number of rows of a length.
+        rows: a function from the length of a row in tokens to the number of rows.
         column: the one column of tables that all texts come from, or None.
-        tokenizer: the kind that was trained, or the file of the one that was given.
-        vocab_size: entries asked of a tokenizer that was trained, or None for one that was given.
+        tokenizer: the kind of the trained tokenizer, or the file of a given one.
+        vocab_size: the number of entries asked of a trained tokenizer; None for a given one.
         cache: the folder that holds tokenised corpora.
     """
 
@@ -54,15 +55,15 @@ class TextFacts(NamedTuple):
 
 
 class TextInputs(NamedTuple):
-    """What a run on text reads and what it trains.
+    """The decisions of a run on text: the form of its inputs, and its encoder.
 
     Attributes:
-        context: T, tokens of the longest row.
-        specs: what the method receives of every row.
-        name: layout and size of the encoder, or the directory of one.
-        changes: its width, depth and heads; empty for a directory.
-        dropout: the rate of every layer.
-        pool: how a text's tokens become one vector.
+        context: the number of tokens T of the longest row.
+        specs: the tensors that the method receives for each row.
+        name: the layout and size of the encoder, or the directory of one.
+        changes: the given width, depth and heads of the encoder; empty for a directory.
+        dropout: the dropout rate of every layer.
+        pool: the rule by which the tokens of a text become one vector.
     """
 
     context: int
@@ -74,11 +75,11 @@ class TextInputs(NamedTuple):
 
 
 class Measurements(NamedTuple):
-    """Measurements on this machine that decide settings; each is made only where nothing else decides.
+    """Measurements on this machine that decide settings; each is made only if nothing else decides.
 
     Attributes:
-        precision: says which precision trains an encoder faster at a batch size, and why.
-        compiler: says whether torch.compile works, and why not.
+        precision: returns the precision that trains an encoder faster at a batch size, and the reason.
+        compiler: returns True if torch.compile works, and the reason.
     """
 
     precision: Callable[[TextInputs, int], tuple[str, str]]
@@ -92,14 +93,14 @@ def resolve(
 
     Args:
         config: validated settings, some of them ``auto``.
-        facts: about the corpus.
+        facts: facts about the corpus.
         method: the class that the configuration names.
-        measure: see :class:`Measurements`.
+        measure: the measurements that decide what nothing else decides.
 
     Raises:
-        DataError: fewer rows than one batch.
-        EnvironmentFault: a device that this machine does not have.
-        UsageError: an unknown or impossible setting of the method or of the encoder.
+        DataError: there are fewer rows than a batch has.
+        EnvironmentFault: the machine does not have the device.
+        UsageError: a setting of the method or of the encoder is unknown or impossible.
     """
     draft = Draft(config)
     decide = draft.decide
@@ -133,12 +134,12 @@ def resolve(
 def of_config(
     config: TextRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
 ) -> Resolved[TextInputs]:
-    """The typed value of a configuration that is decided, such as that of an earlier run."""
+    """The typed values of a configuration that is already decided, such as that of an earlier run."""
     return resolved(config, method, _inputs(config, method), reasons=reasons)
 
 
 def _inputs(config: TextRunConfig, method: type[Method]) -> TextInputs:
-    """What a configuration reads and trains, once its context and its encoder are decided."""
+    """The decisions about inputs and encoder in a configuration that has a context and an encoder."""
     encoder, context = config.encoder.model_dump(), config.data.model_dump()["context"]
     changes = {name: encoder[name] for name in ("width", "depth", "heads") if encoder[name] not in ("auto", None)}
     specs = list(method.default_views((1, context), 1))
@@ -146,7 +147,7 @@ def _inputs(config: TextRunConfig, method: type[Method]) -> TextInputs:
 
 
 def _decide_corpus(draft: Draft, facts: TextFacts) -> None:
-    """Write down how the corpus was read and tokenised."""
+    """Record the settings by which the corpus was read and tokenised."""
     usual = facts.column is not None and facts.column.casefold() in TEXT_COLUMNS
     why = "a usual name of texts" if usual else "its texts are the longest"
     draft.decide("data.column", facts.column, why if facts.column is not None else "no table")
@@ -166,7 +167,7 @@ def _decide_encoder(draft: Draft, rows: int, reads: Text) -> TextShape:
     if reads.dropout and not draft.decide("encoder.dropout", reads.dropout, usual):
         raise UsageError(
             f"encoder.dropout 0: {draft.get('method.name')} tells its two views apart by dropout alone\n"
-            "say more, or leave it out"
+            "set more than 0, or leave it out"
         )
     draft.decide("encoder.dropout", reads.dropout, usual)
     shape = _shape(draft.settings["encoder"], SIZES[size])
@@ -177,7 +178,7 @@ def _decide_encoder(draft: Draft, rows: int, reads: Text) -> TextShape:
 
 
 def _text_size(draft: Draft, rows: int) -> tuple[str, str]:
-    """The size whose layers have a tenth as many weights as the run is to read tokens, or the nearest to it."""
+    """The size whose number of weights in layers is nearest to a tenth of the tokens that the run will read."""
     duration = Duration.parse(draft.get("train.duration"))
     if duration.unit == "minutes":
         spent = duration.amount * 60 * _operations(draft)
@@ -190,26 +191,26 @@ def _text_size(draft: Draft, rows: int) -> tuple[str, str]:
 
 
 def _rows_to_see(duration: Duration, rows: int, per_second: float = 0.0) -> float:
-    """How many rows a run reads, those of full batches where the duration is in steps."""
+    """The number of rows that a run reads; if the duration is in steps, with batches of 64 rows."""
     each = {"minutes": 60 * per_second, "epochs": rows, "samples": 1, "steps": _TEXT_BATCH}
     return duration.amount * each.get(duration.unit, 0)
 
 
 def _shape(encoder: Mapping[str, Any], size: TextShape) -> TextShape:
-    """That of the encoder asked for; a directory that says none is taken for the size that suits the run."""
+    """The shape of the encoder; a directory without a known shape gets ``size``, which suits the run."""
     name = encoder["name"]
     given = {key: encoder[key] for key in ("width", "depth", "heads") if encoder[key] not in ("auto", None)}
     return (shape_in(Path(name)) or size) if Path(name).is_dir() else shape_of(name, given)[1]
 
 
 def _operations(draft: Draft) -> float:
-    """A guess at the operations per second of this machine."""
+    """A guess of the operations per second of this machine."""
     device = draft.get("train.device")
     return _OPERATIONS[device] * (processors() if device == "cpu" else max(1, draft.get("train.devices")))
 
 
 def _text_batch(draft: Draft, rows: int, per_second: float, at_least: int) -> tuple[int, str]:
-    """Rows of a step: as few as leave a run of two thousand steps, within bounds."""
+    """The rows of a step, so that the run has about two thousand steps, within bounds; and the reason."""
     duration = Duration.parse(draft.get("train.duration"))
     wanted = math.inf if duration.unit == "steps" else _rows_to_see(duration, rows, per_second) / _TEXT_STEPS
     at_most = 1 << math.floor(math.log2(max(min(wanted, _TEXT_BATCH), at_least)))
@@ -217,7 +218,7 @@ def _text_batch(draft: Draft, rows: int, per_second: float, at_least: int) -> tu
 
 
 def _micro_batches(draft: Draft, context: int, head: str) -> tuple[int, str]:
-    """Into how many equal parts a step divides, where its rows have nothing to do with each other."""
+    """The number of equal parts of a step, if its rows do not depend on each other; and the reason."""
     rows = draft.get("train.batch_size") // draft.get("train.devices")
     if not head or draft.get("train.device") != "cpu":
         return 1, "the whole batch at once"
@@ -227,7 +228,7 @@ def _micro_batches(draft: Draft, context: int, head: str) -> tuple[int, str]:
 
 
 def _context(tokens: int, longest: int | None, reads: Text) -> tuple[int, str]:
-    """The usual row length in tokens, cut to what the corpus fills a hundred times and what the encoder can read."""
+    """The usual row length in tokens, but at most a hundredth of the corpus and the longest row of the encoder."""
     usual = 64 if reads.pieces else 256 if reads.head == "causal" else 128
     why = f"usual for {'short documents' if reads.pieces else 'small networks'}"
     if longest is not None and longest < usual:

@@ -72,7 +72,7 @@ class Manifest(BaseModel):
     complete: bool = False
 
     def of_the_same(self, other: "Manifest") -> bool:
-        """True if both describe the same corpus, tokenizer and split, whatever the progress of each."""
+        """True if both describe the same corpus, tokenizer and split, regardless of the progress of each."""
         progress = {"train", "heldout", "counts_sha256", "complete"}
         return self.model_dump(exclude=progress) == other.model_dump(exclude=progress)
 

@@ -344,7 +344,7 @@ def starts_word(tokenizer: "Tokenizer") -> npt.NDArray[np.bool_]:
     In WordPiece, tokens without ``##`` start a word. In all other kinds, a token starts a word if its text does not
     begin with a letter, a digit or an accent: a space or line break belongs to the word after it. A token that begins
     inside a character continues a word, since the character is not known from it. Special tokens start a word; the
-    token after a special one always starts a word too, whatever this table says.
+    token after a special one always starts a word too, even if this table says no.
     """
     if prefix := json.loads(tokenizer.to_str())["model"].get("continuing_subword_prefix"):
         return np.array([not text.startswith(prefix) for text in _entries(tokenizer)])

@@ -1,4 +1,4 @@
-"""Pretraining on text: the corpus, the encoder and the rows that :mod:`selfstudy.runs.pretraining` puts together."""
+"""Pretraining on text: the corpus, the encoder and the rows for :mod:`selfstudy.runs.pretraining`."""
 
 import hashlib
 import os
@@ -37,7 +37,7 @@ _TRIAL_TOKENS = 1024
 
 
 class TextWork(Work):
-    """A tokenised corpus. Tokenising left out and counted what cannot be read; other runs use the same tokens."""
+    """A tokenised corpus to pretrain on. Other runs use the same tokens; unreadable text was left out and counted."""
 
     def __init__(self, data: Any, config: TextRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
@@ -49,7 +49,7 @@ class TextWork(Work):
         self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if reads.head else None
 
     def resolve(self) -> Resolved[TextInputs]:
-        """The configuration with everything decided; an open precision and torch.compile are tried out."""
+        """The configuration with everything decided; a precision or compilation of ``auto`` is measured."""
         facts = TextFacts(
             len(self.corpus.store.train),
             self._rows,
@@ -62,16 +62,16 @@ class TextWork(Work):
         return resolve(self._config, facts, self._method, measure=measure)
 
     def _rows(self, context: int) -> int:
-        """The number of rows of a length that the corpus gives."""
+        """The number of rows of a length that the corpus has."""
         return len(self._cuts(self._method.default_views((1, context), 1), self._config.train.seed))
 
     def _cuts(self, specs: Sequence[Spec], seed: int) -> Cuts:
         end = self.corpus.special.eos
-        assert end is not None  # required above
+        assert end is not None  # checked in __init__
         return cuts_of(self.corpus.store.train, tokens_of(specs), seed=seed, end=end)
 
     def _measured_precision(self, inputs: TextInputs, batch_size: int) -> tuple[str, str]:
-        """The precision that trains the encoder faster on this machine's processors, tried on noise, and the reason."""
+        """The precision that trains the encoder faster on these processors, measured on noise, and the reason."""
         encoder = text_encoder(inputs, self._method, self.corpus)
         count = min(max(2, _TRIAL_TOKENS // inputs.context), batch_size)
         return faster_precision(encoder, torch.randint(encoder.vocabulary.size, (count, inputs.context)))
@@ -81,12 +81,12 @@ class TextWork(Work):
         return Unit("tokens", resolved.inputs.context)
 
     def build_method(self, resolved: Resolved[TextInputs], *, fetch: bool = True) -> Method:
-        """The method around a fresh encoder; nothing is ever fetched."""
+        """The method with a new encoder; nothing is downloaded in any case."""
         torch.manual_seed(initial_seed(resolved.train.seed))
         return resolved.method(text_encoder(resolved.inputs, resolved.method, self.corpus), resolved.settings)
 
     def fingerprint(self) -> tuple[int, str]:
-        """The number of documents, and a digest of them and of how they were cut and tokenised."""
+        """The number of documents, and a digest of the documents, their division and their tokenizer."""
         store = self.corpus.store
         of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
         return self.corpus.census.documents, of_both.hexdigest()
@@ -108,7 +108,7 @@ class TextWork(Work):
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[TextInputs], console: Console) -> None:
         """Write ``encoder/``, and measure the loss on the held-out text."""
         which, encoder = method.representation()
-        assert isinstance(encoder, TextEncoder)  # build_method made it, and a method gives back that or a copy
+        assert isinstance(encoder, TextEncoder)  # build_method made it, and a method returns it or a copy
         inputs, predicts = resolved.inputs, bool(Text.of(resolved.method).head)
         extra = {
             "weights": which,
@@ -129,10 +129,10 @@ def _tried_compiler() -> tuple[bool, str]:
 
 
 def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
-    """The configuration with the tokenizer of the encoder, where that is a directory: it knows no other ids.
+    """The configuration with the tokenizer of the encoder, if the encoder is a directory; it knows only these ids.
 
     Raises:
-        UsageError: another tokenizer is asked for, or the directory has none and none is given.
+        UsageError: another tokenizer is given, or the directory has no tokenizer and none is given.
     """
     folder, given = Path(config.encoder.name), config.data.tokenizer
     if not folder.is_dir():
@@ -143,20 +143,33 @@ def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
         return config.model_copy(update={"data": data})
     if not Path(given).exists():
         raise UsageError(
-            f"data.tokenizer {given}: the encoder in {folder} knows no ids but its own\ngive its tokenizer.json"
+            f"data.tokenizer {given}: the encoder in {folder} knows only its own ids\ngive its tokenizer.json"
         )
     if own.is_file() and load_tokenizer(given).get_vocab() != load_tokenizer(own).get_vocab():
-        raise UsageError(f"data.tokenizer {given}: not that of the encoder in {folder}\nleave it out, and that is used")
+        raise UsageError(
+            f"data.tokenizer {given}: differs from the tokenizer of the encoder in {folder}\nleave it out to use that"
+        )
     return config
 
 
 def open_text(data: Any, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
-    """The tokenised corpus of a configuration."""
+    """The tokenised corpus of a configuration.
+
+    Args:
+        data: the data, in any form that :func:`selfstudy.text.documents.open_documents` opens.
+        config: the settings of the data.
+        console: the console that shows what was found.
+        pieces: True if the method learns from documents one by one.
+    """
     return open_corpus(data, config, pieces=pieces, cache=cache_folder(config), console=console)
 
 
 def cache_folder(config: TextDataConfig) -> Path:
-    """Where tokenised corpora lie: the folder asked for, or the user's cache."""
+    """The folder of tokenised corpora: the one in the configuration, or the user's cache.
+
+    Raises:
+        EnvironmentFault: the user has no home folder.
+    """
     if config.cache != "auto":
         return Path(config.cache)
     try:
@@ -166,13 +179,17 @@ def cache_folder(config: TextDataConfig) -> Path:
 
 
 def wrap_of(corpus: Corpus) -> Wrap:
-    """The special ids of rows; a tokenizer without some of them is asked for none of its rows that need them."""
+    """The special ids of rows; -1 for those that the tokenizer does not have, which no row then uses."""
     special = corpus.special
     return Wrap(*(-1 if number is None else number for number in (special.cls, special.sep, special.pad)))
 
 
 def text_encoder(inputs: TextInputs, method: type[Method], corpus: Corpus) -> TextEncoder:
-    """The encoder of a run, with random weights unless it is a directory's."""
+    """The encoder of a run, with random weights, or with those of a directory.
+
+    Raises:
+        UsageError: the encoder is causal, and ``pool`` is ``cls``.
+    """
     special = corpus.special
     vocabulary = Vocabulary(corpus.store.vocab_size, special.pad, special.cls, special.sep, special.mask, special.eos)
     encoder = build_text_encoder(
@@ -184,7 +201,9 @@ def text_encoder(inputs: TextInputs, method: type[Method], corpus: Corpus) -> Te
         changes=inputs.changes,
         pool=inputs.pool,
     )
-    if encoder.causal and encoder.pool == "cls":  # it sees nothing but itself, and is the same of every text
-        raise UsageError(f"encoder.pool cls: the first token in {inputs.name!r} sees no other\nuse mean or last")
+    if encoder.causal and encoder.pool == "cls":  # it sees only itself, so it is the same for every text
+        raise UsageError(
+            f"encoder.pool cls: the first token in {inputs.name!r} does not see the others\nuse mean or last"
+        )
     encoder.starts_word = torch.from_numpy(starts_word(corpus.tokenizer))
     return encoder

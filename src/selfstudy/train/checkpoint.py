@@ -1,8 +1,8 @@
 """The checkpoint store: a checkpoint is complete or absent, checked by digests, and never a pickle.
 
-A checkpoint is written to ``step-N.tmp-PID`` beside its target: every file is synced, the manifest of sizes and SHA-256
-digests comes last, and the folder is renamed. A kill at any moment leaves the previous checkpoints as they were. Only
-the process that holds the lock of the run may save and clean.
+A checkpoint is written to ``step-N.tmp-PID`` next to its target: every file is synced, the manifest of sizes and
+SHA-256 digests comes last, and the folder is renamed. A kill at any moment leaves the previous checkpoints as they
+were. Only the process that holds the lock of the run may save and clean.
 """
 
 import errno
@@ -51,7 +51,7 @@ class Checkpoint(NamedTuple):
     path: Path
 
     def load_into(self, method: nn.Module) -> None:
-        """Give the method the weights of this checkpoint, which may be under the names of an earlier version.
+        """Load the weights of this checkpoint into the method; they may have names of an earlier version.
 
         Raises:
             RuntimeError: the names or shapes are not those of the method.
@@ -168,7 +168,7 @@ class CheckpointStore:
         )
 
     def preflight(self, size: int) -> None:
-        """Raise if there is not enough space for checkpoints of ``size`` bytes.
+        """Raise unless there is enough space for checkpoints of ``size`` bytes.
 
         Raises:
             EnvironmentFault: the free space is below 64 MB plus that of ``keep`` + 1 checkpoints, minus those that
@@ -191,12 +191,13 @@ class CheckpointStore:
             return math.nan
 
     def require_space(self, model: Mapping[str, Tensor]) -> None:
-        """Raise if there is not enough space for checkpoints of a model and its optimizer.
+        """Raise unless there is enough space for checkpoints of a model and its optimizer.
 
         The optimizer has no state yet; that of Adam is the largest, with two values for each weight.
 
         Raises:
-            EnvironmentFault: as for :meth:`preflight`.
+            EnvironmentFault: the free space is below 64 MB plus that of ``keep`` + 1 checkpoints, minus those that
+                will be replaced.
         """
         self.preflight(3 * byte_count(model))
 
@@ -228,7 +229,9 @@ class CheckpointStore:
             return found
         if reasons:
             raise FileRefusedError(
-                f"no checkpoint under {self.folder} is whole\n" + "\n".join(reasons) + "\nrestore one, or start anew"
+                f"no checkpoint under {self.folder} is whole\n"
+                + "\n".join(reasons)
+                + "\nrestore one, or start a new run"
             )
         return None
 
