@@ -1,6 +1,7 @@
 """Tests of the rooms of the package: which room may import which, and the sizes and calls that are allowed."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,7 @@ def test_these_files_do_not_import_torch_when_loaded(name):
     assert not any(n.split(".")[0] == "torch" for n in _imports(SOURCE / name, top_level_only=True))
 
 
+IGNORED = re.compile(r"# type: ignore\[[a-z-]+\]  # \w.*$")
 FORBIDDEN_CALLS = {"eval", "exec", "system", "extractall"}
 FORBIDDEN_NAMES = {"pickle", "dill", "joblib", "cloudpickle", "torchvision.io", "marshal", "shelve"}
 FORBIDDEN_WORDS = ["LOAD_TRUNCATED_IMAGES", "MAX_IMAGE_PIXELS", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "followlinks=True"]
@@ -154,6 +156,22 @@ def test_no_file_uses_a_loader_that_runs_code(path):
         if called in {"np.load", "numpy.load"}:
             assert keywords.get("allow_pickle") == "False"
         assert called != "yaml.load" and keywords.get("shell") != "True"
+
+
+def _ignored_without_a_reason(text: str) -> list[str]:
+    """The lines that make a type checker ignore an error without a second comment that gives the reason."""
+    return [line for line in text.splitlines() if "# type: ignore" in line and not IGNORED.search(line)]
+
+
+def test_every_ignored_type_error_has_its_kind_and_a_reason():
+    found = {path.name: lines for path in _files() if (lines := _ignored_without_a_reason(path.read_text("utf-8")))}
+    assert not found
+
+
+@pytest.mark.parametrize("comment", ["", "[operator]", "  # a Sequential", "[operator] # one space", "[operator]  #"])
+def test_an_ignored_type_error_without_kind_or_reason_is_found(comment):
+    line = f"x = 1  # type: ignore{comment}"
+    assert _ignored_without_a_reason(f"{line}\ny = 2\nz = 3  # type: ignore[operator]  # a reason\n") == [line]
 
 
 def _functions(tree: ast.AST):

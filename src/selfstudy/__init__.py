@@ -52,7 +52,7 @@ __all__ = [
 class _Package(ModuleType):
     """A package some of whose functions share their names with its rooms, such as ``evaluate``."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Keep the import system, which binds every room that it imports, from putting a room in a function's place."""
         if not (isinstance(value, ModuleType) and name in __all__ and name not in _MODULES):
             super().__setattr__(name, value)

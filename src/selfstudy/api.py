@@ -37,11 +37,11 @@ class Run:
 
     folder: Path
 
-    def evaluate(self, data: Any, *, test: Any = None, probe: Sequence[str] = DEFAULT, **columns: Any) -> Results:
+    def evaluate(self, data: object, *, test: object = None, probe: Sequence[str] = DEFAULT, **columns: Any) -> Results:
         """See :func:`evaluate`."""
         return evaluate(self.folder, data, test=test, probe=probe, **columns)
 
-    def embed(self, data: Any, out: str | Path, *, overwrite: bool = False) -> int:
+    def embed(self, data: object, out: str | Path, *, overwrite: bool = False) -> int:
         """See :func:`embed`."""
         return embed(self.folder, data, out, overwrite=overwrite)
 
@@ -49,7 +49,7 @@ class Run:
         """See :func:`export`."""
         return export(self.folder, to, out, overwrite=overwrite)
 
-    def inspect(self, data: Any, *, out: str | Path | None = None) -> list[Path]:
+    def inspect(self, data: object, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
         return inspect(self.folder, data, out=out)
 
@@ -64,7 +64,7 @@ class Run:
 
 
 def pretrain(
-    data: Any = None,
+    data: object = None,
     *,
     out: str | Path | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
@@ -111,7 +111,7 @@ def pretrain(
     return Run(folder.path)
 
 
-def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> str:
+def recipe(data: object, *, config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> str:
     """The settings that :func:`pretrain` would use, each with its reason, as YAML that ``config`` accepts.
 
     The data is read, and nothing is trained or written.
@@ -133,9 +133,9 @@ def recipe(data: Any, *, config: str | Path | Mapping[str, Any] | None = None, *
 
 def evaluate(
     run: str | Path,
-    data: Any,
+    data: object,
     *,
-    test: Any = None,
+    test: object = None,
     probe: Sequence[str] = DEFAULT,
     label_column: str | None = None,
     text_column: str | None = None,
@@ -174,7 +174,7 @@ def evaluate(
 
 
 def embed(
-    run: str | Path, data: Any, out: str | Path, *, overwrite: bool = False, console: Console | None = None
+    run: str | Path, data: object, out: str | Path, *, overwrite: bool = False, console: Console | None = None
 ) -> int:
     """Write one embedding per readable input as Parquet; return the number of rows.
 
@@ -283,7 +283,9 @@ def complete(run: str | Path, prompt: str, **settings: Any) -> str:
     return modalities.text_embedder(run).complete(prompt, **settings)
 
 
-def inspect(run: str | Path, data: Any, *, out: str | Path | None = None, console: Console | None = None) -> list[Path]:
+def inspect(
+    run: str | Path, data: object, *, out: str | Path | None = None, console: Console | None = None
+) -> list[Path]:
     """Draw pictures of what a run on images has learnt; return the PNG files. The run may still be training.
 
     Every run gets nearest neighbours. Vision transformers get attention maps, methods with prototypes the images of

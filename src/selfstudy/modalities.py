@@ -68,7 +68,7 @@ def usable() -> dict[str, "Modality"]:
     return {name: modality() for name, modality in classes.items()}
 
 
-def configured(data: Any, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
+def configured(data: object, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
     """The validated configuration of nested settings with keywords on top; see :func:`selfstudy.runs.settings.gather`.
 
     Raises:
@@ -103,7 +103,7 @@ def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] 
     return config
 
 
-def opener(data: Any, config: RunConfig) -> "OpenWork":
+def opener(data: object, config: RunConfig) -> "OpenWork":
     """A function that opens the data when training calls it: ``data``, or the data that the configuration names."""
     source = data if data is not None else config.data.path
     return partial(named(config.data.modality).open, source, config)

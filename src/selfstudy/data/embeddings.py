@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -15,10 +15,10 @@ from selfstudy.data.names import printable
 from selfstudy.disk.atomic import staged_file
 from selfstudy.errors import EnvironmentFault
 
-Rows = tuple[Sequence[str], Sequence[str], Any, Sequence[int] | None]
+Rows = tuple[Sequence[str], Sequence[str], npt.ArrayLike, Sequence[int] | None]
 
 
-def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[str, Any]) -> int:
+def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[str, object]) -> int:
     """Write embeddings to ``out``, which appears complete or not at all; return the number of rows.
 
     Args:
@@ -68,7 +68,7 @@ def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlist
     return file
 
 
-def _table(ids: Sequence[str], paths: Sequence[str], rows: Any, labels: Sequence[int] | None) -> pa.Table:
+def _table(ids: Sequence[str], paths: Sequence[str], rows: npt.ArrayLike, labels: Sequence[int] | None) -> pa.Table:
     """One batch as a table. Names that are not UTF-8 are percent-escaped."""
     embeddings = np.asarray(rows, dtype=np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])

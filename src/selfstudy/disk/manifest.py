@@ -32,12 +32,12 @@ class Tally:
             self._digest.update(chunk)
             yield chunk
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, int | str]:
         """The manifest entry of the chunks that have passed: ``bytes`` and ``sha256``."""
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
 
-def manifest_text(entries: Mapping[str, Mapping[str, Any]], version: int = FORMAT_VERSION) -> bytes:
+def manifest_text(entries: Mapping[str, Mapping[str, object]], version: int = FORMAT_VERSION) -> bytes:
     """The manifest of a folder as JSON. It holds its own digest, so that damage is not mistaken for a newer format."""
     content = {"format_version": version, "files": entries}
     return json.dumps(content | {"sha256": _own_digest(content)}, indent=1).encode()
@@ -97,7 +97,7 @@ def _entries(file: Path) -> dict[str, Any]:
     return entries
 
 
-def _verify_file(file: Path, entry: Any, most: int) -> None:
+def _verify_file(file: Path, entry: object, most: int) -> None:
     """Raise unless the size and the digest of a file are those of its entry."""
     size = file.stat().st_size
     if size > most:
@@ -109,5 +109,5 @@ def _verify_file(file: Path, entry: Any, most: int) -> None:
         raise FileRefusedError(f"{file}: damaged, digest {digest[:12]}, the manifest says {str(listed)[:12]}")
 
 
-def _own_digest(content: Mapping[str, Any]) -> str:
+def _own_digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -55,7 +55,8 @@ class TimmEncoder(Encoder):
         super().__init__()
         self.network = network
         # Where timm keeps a layer between pooling and classifier, its width is that of the output.
-        self.embed_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)  # type: ignore[arg-type]
+        width = getattr(network, "head_hidden_size", None) or network.num_features
+        self.embed_dim = int(width)  # type: ignore[arg-type]  # an int in every network of timm
         self.description, self.reason = description, reason
 
     @property
@@ -65,7 +66,8 @@ class TimmEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the embeddings (B, D) of normalised images (B, C, H, W)."""
-        return self.network(x)  # type: ignore[no-any-return]
+        embeddings: Tensor = self.network(x)
+        return embeddings
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the network, with the arguments of ``torch.compile``."""
@@ -306,7 +308,8 @@ def _patch_size(spec: EncoderSpec) -> tuple[int, str]:
 def _create(spec: EncoderSpec, options: dict[str, Any], *, fetch: bool) -> nn.Module:
     """Timm's network; a failed download, or an option that it does not have, becomes one line."""
     try:
-        return timm.create_model(spec.name, pretrained=fetch, **options)  # type: ignore[no-any-return]
+        network: nn.Module = timm.create_model(spec.name, pretrained=fetch, **options)
+        return network
     except AssertionError:
         if "global_pool" not in options:
             raise

@@ -29,7 +29,8 @@ class _FromPixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The embeddings (B, D) of ``images`` (B, C, H, W) float32 in [0, 1]."""
-        return self.encoder(normalize(images, self.mean, self.std))  # type: ignore[no-any-return]
+        embeddings: Tensor = self.encoder(normalize(images, self.mean, self.std))
+        return embeddings
 
 
 def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:

@@ -24,11 +24,11 @@ def export_timm(encoder_folder: Path, out: Path) -> ExportResult:
     stem = config["stem"]
 
     def reload(file: Path) -> nn.Module:
-        network = timm.create_model(config["name"], **options)
+        network: nn.Module = timm.create_model(config["name"], **options)
         if stem != "stock":
             use_stem(network, stem)
         network.load_state_dict(load_file(file), strict=True)
-        return network  # type: ignore[no-any-return]
+        return network
 
     file, shape = out / "model.safetensors", (config["channels"], *config["image_size"])
     worst = write_and_compare(encoder, encoder.network.state_dict(), file=file, reload=reload, shape=shape)

@@ -96,13 +96,13 @@ class DatasetImages:
         return hashlib.sha256(f"{type(self._dataset).__qualname__} {len(self)}".encode()).hexdigest()
 
 
-def _label_of(item: Any, index: int) -> Any:
+def _label_of(item: object, index: int) -> object:
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise DataError(f"item {index} of the dataset is not a pair (image, label)\nlabels are needed to evaluate")
     return item[1].item() if isinstance(item[1], Tensor) and item[1].ndim == 0 else item[1]
 
 
-def _class_numbers(labels: Any, what: str) -> np.ndarray:
+def _class_numbers(labels: object, what: str) -> np.ndarray:
     """Labels as class numbers (N,) int64.
 
     Raises:
@@ -120,11 +120,11 @@ def _class_numbers(labels: Any, what: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return isinstance(value, float | np.floating) and float(value).is_integer()
 
 
-def to_image(value: Any) -> Tensor:
+def to_image(value: object) -> Tensor:
     """One image (C, H, W), uint8, or float32 in [0, 1].
 
     Args:
@@ -173,7 +173,7 @@ def _checked(images: Tensor) -> Tensor:
     return images
 
 
-def open_object(data: Any, *, labels: bool) -> ArrayImages | DatasetImages:
+def open_object(data: object, *, labels: bool) -> ArrayImages | DatasetImages:
     """The images of an array (N, H, W[, C]), a tensor (N, C, H, W), a pair (images, labels) or a ``Dataset``.
 
     Raises:
@@ -191,7 +191,9 @@ def open_object(data: Any, *, labels: bool) -> ArrayImages | DatasetImages:
     return _array_source(images, given, labels=labels, what=f"{type(images).__name__} {tuple(images.shape)}")
 
 
-def _array_source(images: Any, given: Any, *, labels: bool, what: str, names: list[str] | None = None) -> ArrayImages:
+def _array_source(
+    images: np.ndarray | Tensor, given: object, *, labels: bool, what: str, names: list[str] | None = None
+) -> ArrayImages:
     """The source of images (N, H, W), (N, H, W, C) or, for tensors, (N, C, H, W), with labels if asked for."""
     if isinstance(images, np.ndarray):
         tensor = torch.from_numpy(_supported(images))

@@ -51,14 +51,14 @@ class ImageDataConfig(DataConfig):
 
     @field_validator("image_size", mode="before")
     @classmethod
-    def _from_text(cls, given: Any) -> Any:
+    def _from_text(cls, given: object) -> object:
         """(height, width) for ``"96x64"``."""
         parts = given.lower().split("x") if isinstance(given, str) else []
         return tuple(map(int, parts)) if len(parts) == 2 and all(part.isdigit() for part in parts) else given
 
     @field_validator("views", mode="before")
     @classmethod
-    def _from_file(cls, given: Any) -> Any:
+    def _from_file(cls, given: object) -> object:
         """The content of a YAML file that was named; refuses unknown names."""
         if isinstance(given, str | Path) and Path(given).suffix in (".yaml", ".yml"):
             content = read_yaml(given)

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from selfstudy.data.embeddings import list_left_out, write_embeddings
+from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.store import load_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.arrays import to_image
@@ -69,7 +69,7 @@ class Embedder:
         preprocessing = Preprocessing((height, width), config["channels"], config["mean"], config["std"])
         return cls(encoder, preprocessing, dict(config), device=device)
 
-    def embed(self, images: Sequence[Any] | Any) -> np.ndarray:
+    def embed(self, images: Any) -> np.ndarray:
         """The embeddings (n, D) float32 of images.
 
         Args:
@@ -177,7 +177,7 @@ def embed_images(embedder: Embedder, source: Source, out: Path, console: Console
         console.print(f"data     {warning}", highlight=False)
     skipped: dict[int, str] = {}
 
-    def rows() -> Iterable[tuple[list[str], list[str], Any, list[int] | None]]:
+    def rows() -> Iterable[Rows]:
         for chunk in embedder.of_source(source, range(len(source))):
             skipped.update(chunk.unreadable)
             if chunk.indices:

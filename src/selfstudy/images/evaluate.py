@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ def _subjects(
 ) -> Iterator[Subject]:
     """The subjects: raw pixels, the encoder before its first step, and the trained encoder."""
 
-    def inputs(name: str, extract: _Extract) -> dict[type, Callable[[], Any]]:
+    def inputs(name: str, extract: _Extract) -> dict[type, Callable[[], object]]:
         return {Features: lambda: DenseFeatures(name, *_features(extract, train), *_features(extract, test))}
 
     def subject(name: str, one: Embedder) -> Subject:
@@ -159,7 +159,7 @@ def untrained(embedder: Embedder) -> Embedder:
     return Embedder(build_encoder(spec_of(embedder.description)), embedder.preprocessing, embedder.description)
 
 
-def _open(data: Any, test: Any, channels: int, column: str | None = None) -> tuple[Labelled, Labelled, str]:
+def _open(data: object, test: object, channels: int, column: str | None = None) -> tuple[Labelled, Labelled, str]:
     """The train and test images, and a few words on how they were split."""
     if test is not None:
         train_set, test_set = (_labelled(part, None, channels, column) for part in (data, test))
@@ -182,14 +182,14 @@ def _numbered_like(train: Labelled, test: Labelled) -> Labelled:
     return test._replace(labels=numbers[test.labels.clamp(min=-1)], classes=train.classes)
 
 
-def _test_split(data: Any) -> Source | None:
+def _test_split(data: object) -> Source | None:
     try:
         return open_source(data, labels=True, split="test")
     except UsageError:
         return None
 
 
-def _labelled(data: Any, split: str | None, channels: int, column: str | None) -> Labelled:
+def _labelled(data: object, split: str | None, channels: int, column: str | None) -> Labelled:
     return _scan_labels(open_source(data, labels=True, split=split, label_column=column), channels)
 
 

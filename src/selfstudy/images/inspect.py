@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -63,7 +63,7 @@ class Gallery(NamedTuple):
         return as_float(fit(image, self.preprocessing.size))
 
 
-def inspect_run(folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
+def inspect_run(folder: RunFolder, data: object, *, out: Path, console: Console) -> list[Path]:
     """Draw the pictures of a run, one sheet for each subject; return the PNG files.
 
     Args:

@@ -20,7 +20,7 @@ class ImageModality:
     name = "images"
     settings = ImageRunConfig
 
-    def open(self, data: Any, config: Any, console: Console) -> "ImageWork":
+    def open(self, data: object, config: Any, console: Console) -> "ImageWork":
         """Open and scan images to pretrain on."""
         from selfstudy.images.work import ImageWork
 
@@ -38,7 +38,7 @@ class ImageModality:
 
         return Embedder.load(folder, device=device)
 
-    def embed(self, embedder: "Embedder", run: Path, data: Any, out: Path, console: Console) -> int:
+    def embed(self, embedder: "Embedder", run: Path, data: object, out: Path, console: Console) -> int:
         """Write one embedding per readable image as Parquet; return the number of rows."""
         from selfstudy.images.embedder import embed_images
         from selfstudy.images.opening import open_source
@@ -51,7 +51,7 @@ class ImageModality:
 
         return open_evaluation(folder, question, console)
 
-    def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
+    def inspect(self, folder: RunFolder, data: object, *, out: Path, console: Console) -> list[Path]:
         """Draw pictures of what a run has learnt; return the files."""
         from selfstudy.images.inspect import inspect_run
 

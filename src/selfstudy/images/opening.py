@@ -1,7 +1,6 @@
 """Opens any data that a user names as a :class:`Source`: images by number, with ids, and labels if asked for."""
 
 from pathlib import Path
-from typing import Any
 
 from selfstudy.data.names import name_of
 from selfstudy.errors import UsageError, did_you_mean
@@ -14,7 +13,7 @@ FORMATS: tuple[Format, ...] = tuple(one for file in (folder, archive, arrays, ta
 
 
 def open_source(
-    data: Any, *, labels: bool = False, split: str | None = None, label_column: str | None = None
+    data: object, *, labels: bool = False, split: str | None = None, label_column: str | None = None
 ) -> Source:
     """The source behind a path, a name, an array, a tensor or a ``Dataset``.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from selfstudy.config import validate
@@ -177,5 +178,5 @@ def _require_one_per_channel(data: Mapping[str, Any]) -> None:
             )
 
 
-def _median(values: Any) -> float:
+def _median(values: np.ndarray) -> float:
     return float(sorted(values.tolist())[len(values) // 2])

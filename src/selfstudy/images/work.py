@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -43,7 +43,7 @@ class Data(NamedTuple):
     scan: Scan
 
 
-def open_data(data: Any, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
+def open_data(data: object, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
     """Open and scan the training data, and print what was found.
 
     Args:
@@ -88,7 +88,7 @@ def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Meth
 class ImageWork(Work):
     """Scanned images to pretrain on."""
 
-    def __init__(self, data: Any, config: ImageRunConfig, console: Console) -> None:
+    def __init__(self, data: object, config: ImageRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=Images.of(self._method).labels)
 

@@ -49,4 +49,5 @@ class PatchDecoder(nn.Module):
         seen = self.embed(tokens) + positions[known]  # (B, K, W)
         x = torch.cat([seen, self.mask_token + positions[wanted]], dim=1)  # (B, K + M, W)
         x = self.norm(self.blocks(x)[:, known.shape[1] :])
-        return self.head(x)  # type: ignore[no-any-return]
+        vectors: Tensor = self.head(x)
+        return vectors

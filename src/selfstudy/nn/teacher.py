@@ -38,7 +38,8 @@ class Teacher(EMA, Generic[E, H]):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Return the head's output (B, K) for the embeddings of ``x``, without gradient."""
-        return self.head(self.encoder(x))  # type: ignore[no-any-return]  # a module's call is untyped
+        output: Tensor = self.head(self.encoder(x))
+        return output
 
     def follow(self, momentum: float) -> None:
         """Move toward the student; call it once per optimizer step.

@@ -81,11 +81,11 @@ class _WithGradient(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, value: Tensor, known: Sequence[Tensor | None], *inputs: Tensor
     ) -> Tensor:
         """The value, which autograd now regards as a function of the inputs."""
-        ctx.save_for_backward(*known)  # type: ignore[arg-type]  # None is allowed
+        ctx.save_for_backward(*known)  # type: ignore[arg-type]  # torch's stub leaves out None
         return value.clone()
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The known gradients, scaled."""
-        known: Sequence[Tensor | None] = ctx.saved_tensors  # type: ignore[attr-defined]
+        known: Sequence[Tensor | None] = ctx.saved_tensors  # type: ignore[attr-defined]  # torch's stub leaves it out
         return None, None, *(None if value is None else value * grads[0].to(value.dtype) for value in known)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 _TRUST = 0.001  # eta in the paper; the value of SimCLR, BYOL and Barlow Twins
 
@@ -27,13 +28,13 @@ class LARS(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Any, *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = _TRUST
+        self, params: ParamsT, *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = _TRUST
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "decay": True}
         super().__init__(params, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch's own optimizers ignore it as well
         """Move every parameter that has a gradient, and return the closure's loss."""
         loss = None
         if closure is not None:

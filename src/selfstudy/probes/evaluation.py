@@ -57,7 +57,7 @@ class Subject(NamedTuple):
     """
 
     name: str
-    inputs: Mapping[type, Callable[[], Any]]
+    inputs: Mapping[type, Callable[[], object]]
 
 
 class Evaluation(NamedTuple):
@@ -102,7 +102,7 @@ def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> li
     """The scores of one subject; an input is made once for all the probes that need it."""
     if probes:
         console.print(f"         {subject.name}", highlight=False)
-    inputs: dict[type, Any] = {}
+    inputs: dict[type, object] = {}
     scores: list[Score] = []
     for probe in probes:
         if probe.needs not in inputs:

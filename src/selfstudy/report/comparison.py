@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -166,7 +166,7 @@ def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Col
     return [Column(name, group) for name, group in zip(names, groups.values(), strict=True)]
 
 
-def _settings(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
+def _settings(run: RunRecord, ignored: Collection[str]) -> dict[str, object]:
     """The settings that can change a result, without the seed."""
     return {key: value for key, value in run.settings.items() if key not in {*ignored, _SEED}}
 
@@ -187,7 +187,7 @@ def _differences(columns: list[Column], ignored: Collection[str]) -> list[list[s
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, Any]:
+def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, object]:
     """The settings that can change a result, the data with its fingerprint, and the environment."""
     environment = run.environment
     versions = environment.get("versions")

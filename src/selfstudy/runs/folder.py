@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from selfstudy.disk.atomic import replace_file
 from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
@@ -79,7 +78,7 @@ class RunFolder:
         self.path.rename(aside)
         return aside
 
-    def append(self, file: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, file: Path, lines: Iterable[Mapping[str, object]]) -> None:
         """Add JSON lines to one of the folder's files."""
         with file.open("a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in lines)

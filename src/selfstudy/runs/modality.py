@@ -92,7 +92,7 @@ class Modality(Protocol):
     name: str
     settings: type[RunConfig]
 
-    def open(self, data: Any, config: RunConfig, console: Console) -> Work:
+    def open(self, data: object, config: RunConfig, console: Console) -> Work:
         """Open data to pretrain on, and print what was found.
 
         Raises:
@@ -113,7 +113,7 @@ class Modality(Protocol):
         """
         ...
 
-    def embed(self, embedder: Any, run: Path, data: Any, out: Path, console: Console) -> int:
+    def embed(self, embedder: Any, run: Path, data: object, out: Path, console: Console) -> int:
         """Write one embedding per readable input as Parquet; return the number of rows.
 
         Raises:
@@ -130,7 +130,7 @@ class Modality(Protocol):
         """
         ...
 
-    def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
+    def inspect(self, folder: RunFolder, data: object, *, out: Path, console: Console) -> list[Path]:
         """Draw what a run has learnt; return the pictures that were written.
 
         Raises:

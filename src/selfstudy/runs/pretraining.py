@@ -186,7 +186,7 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
     stack.enter_context(run_lock(folder.path))
 
 
-def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: Work, folder: RunFolder) -> Trainer:
+def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], work: Work, folder: RunFolder) -> Trainer:
     """The training loop with its parts."""
     train, optimizer = resolved.train, resolved.optimizer
     groups = arranged(method.parameter_groups(), optimizer, layer_rates(method.encoder, optimizer.layer_decay))
@@ -226,7 +226,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[Any], work: 
     )
 
 
-def make_health(folder: RunFolder, method: Method, resolved: Resolved[Any], work: Work) -> HealthMonitor:
+def make_health(folder: RunFolder, method: Method, resolved: Resolved[object], work: Work) -> HealthMonitor:
     """The monitor that writes ``health.jsonl``."""
     config = resolved.config.health
     chance = method.chance_loss(resolved.train.batch_size // resolved.train.accumulate)
@@ -251,7 +251,7 @@ def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Co
     return checkpoint
 
 
-def _require_same_run(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
+def _require_same_run(folder: RunFolder, resolved: Resolved[object], work: Work) -> None:
     """Raise if the run in the folder began with other settings or data.
 
     Raises:
@@ -299,7 +299,7 @@ def _changes(
     }
 
 
-def default_out(data: Any, method: str) -> Path:
+def default_out(data: object, method: str) -> Path:
     """The default run folder: ``runs/``, the name of the data, and the method."""
     name = Path(str(data)).name if isinstance(data, str | Path) else "data"
     return Path("runs") / f"{name.replace(':', '-') or 'data'}-{method}"

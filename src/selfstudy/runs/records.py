@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,7 +19,7 @@ from selfstudy.runs.resolved import Resolved
 _LIBRARIES = ("selfstudy", "torch", "torchvision", "timm", "transformers", "tokenizers", "lightning-fabric")
 
 
-def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> None:
+def write_beginning(folder: RunFolder, resolved: Resolved[object], work: Work) -> None:
     """Write the description of the data, the environment, and last the settings, which make the folder a run."""
     inputs, fingerprint = work.fingerprint()
     environment = {
@@ -40,7 +39,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved[Any], work: Work) -> N
     write_settings(folder, resolved.config, resolved.reasons)
 
 
-def write_changes(folder: RunFolder, resolved: Resolved[Any]) -> None:
+def write_changes(folder: RunFolder, resolved: Resolved[object]) -> None:
     """Write the settings of a resumed run; settings that have not changed keep their reasons."""
     before = cfg.flatten(cfg.read_yaml(folder.config))
     now = cfg.flatten(resolved.config.model_dump(mode="json"))
@@ -57,7 +56,7 @@ def _git_commit() -> str | None:
         return None
 
 
-def print_plan(resolved: Resolved[Any], console: Console) -> None:
+def print_plan(resolved: Resolved[object], console: Console) -> None:
     """Print every derived value with its reason."""
     flat = cfg.flatten(resolved.config.model_dump(mode="json"))
     console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)

@@ -8,7 +8,8 @@ from selfstudy.methods.base import Method, MethodConfig
 from selfstudy.ops.duration import Duration
 from selfstudy.optim.settings import OptimizerSettings
 
-I = TypeVar("I")  # noqa: E741 - the inputs: the decisions of one modality about its data and its encoder
+I = TypeVar("I", covariant=True)  # noqa: E741 - the inputs: the decisions of one modality about its data and its encoder
+T = TypeVar("T")
 
 
 class TrainSettings(NamedTuple):
@@ -52,8 +53,8 @@ class Resolved(Generic[I]):
 
 
 def resolved(
-    config: RunConfig, method: type[Method], inputs: I, *, reasons: dict[str, str] | None = None
-) -> Resolved[I]:
+    config: RunConfig, method: type[Method], inputs: T, *, reasons: dict[str, str] | None = None
+) -> Resolved[T]:
     """The typed values of a configuration in which everything is decided.
 
     Args:

@@ -124,7 +124,7 @@ def _merged(rows: Mapping[str, Row], *, everywhere: bool) -> Row:
     )
 
 
-def gather(data: Any, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> dict[str, Any]:
+def gather(data: object, nested: dict[str, Any], *, keywords: Mapping[str, Any], models: Models) -> dict[str, Any]:
     """Nested settings with the data and the keywords put into them.
 
     Args:

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 TEXT_COLUMNS = ("text", "content", "sentence", "review", "body", "document")
 LABEL_COLUMNS = ("label", "class", "category", "target", "sentiment")
 
 
-def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def column_names(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """The columns of all rows, in order of appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
@@ -19,7 +18,7 @@ def known_column(columns: Iterable[str], known: Sequence[str]) -> str | None:
     return next((folded[name] for name in known if name in folded), None)
 
 
-def text_column(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def text_column(rows: Sequence[Mapping[str, object]]) -> str | None:
     """The column of the text: one with a usual name, else the one with the most characters; None without text."""
     lengths: Counter[str] = Counter()
     for row in rows:

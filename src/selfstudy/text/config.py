@@ -1,7 +1,7 @@
 """The settings of a run on text. Does not import torch."""
 
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -42,7 +42,7 @@ class TextDataConfig(DataConfig):
 
     @field_validator("held_out", mode="before")
     @classmethod
-    def _from_text(cls, given: Any) -> Any:
+    def _from_text(cls, given: object) -> object:
         """The share for ``"0.1"``; a path stays a path."""
         with suppress(ValueError):
             return float(given) if isinstance(given, str) else given

@@ -165,7 +165,7 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _rule(data: Any, config: TextDataConfig, *, pieces: bool) -> str:
+def _rule(data: object, config: TextDataConfig, *, pieces: bool) -> str:
     """The rule for documents: with ``auto``, one plain text of moderate size is one document."""
     if config.documents != "auto" or pieces or not isinstance(data, str | Path):
         return config.documents

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from selfstudy import config as cfg
-from selfstudy.data.embeddings import list_left_out, write_embeddings
+from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.encoders.text_store import load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import DataError, UsageError, first_line
@@ -297,7 +297,7 @@ def embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console
             else:
                 blank.append((document.id, "blank"))
 
-    def rows() -> Iterable[tuple[list[str], list[str], Any, None]]:
+    def rows() -> Iterable[Rows]:
         rest = texts()
         while chunk := list(islice(rest, _TEXTS)):
             names = [document.id for document in chunk]

@@ -21,7 +21,7 @@ class TextModality:
     name = "text"
     settings = TextRunConfig
 
-    def open(self, data: Any, config: Any, console: Console) -> "TextWork":
+    def open(self, data: object, config: Any, console: Console) -> "TextWork":
         """Open a corpus to pretrain on; it is tokenised the first time."""
         from selfstudy.text.work import TextWork  # transformers takes a second to import
 
@@ -39,7 +39,7 @@ class TextModality:
 
         return TextEmbedder.load(folder, device=device)
 
-    def embed(self, embedder: "TextEmbedder", run: Path, data: Any, out: Path, console: Console) -> int:
+    def embed(self, embedder: "TextEmbedder", run: Path, data: object, out: Path, console: Console) -> int:
         """Write one embedding per document as Parquet; return the number of rows."""
         from selfstudy.text.embedder import documents_as_for, embed_texts
 
@@ -51,7 +51,7 @@ class TextModality:
 
         return open_evaluation(folder, question, console)
 
-    def inspect(self, folder: RunFolder, data: Any, *, out: Path, console: Console) -> list[Path]:
+    def inspect(self, folder: RunFolder, data: object, *, out: Path, console: Console) -> list[Path]:
         """Raise, because there are no pictures for text.
 
         Raises:

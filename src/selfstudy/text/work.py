@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -39,7 +38,7 @@ _TRIAL_TOKENS = 1024
 class TextWork(Work):
     """A tokenised corpus to pretrain on. Other runs use the same tokens; unreadable text was left out and counted."""
 
-    def __init__(self, data: Any, config: TextRunConfig, console: Console) -> None:
+    def __init__(self, data: object, config: TextRunConfig, console: Console) -> None:
         self._config, self._method = config, method_class(config.method["name"])
         reads = Text.of(self._method)
         self._settings = with_its_tokenizer(config)
@@ -152,7 +151,7 @@ def with_its_tokenizer(config: TextRunConfig) -> TextRunConfig:
     return config
 
 
-def open_text(data: Any, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
+def open_text(data: object, config: TextDataConfig, console: Console, *, pieces: bool) -> Corpus:
     """The tokenised corpus of a configuration.
 
     Args:

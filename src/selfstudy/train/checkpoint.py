@@ -281,7 +281,7 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(content["step"], model, optimizer, content["state"], path)
 
 
-def _state_text(content: Mapping[str, Any]) -> bytes:
+def _state_text(content: Mapping[str, object]) -> bytes:
     """The content of ``state.json``.
 
     Raises:

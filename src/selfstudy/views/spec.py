@@ -56,7 +56,7 @@ class Draws(NamedTuple):
     its batch nor on the number of processes.
     """
 
-    count: int  # type: ignore[assignment]  # as above
+    count: int  # type: ignore[assignment]  # hides tuple.count, which a spec does not need
 
 
 class Labels(NamedTuple):
