@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from selfstudy.errors import FileRefusedError, UsageError, did_you_mean
 from selfstudy.ops.duration import Duration
@@ -256,7 +257,7 @@ def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") 
         raise UsageError("\n".join(lines)) from None
 
 
-def _complaint(model: type[BaseModel], item: Any, prefix: str) -> tuple[str, str]:
+def _complaint(model: type[BaseModel], item: ErrorDetails, prefix: str) -> tuple[str, str]:
     """The setting that one pydantic error is about, and what is allowed there."""
     path = [str(part) for part in item["loc"]]
     if item["type"] == "extra_forbidden":

@@ -25,7 +25,7 @@ def run_demo(out: Path, *, minutes: float, console: Console) -> None:
     export = run.export("timm", exported, overwrite=True)
     console.print(f"\n{results}\n", highlight=False)
     console.print(f"run folder   {run.folder}", highlight=False)
-    console.print(f"report       {run.report()}  (all that is known of the run, on one page)", highlight=False)
+    console.print(f"report       {run.report()}  (everything about the run, on one page)", highlight=False)
     console.print(f"embeddings   {table}  ({rows:,} rows)", highlight=False)
     console.print(f"timm export  {export.path}  (reloaded, max |difference| {export.max_abs_difference:.1e})\n")
     console.print("use the encoder:\n", highlight=False)

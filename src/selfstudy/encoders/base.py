@@ -37,7 +37,7 @@ def layer_rates(encoder: nn.Module, decay: float) -> dict[nn.Parameter, float]:
 
     Args:
         encoder: an :class:`Encoder`; any module if ``decay`` is 1.
-        decay: see :meth:`Encoder.layer_rates`.
+        decay: the factor per layer, in (0, 1]; the last layer has ``decay``, the one before it ``decay`` squared.
 
     Raises:
         UsageError: the layers of the encoder are not known.

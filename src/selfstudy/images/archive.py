@@ -6,7 +6,6 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 from selfstudy.data.names import is_image_name
 from selfstudy.errors import DataError
@@ -35,7 +34,7 @@ class _ZipReader:
         self.path, self.names = path, names
         self._open: tuple[int, zipfile.ZipFile] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "names": self.names, "_open": None}
 
     def __call__(self, index: int) -> bytes:

@@ -106,7 +106,7 @@ def decode_image(image: Image.Image) -> Tensor:
     """The pixels (C, H, W) of a PIL image, as :func:`decode` returns them.
 
     Raises:
-        BadInput: as for :func:`decode`.
+        BadInput: the image is damaged, too large, or of a kind that is not supported.
     """
     try:
         image.load()

@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,7 +94,7 @@ def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: 
         cells = pa.chunked_array([chunk.field("bytes") for chunk in cells.chunks])
     if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
         raise DataError(f"{what}: column {column!r} holds {cells.type}, encoded images are binary")
-    columns: dict[str, Any] = {
+    columns: dict[str, list[object]] = {
         name: table[name].to_pylist() if name == label_column else [] for name in table.column_names
     }
     width = len(str(max(len(cells) - 1, 0)))
@@ -108,7 +107,7 @@ def _encoded_table(table: pa.Table, column: str, *, labels: bool, label_column: 
     )
 
 
-def _labels(columns: dict[str, list[Any]], label_column: str, what: str) -> list[str]:
+def _labels(columns: dict[str, list[object]], label_column: str, what: str) -> list[str]:
     """The labels as names; numbers are padded with zeros, so that they sort as numbers."""
     if label_column not in columns:
         raise DataError(

@@ -43,7 +43,7 @@ def w_mse_loss(projections: Tensor, order: Tensor, *, slice_size: int, shrinkage
         projections: the projections (V, B, D) of V views.
         order: the images (B,) int64 in a random order, which is cut into slices; each slice is whitened on its own.
         slice_size: the smallest number of images in a slice, at least twice D; a smaller batch is one slice.
-        shrinkage: see :func:`whiten`.
+        shrinkage: the share of the covariance, in [0, 1], that is replaced by the identity times its mean variance.
 
     Returns:
         () float32 (float64 for float64 input), in [0, 4]; unrelated views give 2.

@@ -53,8 +53,8 @@ class Score(NamedTuple):
         """The value, by its older name."""
         return self.value
 
-    def line(self) -> dict[str, Any]:
-        """The object that stands on a line of ``evaluations.jsonl``."""
+    def line(self) -> dict[str, object]:
+        """The score as the object of one line of ``evaluations.jsonl``."""
         names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread")
         return {name: getattr(self, name) for name in names}
 
@@ -173,10 +173,10 @@ class Results:
         return {score[:2]: score.value for score in self.scores}[features, probe]
 
     def on(self, data: str, test: str | None) -> "Results":
-        """The same scores, with the names of the data that they were measured on."""
+        """The same scores, with the names of the data on which they were measured."""
         return Results(score._replace(data=data, test=test) for score in self.scores)
 
-    def to_dict(self) -> dict[str, list[Any]]:
+    def to_dict(self) -> dict[str, list[object]]:
         """The scores as columns for ``pandas.DataFrame``; ``low`` and ``high`` are the ends of the interval."""
         rows = [_cells(score) for score in self.scores]
         return {column: [row[column] for row in rows] for column in _cells(Score("", "", math.nan, ""))}
@@ -192,7 +192,7 @@ class Results:
         return text.getvalue()
 
 
-def _cells(score: Score) -> dict[str, Any]:
+def _cells(score: Score) -> dict[str, object]:
     """A score by column; the first five are those that tables of scores have always had."""
     low, high = score.interval or (None, None)
     names = ("features", "probe", "accuracy", "protocol", "spread", "unit")

@@ -38,7 +38,7 @@ def measure(pairs: Similarities) -> list[Score]:
     """Spearman's correlation, times 100, of similarities with human scores.
 
     Raises:
-        DataError: as for :func:`spearman`, naming the row of the table.
+        DataError: no correlation is defined, see :func:`spearman`; the message names the row of the table.
     """
     try:
         correlation = spearman(pairs.values, pairs.scores)

@@ -117,7 +117,7 @@ def open_corpus(data: Any, config: TextDataConfig, *, pieces: bool, cache: Path,
     """The corpus in a path or a list of texts; it is tokenised the first time it is used.
 
     Args:
-        data: the data, as for :func:`selfstudy.text.documents.open_documents`.
+        data: the data, in any form that :func:`selfstudy.text.documents.open_documents` opens.
         config: the settings of documents, tokenizer and held-out part.
         pieces: True if the method learns from documents one by one: a single file is then cut into documents.
         cache: the folder of tokenised corpora.

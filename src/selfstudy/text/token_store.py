@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ class Stream:
         self.documents = sum(shard.documents for shard in shards)
         self.text_bytes = sum(shard.text_bytes for shard in shards)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Pickle the names of the files for a worker process, not their contents."""
         return Stream, self._arguments
 

@@ -29,7 +29,7 @@ healthy    no other rule applies
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,18 +65,18 @@ class HealthReading(NamedTuple):
     """One reading of a run's health; the statistics are None if the method returns no embedding.
 
     Attributes:
-        step: optimizer steps done.
-        effective_rank: see :func:`selfstudy.ops.spread.effective_rank`.
-        dimension_std: see :func:`selfstudy.ops.spread.dimension_std`.
-        uniformity: see :func:`selfstudy.ops.spread.uniformity`.
-        alignment: see :func:`selfstudy.ops.spread.alignment`; None if the method does not receive two equal views.
-        teacher_entropy: mean entropy of the teacher's targets for images in nats, of methods that report it.
-        teacher_loss: cross entropy against these targets: the metric ``image_loss``, or the loss without that metric.
+        step: the number of optimizer steps done.
+        effective_rank: :func:`selfstudy.ops.spread.effective_rank` of the embeddings.
+        dimension_std: :func:`selfstudy.ops.spread.dimension_std` of the embeddings.
+        uniformity: :func:`selfstudy.ops.spread.uniformity` of the embeddings.
+        alignment: :func:`selfstudy.ops.spread.alignment` of two views; None if the method has no two equal views.
+        teacher_entropy: the mean entropy of the teacher's targets for images, in nats; None if the method reports none.
+        teacher_loss: the cross-entropy with these targets: the metric ``image_loss``, or the loss without that metric.
         uniform_entropy: ln K, the upper bound of the entropy of these targets.
         loss: the loss of this step.
-        chance_loss: the loss if nothing is learnt, of methods that have such a value.
+        chance_loss: the loss if nothing is learnt; None if the method has no such value.
         verdict: ``"healthy"``, ``"watch"`` or ``"collapsed"``.
-        message: one line: what, since when, the likely cause, what to change.
+        message: one line with the finding, its first step, the likely cause, and what to change.
     """
 
     step: int
@@ -92,7 +92,7 @@ class HealthReading(NamedTuple):
     verdict: str
     message: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The fields as values that JSON can hold: a number that is not finite becomes None."""
         values = self._asdict().items()
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values}
