@@ -117,7 +117,8 @@ def recipe(data: object, *, config: str | Path | Mapping[str, Any] | None = None
     The data is read, and nothing is trained or written.
 
     Args:
-        data: any data that :func:`pretrain` accepts: a path, a name, an array, a ``Dataset`` or a list of texts.
+        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
+            list of texts.
         config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
         settings: the keywords of ``docs/settings.md``, and ``set`` for settings by their dotted names.
 
@@ -184,8 +185,8 @@ def embed(
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        data: images, by any path, name or object that :func:`pretrain` accepts; or texts, which are divided into
-            documents, and taken from the column of a table, as in the run.
+        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
+            list of texts. Text is divided into documents as in the run, and taken from the same column of a table.
         out: the file to write; its folder is made if it does not exist.
         overwrite: True to replace the file if it exists.
         console: the console that shows the number of inputs without a row; none if left out.
@@ -293,7 +294,7 @@ def inspect(
 
     Args:
         run: the run folder; its newest checkpoint is used.
-        data: images, by any path, name or object that :func:`pretrain` accepts.
+        data: images: a folder, archive, list, table, array, tensor, ``Dataset`` or named data set.
         out: the folder to write into; ``pictures`` in the run folder if left out.
         console: the console that shows a line of progress; none if left out.
 
