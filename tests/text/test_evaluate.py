@@ -112,7 +112,7 @@ def test_pairs_have_the_same_subjects_and_nothing_else_can_be_asked_of_them(run,
     assert words.values[0] == pytest.approx(1) and words.values[1] == 0 and words.scores.tolist() == [5, 1, 3]
     with pytest.raises(UsageError, match="probe knn cannot be asked of pairs of sentences\nask for sts alone"):
         opened(run, pairs, probes=["knn", "sts"])
-    with pytest.raises(UsageError, match="probe sts learns nothing, so it has no use for test 'x.tsv'\ngive those"):
+    with pytest.raises(UsageError, match="probe sts trains nothing, so it cannot use test 'x.tsv'\ngive those"):
         opened(run, pairs, probes=["sts"], test="x.tsv")
     with pytest.raises(UsageError, match="probe sts reads columns sentence1, sentence2 and score\nleave the label"):
         opened(run, pairs, probes=["sts"], columns={"label_column": "x"})
