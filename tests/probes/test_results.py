@@ -111,6 +111,11 @@ OLD_HELD_OUT = {
 }  # fmt: skip
 
 
+def test_an_older_line_of_a_masked_model_has_the_protocol_of_today():
+    line = OLD_HELD_OUT | {"protocol": "masks of 15 %, 300 tokens guessed, none of them special"}
+    assert scores_in(line)[0].protocol == "masks of 15 %, 300 tokens predicted, none of them special"
+
+
 def test_older_lines_of_held_out_text_are_read_as_one_score_for_each_figure():
     bits, nats, perplexity, accuracy = scores_in(OLD_HELD_OUT)
     assert bits == Score(
