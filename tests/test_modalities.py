@@ -44,6 +44,17 @@ def test_an_encoder_folder_tells_its_modality(tmp_path, file, name):
     assert modalities.holds_encoder(tmp_path / "encoder")
 
 
+@pytest.mark.parametrize("method", ["bert", "simclr"])
+def test_an_unfinished_run_is_of_the_modality_that_its_settings_name(tmp_path, method):
+    settings = f"data: {{path: x}}\nmethod: {{name: {method}}}\n"
+    (tmp_path / "config.yaml").write_text(settings)
+    assert modalities.of_run(tmp_path).name == ("text" if method == "bert" else "images")
+
+
+def test_a_folder_without_a_run_is_taken_for_images(tmp_path):
+    assert modalities.of_run(tmp_path).name == "images"
+
+
 @pytest.mark.parametrize(
     ("name", "known"),
     [

@@ -120,13 +120,16 @@ def of_config(file: Path) -> "Modality":
 
 
 def of_run(run: str | Path) -> "Modality":
-    """The modality of a run folder, or of an ``encoder/`` folder by itself.
+    """The modality of a run folder, or of an ``encoder/`` folder by itself; images if the folder holds neither.
 
     Raises:
-        FileRefusedError: a file of the encoder is damaged.
+        FileRefusedError: a file of the encoder is damaged, or ``config.yaml`` of a run without an encoder.
+        UsageError: a run without an encoder names an unknown method or modality.
     """
-    folder = encoder_folder(run)
-    return next((one for one in usable().values() if one.holds(folder)), named("images"))
+    folder, config = encoder_folder(run), Path(run) / "config.yaml"
+    if found := next((one for one in usable().values() if one.holds(folder)), None):
+        return found
+    return of_config(config) if config.is_file() else named("images")
 
 
 def encoder_folder(run: str | Path) -> Path:

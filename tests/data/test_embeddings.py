@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import resource
@@ -65,6 +66,16 @@ def test_inputs_without_a_row_are_listed_and_an_older_list_is_deleted(tmp_path):
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(EnvironmentFault, match="cannot write"):
         write_embeddings(tmp_path / "none" / "e.parquet", _batches(1, rows=2, dim=3), metadata={})
+
+
+def test_an_input_that_cannot_be_read_is_not_blamed_on_the_output(tmp_path):
+    def failing():
+        yield from _batches(1, rows=2, dim=3)
+        raise PermissionError(errno.EACCES, "Permission denied", "photos/1.png")
+
+    with pytest.raises(PermissionError, match="photos/1.png"):
+        write_embeddings(tmp_path / "e.parquet", failing(), metadata={})
+    assert not list(tmp_path.iterdir())
 
 
 def test_memory_does_not_grow_with_the_data(tmp_path):

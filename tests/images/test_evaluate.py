@@ -66,6 +66,14 @@ def test_the_data_s_own_test_split_is_used_or_a_fifth_of_each_class(run):
     assert opened(run.folder, data, test=data).about == "10 train, 10 test images; test images given apart"
 
 
+def test_a_test_set_with_both_parts_is_tested_on_its_test_part(run, tmp_path):
+    digits = "sample:digits"
+    *_, last = opened(run.folder, digits, test=digits).subjects
+    assert opened(run.folder, digits, test=digits).about == "1,438 train, 359 test images; test images given apart"
+    *_, own = opened(run.folder, digits).subjects
+    assert torch.equal(last.inputs[Features]().test, own.inputs[Features]().test)
+
+
 def test_features_are_those_of_the_embedder_with_their_labels(run):
     images = torch.randint(0, 256, (8, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     data = images, torch.arange(8) % 2

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import selfstudy
@@ -126,6 +127,16 @@ def test_an_unfinished_run_is_shown_as_it_is(run, folder, tmp_path):
     shutil.copytree(run.folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "encoder")
     assert selfstudy.inspect(tmp_path / "run", folder)
+
+
+def test_a_run_from_before_some_settings_of_training_is_shown(run, folder, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    written = yaml.safe_load((run.folder / "config.yaml").read_text())
+    for name in ("compile", "accumulate", "workers", "precision", "devices"):
+        del written["train"][name]
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(written))
+    (picture,) = selfstudy.inspect(tmp_path / "run", folder)
+    assert picture.read_bytes() == run.inspect(folder, out=tmp_path / "now")[0].read_bytes()
 
 
 def test_a_missing_run_and_a_missing_checkpoint_are_errors(run, folder, tmp_path):

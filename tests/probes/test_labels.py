@@ -32,28 +32,28 @@ def test_one_class_is_refused():
     assert refusal([4, 4, 4], [4, 4]) == [
         "all labels are the same class (4): every answer would be right",
         "an accuracy needs at least 2 classes",
-        "use labelled images of several classes, one folder each",
+        "use labelled examples of several classes",
     ]
 
 
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
-        ([1], [0, 1], "the train split holds 1 labelled image"),
-        ([0, 1], [], "the test split holds 0 labelled images"),
+        ([1], [0, 1], "the train split holds 1 labelled example"),
+        ([0, 1], [], "the test split holds 0 labelled examples"),
     ],
 )
-def test_fewer_than_two_images_are_refused(train, test, message):
+def test_fewer_than_two_examples_are_refused(train, test, message):
     assert refusal(train, test) == [
         message,
         "an evaluation needs at least 2 in each split",
-        "give more labelled images",
+        "give more labelled examples",
     ]
 
 
-def test_unlabelled_images_are_not_taken_for_a_class():
+def test_unlabelled_examples_are_not_taken_for_a_class():
     assert refusal([0, 1, -1, -1], [0, 1]) == [
-        "2 of 4 train labels are below 0, which usually marks unlabelled images",
+        "2 of 4 train labels are below 0, which usually marks unlabelled examples",
         "labels must be 0 or more",
-        "leave the unlabelled images out",
+        "leave the unlabelled examples out",
     ]

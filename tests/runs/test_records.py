@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import selfstudy
+from selfstudy.runs.folder import RunFolder
 
 QUICK = {"encoder": "resnet10t", "steps": 1, "batch_size": 2, "image_size": 16, "device": "cpu", "precision": "fp32"}
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
@@ -48,3 +49,16 @@ def test_outside_of_a_checkout_there_is_no_commit_and_all_else_is_recorded(tmp_p
     assert (found["seed"], found["inputs"], found["command"]) == (5, 8, sys.argv)
     assert found["versions"]["selfstudy"] == selfstudy.__version__
     assert len(found["data_fingerprint"]) == 64
+
+
+def test_the_environment_is_never_seen_half_written(tmp_path, monkeypatch):
+    whole = []
+
+    def replace(self, file, text):
+        whole.append(file.name)
+        write(self, file, text)
+
+    write = RunFolder.replace
+    monkeypatch.setattr(RunFolder, "replace", replace)
+    selfstudy.pretrain(IMAGES, out=tmp_path / "run", **QUICK)
+    assert whole == ["environment.json", "reasons.json", "config.yaml"]

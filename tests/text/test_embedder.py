@@ -43,3 +43,9 @@ def test_guesses_of_control_characters_stay_on_their_line():
     assert {r"\n", r"\t", r"\x07", " ", "é", "b"} <= {guess.token for guess in guesses}
     assert all(guess.token.isprintable() for guess in guesses)
     assert "a\nb" in [guess.text for guess in guesses]
+
+
+@pytest.mark.parametrize("wrong", [None, 0, b"", 3])
+def test_what_is_not_a_string_is_refused_even_if_it_is_empty(wrong):
+    with pytest.raises(UsageError, match=f"a text encoder embeds strings, got {type(wrong).__name__}"):
+        _embedder("bert").embed(["a ball", wrong])

@@ -1,7 +1,7 @@
 """Embeddings as a Parquet file, written batch by batch, so that memory does not grow with the data."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -28,8 +28,10 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
 
     Raises:
         EnvironmentFault: the system refuses to write.
+        OSError: raised by ``batches``, which may read files.
     """
-    tables = (_table(*batch) for batch in batches)
+    unread: list[OSError] = []
+    tables = _tables(batches, unread)
     first = next(tables, None)
     if first is None:
         return 0
@@ -41,6 +43,8 @@ def write_embeddings(out: Path, batches: Iterable[Rows], *, metadata: Mapping[st
                 writer.write_table(table)
                 rows += len(table)
     except OSError as error:
+        if error in unread:
+            raise
         raise EnvironmentFault(
             f"cannot write {out}: {error.strerror or error}\nfree space or name another --out"
         ) from None
@@ -66,6 +70,16 @@ def list_left_out(out: str | Path, reasons: Sequence[tuple[str, str]], *, unlist
         file.write_text("".join(lines), encoding="utf-8")
         console.print(f"left out {len(reasons) + unlisted:,}; the reasons are in {file}", highlight=False)
     return file
+
+
+def _tables(batches: Iterable[Rows], unread: list[OSError]) -> Iterator[pa.Table]:
+    """The batches as tables. An error of the system while one is made is added to ``unread``, and raised."""
+    try:
+        for batch in batches:
+            yield _table(*batch)
+    except OSError as error:
+        unread.append(error)
+        raise
 
 
 def _table(ids: Sequence[str], paths: Sequence[str], rows: npt.ArrayLike, labels: Sequence[int] | None) -> pa.Table:

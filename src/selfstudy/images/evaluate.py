@@ -161,15 +161,12 @@ def untrained(embedder: Embedder) -> Embedder:
 
 def _open(data: object, test: object, channels: int, column: str | None = None) -> tuple[Labelled, Labelled, str]:
     """The train and test images, and a few words on how they were split."""
-    if test is not None:
-        train_set, test_set = (_labelled(part, None, channels, column) for part in (data, test))
-        how = "test images given apart"
-    else:
-        test_source = _test_split(data)
-        if test_source is None:
-            return _split(_labelled(data, None, channels, column))
-        train_set, test_set = _labelled(data, "train", channels, column), _scan_labels(test_source, channels)
-        how = "the data's own test split"
+    test_source = _test_split(data if test is None else test)
+    if test is None and test_source is None:
+        return _split(_labelled(data, None, channels, column))
+    train_set = _labelled(data, "train" if test is None else None, channels, column)
+    test_set = _labelled(test, None, channels, column) if test_source is None else _scan_labels(test_source, channels)
+    how = "the data's own test split" if test is None else "test images given apart"
     require_same_classes(train_set.classes, test_set.classes)
     return train_set, _numbered_like(train_set, test_set), how
 
@@ -183,6 +180,7 @@ def _numbered_like(train: Labelled, test: Labelled) -> Labelled:
 
 
 def _test_split(data: object) -> Source | None:
+    """The test part of data; None if the data has no parts."""
     try:
         return open_source(data, labels=True, split="test")
     except UsageError:

@@ -1,6 +1,6 @@
 """Draws pictures of what the newest checkpoint of a run does with some images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from selfstudy.images.decode import with_channels
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.neighbours import most_used, nearest
 from selfstudy.images.opening import open_source
-from selfstudy.images.resolve import ImageInputs, of_config
+from selfstudy.images.resolve import ImageInputs, inputs_of
 from selfstudy.images.sources import Source
 from selfstudy.images.work import build_method
 from selfstudy.methods import method_class
@@ -29,12 +29,12 @@ from selfstudy.methods.base import Method
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 from selfstudy.runs.folder import RunFolder
-from selfstudy.runs.resolved import Resolved
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.views.geometry import fit
 from selfstudy.views.pictures import Cell, denormalised, heat, sheet
 from selfstudy.views.preprocess import Preprocessing
 from selfstudy.views.presets import changed
+from selfstudy.views.spec import Spec
 
 _IMAGES = 5000  # the largest number of images that are embedded
 _ROWS, _COLUMNS, _PROTOTYPES = 8, 8, 12
@@ -78,9 +78,8 @@ def inspect_run(folder: RunFolder, data: object, *, out: Path, console: Console)
         EnvironmentFault: the pictures cannot be written.
         FileRefusedError: a checkpoint is damaged.
     """
-    method, resolved, step = load_method(folder, console)
+    method, config, inputs, step = load_method(folder, console)
     which, encoder = method.representation()
-    inputs = resolved.inputs
     embedder = Embedder(encoder, Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std), {})
     method.to(embedder.device)
     gallery = _embedded(embedder, open_source(data))
@@ -94,14 +93,25 @@ def inspect_run(folder: RunFolder, data: object, *, out: Path, console: Console)
             "neighbours": _neighbours(gallery, shown),
             "attention": _attention(embedder, gallery, shown),
             "prototypes": _prototypes(method, embedder, gallery),
-            "reconstructions": _reconstructions(method, resolved, embedder, gallery, shown),
+            "reconstructions": _reconstructions(
+                method, inputs.specs, embedder, gallery, seed=config.train.seed, shown=shown
+            ),
         }
     side = _SMALL_CELL if max(inputs.size) <= _SMALL_CELL else _LARGE_CELL
     return _write(out, {name: sheet(rows, side=side) for name, rows in found.items() if rows})
 
 
-def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[ImageInputs], int]:
-    """The whole method of a run's newest checkpoint, in eval mode, with its configuration and step.
+class LoadedMethod(NamedTuple):
+    """The whole method of a checkpoint, in eval mode, with the settings, the inputs and the step of its run."""
+
+    method: Method
+    config: ImageRunConfig
+    inputs: ImageInputs
+    step: int
+
+
+def load_method(folder: RunFolder, console: Console) -> LoadedMethod:
+    """The method of a run's newest checkpoint. The run may be older than a setting of training.
 
     Raises:
         UsageError: the run has no checkpoint.
@@ -117,14 +127,14 @@ def load_method(folder: RunFolder, console: Console) -> tuple[Method, Resolved[I
             f"{folder.path} holds no checkpoint yet\n"
             f"continue: selfstudy pretrain {config.data.path} --out {folder.path} --resume"
         )
-    resolved = of_config(config, method_class(config.method["name"]))
-    method = build_method(resolved, fetch=False)
+    inputs = inputs_of(config, method_class(config.method["name"]))
+    method = build_method(config, inputs, fetch=False)
     try:
         checkpoint.load_into(method)
     except RuntimeError as error:
         reason = first_line(error)
         raise FileRefusedError(f"{checkpoint.path}: does not fit {folder.config}: {reason}") from None
-    return method.eval(), resolved, checkpoint.step
+    return LoadedMethod(method.eval(), config, inputs, checkpoint.step)
 
 
 def _embedded(embedder: Embedder, source: Source) -> Gallery:
@@ -199,15 +209,15 @@ def _captioned(images: Iterable[Tensor], caption: str) -> list[Cell]:
 
 
 def _reconstructions(
-    method: Method, resolved: Resolved[ImageInputs], embedder: Embedder, gallery: Gallery, shown: Tensor
+    method: Method, specs: Sequence[Spec], embedder: Embedder, gallery: Gallery, *, seed: int, shown: Tensor
 ) -> list[list[Cell]]:
     """A row per image: the view, then the method's pictures of it; no rows for methods without pictures."""
     mean, std = embedder.preprocessing.mean, embedder.preprocessing.std
-    specs = changed(resolved.inputs.specs, "none")  # whole images in their own colours
+    specs = changed(specs, "none")  # whole images in their own colours
     images = DecodedImages([gallery.image(position) for position in shown.tolist()])
     count = len(images)
     data = TrainingData(
-        EpochOrder(resolved.train.seed, count, count),
+        EpochOrder(seed, count, count),
         specs,
         images=images,
         source=gallery.source,

@@ -103,19 +103,21 @@ def resolve(
     decide("encoder.pool", "own", "the network's own")
     if draft.is_open("train.precision"):
         decide("train.precision", *(measure or measured_precision)(spec, batch))
-    return of_config(validate(ImageRunConfig, draft.settings), method, reasons=draft.reasons)
+    config = validate(ImageRunConfig, draft.settings)
+    return resolved(config, method, inputs_of(config, method), reasons=draft.reasons)
 
 
-def of_config(
-    config: ImageRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
-) -> Resolved[ImageInputs]:
-    """The typed values of a configuration that is already decided, such as that of an earlier run."""
+def inputs_of(config: ImageRunConfig, method: type[Method]) -> ImageInputs:
+    """The inputs and the encoder of a configuration that is already decided, such as that of an earlier run.
+
+    Raises:
+        UsageError: a setting of the encoder is unknown or impossible.
+    """
     spec, _ = decided(_spec(config))
     specs = method.default_views(spec.image_size, spec.channels)
     views = changed(specs, config.data.views, any_count=Images.of(method).any_count)
     data = config.data.model_dump()
-    inputs = ImageInputs(spec.image_size, spec.channels, data["mean"], data["std"], views, spec)
-    return resolved(config, method, inputs, reasons=reasons)
+    return ImageInputs(spec.image_size, spec.channels, data["mean"], data["std"], views, spec)
 
 
 def measured_precision(spec: EncoderSpec, batch_size: int) -> tuple[str, str]:

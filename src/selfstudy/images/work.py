@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from selfstudy.config import RunConfig
 from selfstudy.data.batches import Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
@@ -28,7 +29,7 @@ from selfstudy.methods.reads import Images
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
-from selfstudy.runs.resolved import Resolved
+from selfstudy.runs.resolved import Resolved, own_settings
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
@@ -71,16 +72,21 @@ def open_data(data: object, config: ImageDataConfig, console: Console, *, labels
     return Data(source, found)
 
 
-def build_method(resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Method:
-    """The method with a new encoder.
+def build_method(config: RunConfig, inputs: ImageInputs, *, fetch: bool = True) -> Method:
+    """The method of a configuration with a new encoder.
 
     Args:
-        resolved: the decided settings.
+        config: the settings; of those of training, only the seed, the precision and the device are used.
+        inputs: the decisions about the inputs and the encoder.
         fetch: False to download no weights of timm, because those of a checkpoint are loaded next.
+
+    Raises:
+        UsageError: a setting that the method does not have, or a value that it does not allow.
     """
-    torch.manual_seed(initial_seed(resolved.train.seed))
-    method = resolved.method(build_encoder(resolved.inputs.encoder, fetch=fetch), resolved.settings)
-    if resolved.train.precision == "bf16" and resolved.train.device == "cpu":
+    torch.manual_seed(initial_seed(config.train.seed))
+    kind = method_class(config.method["name"])
+    method = kind(build_encoder(inputs.encoder, fetch=fetch), own_settings(kind, config))
+    if config.train.precision == "bf16" and config.train.device == "cpu":
         spell_out_attention(method)
     return method
 
@@ -102,7 +108,7 @@ class ImageWork(Work):
 
     def build_method(self, resolved: Resolved[ImageInputs], *, fetch: bool = True) -> Method:
         """See :func:`build_method`."""
-        return build_method(resolved, fetch=fetch)
+        return build_method(resolved.config, resolved.inputs, fetch=fetch)
 
     def fingerprint(self) -> tuple[int, str]:
         """The number of inputs of the source, and its digest."""

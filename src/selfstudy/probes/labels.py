@@ -27,7 +27,7 @@ def check_labels(train_labels: Tensor, test_labels: Tensor, class_names: Sequenc
     if len(train | test) == 1:
         raise DataError(
             f"all labels are the same class ({_listing(train, class_names)}): every answer would be right\n"
-            "an accuracy needs at least 2 classes\nuse labelled images of several classes, one folder each"
+            "an accuracy needs at least 2 classes\nuse labelled examples of several classes"
         )
     if train != test:
         raise DataError(
@@ -41,13 +41,13 @@ def _check_split(split: str, labels: Tensor) -> None:
     """Raise for the problems that one split can have by itself."""
     if len(labels) < 2:
         raise DataError(
-            f"the {split} split holds {len(labels)} labelled image{'' if len(labels) == 1 else 's'}\n"
-            "an evaluation needs at least 2 in each split\ngive more labelled images"
+            f"the {split} split holds {len(labels)} labelled example{'' if len(labels) == 1 else 's'}\n"
+            "an evaluation needs at least 2 in each split\ngive more labelled examples"
         )
     if unlabelled := int((labels < 0).sum()):
         raise DataError(
-            f"{unlabelled:,} of {len(labels):,} {split} labels are below 0, which usually marks unlabelled images\n"
-            "labels must be 0 or more\nleave the unlabelled images out"
+            f"{unlabelled:,} of {len(labels):,} {split} labels are below 0, which usually marks unlabelled examples\n"
+            "labels must be 0 or more\nleave the unlabelled examples out"
         )
 
 

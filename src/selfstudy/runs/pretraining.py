@@ -1,6 +1,5 @@
 """Builds a run from data, encoder, method, optimizer, monitors and checkpoints, and trains it."""
 
-import json
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,8 +15,9 @@ from timm.layers import convert_sync_batchnorm
 from selfstudy import config as cfg
 from selfstudy.data.batches import Shard
 from selfstudy.disk.lock import run_lock
+from selfstudy.disk.reading import read_json
 from selfstudy.encoders.base import layer_rates
-from selfstudy.errors import DataError, EnvironmentFault, TrainingError, UsageError, first_line
+from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
 from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memory, return_large_blocks
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
@@ -40,6 +40,7 @@ from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
+_MAX_ENVIRONMENT_BYTES = 1_000_000
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
 
@@ -257,6 +258,7 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[object], work: Work)
     Raises:
         UsageError: a setting that changes results has another value.
         DataError: the data have another fingerprint.
+        FileRefusedError: ``environment.json`` of the run is missing or damaged.
     """
     if not folder.config.is_file():
         return
@@ -267,11 +269,13 @@ def _require_same_run(folder: RunFolder, resolved: Resolved[object], work: Work)
             + "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changes.items())
             + "\nleave them out, or start a new run with --out"
         )
-    environment = json.loads(folder.environment.read_text(encoding="utf-8"))
+    environment = read_json(folder.environment, _MAX_ENVIRONMENT_BYTES)
+    if "data_fingerprint" not in environment:
+        raise FileRefusedError(f"{folder.environment}: 'data_fingerprint' is missing\nstart a new run with --out")
     inputs, fingerprint = work.fingerprint()
     if environment["data_fingerprint"] != fingerprint:
         raise DataError(
-            f"the data is not what this run began with: {environment['inputs']} inputs then, {inputs} now\n"
+            f"the data is not what this run began with: {environment.get('inputs')} inputs then, {inputs} now\n"
             "bring the files back, or start a new run with --out"
         )
 

@@ -35,7 +35,7 @@ def write_beginning(folder: RunFolder, resolved: Resolved[object], work: Work) -
         "data_fingerprint": fingerprint,
     }
     work.write_beginning(folder, resolved)
-    folder.environment.write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+    folder.replace(folder.environment, json.dumps(environment, indent=2) + "\n")
     write_settings(folder, resolved.config, resolved.reasons)
 
 

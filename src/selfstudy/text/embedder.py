@@ -91,8 +91,8 @@ class TextEmbedder:
             UsageError: one of them is not a string.
         """
         given = [texts] if isinstance(texts, str) else list(texts)
-        if wrong := next((text for text in given if not isinstance(text, str)), None):
-            raise UsageError(f"a text encoder embeds strings, got {type(wrong).__name__}")
+        if kinds := [type(text).__name__ for text in given if not isinstance(text, str)]:
+            raise UsageError(f"a text encoder embeds strings, got {kinds[0]}")
         return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
 
     def of_texts(self, texts: Sequence[str]) -> Tensor:
