@@ -152,7 +152,7 @@ def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, An
 
 
 def merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``base``, with the nested settings of ``top`` put into it."""
+    """``base``, with the settings of ``top`` in place of its own; both are nested, and ``base`` is changed in place."""
     for key, value in cfg.flatten(top).items():
         cfg.set_key(base, key, value)
     return base
@@ -183,11 +183,7 @@ def method_of(settings: Mapping[str, Any]) -> "type[Method]":
     Raises:
         UsageError: a group is not a mapping, or the method or one of its settings is unknown.
     """
-    for group, values in settings.items():
-        if not isinstance(values, Mapping):
-            raise UsageError(
-                f"setting {group!r}: got {values!r}, a group of settings is needed\nwrite {group}.KEY=VALUE"
-            )
+    cfg.flatten(settings)  # refuse a group that is not a mapping
     own = dict(settings.get("method", {}))
     name = own.pop("name", cfg.DEFAULT_METHOD)
     if not isinstance(name, str):
