@@ -1,5 +1,7 @@
 """The registry of modalities: which one a run, a folder or a method belongs to."""
 
+import sys
+
 import pytest
 
 from selfstudy import modalities
@@ -62,16 +64,27 @@ def test_every_library_that_is_listed_has_an_exporter_and_no_other(name, known):
 
 
 @pytest.fixture
-def foreign(tmp_path, monkeypatch):
+def installed(tmp_path, monkeypatch):
+    """A function that installs a package with a module ``kinds`` and entry points."""
+
+    def make(groups, code=""):
+        (tmp_path / "kinds.py").write_text(code, encoding="utf-8")
+        install(tmp_path, "foreign", "2.0", groups)
+        monkeypatch.syspath_prepend(tmp_path)
+        _forget()
+
+    yield make
+    monkeypatch.undo()
+    sys.modules.pop("kinds", None)
+    _forget()
+
+
+@pytest.fixture
+def foreign(installed):
     """Install a package whose modality cannot be imported, and which also claims a name of ours and an export."""
     points = {"broken": "absent_module:Modality", "images": "absent_module:Modality"}
     exports = {"images.elsewhere": "math:sqrt", "text.onnx": "math:sqrt"}
-    install(tmp_path, "foreign", "2.0", {"selfstudy.modalities": points, "selfstudy.exports": exports})
-    monkeypatch.syspath_prepend(tmp_path)
-    _forget()
-    yield
-    monkeypatch.undo()
-    _forget()
+    installed({"selfstudy.modalities": points, "selfstudy.exports": exports})
 
 
 def _forget():
@@ -98,3 +111,37 @@ def test_another_package_exports_encoders_of_ours_and_takes_no_name(foreign, cap
     assert str(modalities.exports()["images"]["elsewhere"]) == "elsewhere (foreign 2.0)"
     assert modalities.exporter(modalities.named("text"), "onnx") is not sqrt
     assert "selfstudy.exports 'text.onnx' of foreign 2.0 is not used" in capsys.readouterr().err
+
+
+FAULTY = """
+from selfstudy.config import RunConfig
+
+class Raises:
+    name, settings = "raises", RunConfig
+    def __init__(self):
+        raise RuntimeError("no microphone")
+
+class Bare:
+    name = "bare"
+
+class Other:
+    name, settings = "something else", RunConfig
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "message"),
+    [
+        ("raises", "kinds:Raises", "cannot be built: RuntimeError: no microphone"),
+        ("module", "kinds", "kinds is no class with the name 'module' and a subclass of RunConfig as settings"),
+        ("bare", "kinds:Bare", "kinds:Bare is no class with the name 'bare' and a subclass of RunConfig as settings"),
+        ("other", "kinds:Other", "kinds:Other is no class with the name 'other' and"),
+    ],
+)
+def test_a_faulty_modality_is_one_warning_line_and_an_error_by_name(installed, capsys, name, target, message):
+    installed({"selfstudy.modalities": {name: target}}, FAULTY)
+    assert list(modalities.models()) == ["images", "text"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"modality '{name}' of foreign 2.0" in line and message in line and line.endswith("; it is left out")
+    with pytest.raises(UsageError, match=f"^modality '{name}' of foreign 2.0.*{message}"):
+        modalities.named(name)

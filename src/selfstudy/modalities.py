@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfstudy.config import RunConfig, read_yaml, validate
-from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.errors import UsageError, did_you_mean, first_line
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.optim.shapes import shape_of
 from selfstudy.plugins import Entry, found, loaded
@@ -52,20 +52,40 @@ def named(name: str) -> "Modality":
     """The modality of a name.
 
     Raises:
-        UsageError: an unknown name, or a package that cannot be imported.
+        UsageError: an unknown name, or a modality of another package that cannot be used.
     """
     known = available()
     if name not in known:
         raise UsageError(f"unknown modality {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
-    modality: Modality = known[name].load()()
-    return modality
+    return _modality_of(known[name])
 
 
 @cache
 def usable() -> dict[str, "Modality"]:
-    """Every modality by its name; one that cannot be imported is left out with a warning."""
-    classes: dict[str, type[Modality]] = loaded(available())
-    return {name: modality() for name, modality in classes.items()}
+    """Every modality by its name; one that cannot be used is left out with a warning."""
+    return loaded(available(), _modality_of)
+
+
+def _modality_of(entry: Entry) -> "Modality":
+    """The modality behind an entry.
+
+    Raises:
+        UsageError: it cannot be imported or built, is no class with settings, or its own name is not the entry's.
+    """
+    cls = entry.load()
+    settings = getattr(cls, "settings", None)
+    is_modality = isinstance(cls, type) and isinstance(settings, type) and issubclass(settings, RunConfig)
+    if not is_modality or getattr(cls, "name", None) != entry.name:
+        raise UsageError(
+            f"modality {entry.name!r} of {entry.origin}: {entry.target} is no class with the name {entry.name!r} "
+            "and a subclass of RunConfig as settings\nwrite a class as in docs/add_a_modality.md"
+        )
+    try:
+        modality: Modality = cls()
+    except Exception as error:  # another package's code may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"modality {entry.name!r} of {entry.origin} cannot be built: {reason}") from error
+    return modality
 
 
 def configured(data: object, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
