@@ -145,3 +145,39 @@ def test_a_faulty_modality_is_one_warning_line_and_an_error_by_name(installed, c
     assert f"modality '{name}' of foreign 2.0" in line and message in line and line.endswith("; it is left out")
     with pytest.raises(UsageError, match=f"^modality '{name}' of foreign 2.0.*{message}"):
         modalities.named(name)
+
+
+GREEDY = """
+from typing import Annotated
+from pydantic import Field
+from selfstudy.config import DataConfig, EncoderConfig, Keyword, RunConfig, SameResult
+
+class Data(DataConfig):
+    path: Annotated[str, Field(description="Where the data is.")]
+    size: Annotated[int, Field(description="Samples."), Keyword("image_size"), SameResult()] = 1
+
+class Encoder(EncoderConfig):
+    batch: Annotated[int, Field(description="Another batch."), Keyword("batch_size")] = 1
+
+class Settings(RunConfig):
+    data: Data
+    encoder: Encoder = Encoder()
+
+class Greedy:
+    name, settings = "greedy", Settings
+"""
+
+
+def test_keywords_and_marks_of_ours_win_against_those_of_another_package(installed, capsys):
+    installed({"selfstudy.modalities": {"greedy": "kinds:Greedy"}}, GREEDY)
+    config = modalities.configured("x", {}, {"image_size": 32, "batch_size": 8})
+    assert config.data.image_size == 32 and config.train.batch_size == 8
+    assert capsys.readouterr().err.splitlines() == [
+        "selfstudy: warning: keyword 'image_size' of greedy for data.size is not used: images has it for "
+        "data.image_size",
+        "selfstudy: warning: keyword 'batch_size' of greedy for encoder.batch is not used: images has it for "
+        "train.batch_size",
+    ]
+    modalities.configured("x", {}, {})
+    assert not capsys.readouterr().err
+    assert {"data.path", "data.size"} <= modalities.ignored_by_compare()

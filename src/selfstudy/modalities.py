@@ -14,8 +14,8 @@ from selfstudy.config import RunConfig, read_yaml, validate
 from selfstudy.errors import UsageError, did_you_mean, first_line
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.optim.shapes import shape_of
-from selfstudy.plugins import Entry, found, loaded
-from selfstudy.runs.settings import gather, method_of
+from selfstudy.plugins import Entry, found, loaded, warn
+from selfstudy.runs.settings import gather, method_of, refused_keywords, table, without_effect
 from selfstudy.text.config import TextRunConfig
 from selfstudy.text.modality import TextModality
 
@@ -62,8 +62,11 @@ def named(name: str) -> "Modality":
 
 @cache
 def usable() -> dict[str, "Modality"]:
-    """Every modality by its name; one that cannot be used is left out with a warning."""
-    return loaded(available(), _modality_of)
+    """Every modality by its name; one that cannot be used, and a keyword that is taken, is one warning line."""
+    known = loaded(available(), _modality_of)
+    for line in refused_keywords({name: modality.settings for name, modality in known.items()}):
+        warn(line)
+    return known
 
 
 def _modality_of(entry: Entry) -> "Modality":
@@ -201,3 +204,9 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
 def models() -> dict[str, type[RunConfig]]:
     """The settings model of every modality by its name."""
     return {name: modality.settings for name, modality in usable().items()}
+
+
+def ignored_by_compare() -> set[str]:
+    """The dotted names of the settings that change no result; for a setting of ours, only our own marks count."""
+    ours = {row.key for row in table(SETTINGS)}
+    return without_effect(SETTINGS) | (without_effect(models()) - ours)

@@ -64,7 +64,7 @@ def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, _origin(point))):
         origin = _origin(point)
         if point.name in entries:
-            _warn(f"{group} {point.name!r} of {origin} is not used: the name is taken by {entries[point.name].origin}")
+            warn(f"{group} {point.name!r} of {origin} is not used: the name is taken by {entries[point.name].origin}")
         else:
             entries[point.name] = Entry(point.name, origin, point.value)
     return entries
@@ -82,7 +82,7 @@ def loaded(entries: Mapping[str, Entry], load: Callable[[Entry], T] = Entry.load
         try:
             things[name] = load(entry)
         except UsageError as error:
-            _warn(f"{first_line(error)}; it is left out")
+            warn(f"{first_line(error)}; it is left out")
     return things
 
 
@@ -91,5 +91,6 @@ def _origin(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
 
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
+    """Print a warning line to standard error."""
     print(f"selfstudy: warning: {line}", file=sys.stderr)
