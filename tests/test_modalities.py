@@ -181,3 +181,19 @@ def test_keywords_and_marks_of_ours_win_against_those_of_another_package(install
     modalities.configured("x", {}, {})
     assert not capsys.readouterr().err
     assert {"data.path", "data.size"} <= modalities.ignored_by_compare()
+
+
+def test_an_export_without_a_modality_is_one_warning_line_and_adds_no_modality(installed, capsys):
+    installed({"selfstudy.exports": {"onnx2": "math:sqrt"}})
+    assert list(modalities.exports()) == ["images", "text"]
+    assert capsys.readouterr().err == (
+        "selfstudy: warning: export 'onnx2' of foreign 2.0 is not used: name it MODALITY.LIBRARY, such as images.onnx2\n"
+    )
+
+
+def test_a_modality_that_is_not_registered_has_no_exports():
+    class Unlisted:
+        name = "unlisted"
+
+    with pytest.raises(UsageError, match="^unknown export target 'onnx' of a run on unlisted\nknown: none"):
+        modalities.exporter(Unlisted(), "onnx")

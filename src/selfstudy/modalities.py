@@ -168,8 +168,11 @@ def exports() -> dict[str, dict[str, Entry]]:
     """The libraries that encoders can be exported to, by the name of the modality."""
     listed: dict[str, dict[str, Entry]] = {name: {} for name in available()}
     for name, entry in found("selfstudy.exports", _EXPORTS).items():
-        modality, _, library = name.partition(".")
-        listed.setdefault(modality, {})[library] = entry._replace(name=library)
+        modality, dot, library = name.partition(".")
+        if dot:
+            listed.setdefault(modality, {})[library] = entry._replace(name=library)
+        else:
+            warn(f"export {name!r} of {entry.origin} is not used: name it MODALITY.LIBRARY, such as images.{name}")
     return listed
 
 
@@ -179,7 +182,7 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
     Raises:
         UsageError: encoders of this modality cannot be written for the library.
     """
-    known = exports()[modality.name]
+    known = exports().get(modality.name, {})
     if to not in known:
         raise UsageError(
             f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
