@@ -53,14 +53,15 @@ class Entry(NamedTuple):
             ) from error
 
 
-def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
+def found(group: str, own: Mapping[str, str], *, owner: str = OWN) -> dict[str, Entry]:
     """Our own entries, then those of other packages by name; a name that is taken is refused with a warning line.
 
     Args:
         group: the name of the entry point group, such as ``"selfstudy.probes"``.
         own: our own names and targets; they win against those of other packages.
+        owner: the package that the names of ``own`` belong to, if it is not selfstudy.
     """
-    entries = {name: Entry(name, OWN, target) for name, target in own.items()}
+    entries = {name: Entry(name, owner, target) for name, target in own.items()}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, _origin(point))):
         origin = _origin(point)
         if point.name in entries:
