@@ -15,7 +15,7 @@ import selfstudy
 from selfstudy import cli
 from selfstudy.cli import main
 from selfstudy.modalities import SETTINGS
-from selfstudy.runs.settings import keywords_of
+from selfstudy.runs.settings import gather, keywords_of
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
 QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu", "--precision", "fp32"]
@@ -216,3 +216,11 @@ def test_two_processes_are_kept_apart(tmp_path):
     first.communicate()
     assert second.returncode == 6
     assert f"process {first.pid}" in second.stderr
+
+
+def test_set_takes_mappings_keeps_the_rest_of_a_group_and_reaches_into_a_mapping():
+    nested = {"optimizer": {"schedule": "cosine", "lr": 1.0}, "data": {"views": "own"}}
+    texts = ["optimizer.schedule={name: wsd}", "optimizer.schedule.decay=0.2", "data.views={crop: {}}", "train={seed: 3}"]
+    built = gather("x", nested, keywords={"set": cli._overrides(texts)}, models=SETTINGS)
+    assert built["optimizer"] == {"schedule": {"name": "wsd", "decay": 0.2}, "lr": 1.0}
+    assert built["data"]["views"] == {"crop": {}} and built["train"] == {"seed": 3}

@@ -67,6 +67,13 @@ def test_an_override_of_another_form_is_refused(text):
         cfg.with_overrides(_base(), [text])
 
 
+def test_flat_settings_have_two_levels_and_groups_are_mappings():
+    flat = cfg.flatten({"optimizer": {"schedule": {"name": "wsd"}, "lr": 1.0}, "train": {}})
+    assert flat == {"optimizer.schedule": {"name": "wsd"}, "optimizer.lr": 1.0}
+    with pytest.raises(UsageError, match="^setting 'train': got 3, a group of settings is needed\nwrite train.KEY="):
+        cfg.flatten({"train": 3})
+
+
 def test_yaml_round_trip_keeps_every_value_and_shows_the_reasons():
     config = cfg.validate(
         ImageRunConfig, _base(data={"path": "a: b # c", "image_size": (96, 64)}, train={"batch_size": 128})

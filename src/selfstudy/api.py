@@ -21,7 +21,7 @@ from selfstudy.probes.results import Results
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
-from selfstudy.runs.settings import merge, read_settings, without_effect
+from selfstudy.runs.settings import merge, read_settings
 from selfstudy.text.embedder import Guess
 
 if TYPE_CHECKING:
@@ -349,9 +349,8 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwr
     from selfstudy.report.comparison import Comparison
     from selfstudy.report.record import read_run
 
-    comparison = Comparison(
-        [read_run(RunFolder.existing(run)) for run in runs], ignored=without_effect(modalities.models())
-    )
+    records = [read_run(RunFolder.existing(run)) for run in runs]
+    comparison = Comparison(records, ignored=modalities.ignored_by_compare())
     if out is not None:
         _refuse_existing(Path(out), overwrite=overwrite)
         Path(out).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from selfstudy.config import Keyword, flatten, with_overrides
+from selfstudy.config import Keyword, flatten, override
 from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
 from selfstudy.modalities import SETTINGS, available, exports
 from selfstudy.plugins import OWN
@@ -310,8 +310,11 @@ def compare(
 
 
 def _overrides(texts: list[str] | None) -> dict[str, Any]:
-    """The values of ``--set`` by dotted key."""
-    return flatten(with_overrides({}, texts or []))
+    """The values of ``--set`` by dotted key; the mapping of a whole group stands for each of its settings."""
+    values: dict[str, Any] = {}
+    for key, value in map(override, texts or []):
+        values |= {key: value} if "." in key else flatten({key: value})
+    return values
 
 
 def _on_one_line(text: str) -> str:

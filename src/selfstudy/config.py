@@ -311,12 +311,21 @@ def with_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dic
         UsageError: an override that is not ``dotted.key=value``.
     """
     result = _deep_copy(settings)
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {text!r} is not of the form key=value, such as method.temperature=0.2")
-        set_key(result, key.strip(), _scalar(text, value))
+    for key, value in map(override, overrides):
+        set_key(result, key, value)
     return result
+
+
+def override(text: str) -> tuple[str, Any]:
+    """The dotted key and the value of an override such as ``"method.temperature=0.2"``.
+
+    Raises:
+        UsageError: the text is not ``dotted.key=value``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set {text!r} is not of the form key=value, such as method.temperature=0.2")
+    return key.strip(), _scalar(text, value)
 
 
 def set_key(settings: dict[str, Any], dotted: str, value: Any) -> None:
@@ -348,13 +357,18 @@ def _deep_copy(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as ``{"train.seed": 0, ...}``."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value})
-    return flat
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings as ``{"train.seed": 0, ...}``; a setting whose value is a mapping keeps it.
+
+    Raises:
+        UsageError: a group is not a mapping.
+    """
+    for group, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(
+                f"setting {group!r}: got {values!r}, a group of settings is needed\nwrite {group}.KEY=VALUE"
+            )
+    return {f"{group}.{key}": value for group, values in settings.items() for key, value in values.items()}
 
 
 def to_yaml(config: RunConfig, reasons: Mapping[str, str]) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfstudy.config import RunConfig, read_yaml, validate
-from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.errors import UsageError, did_you_mean, first_line
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.optim.shapes import shape_of
-from selfstudy.plugins import Entry, found, loaded
-from selfstudy.runs.settings import gather, method_of
+from selfstudy.plugins import Entry, found, loaded, warn
+from selfstudy.runs.settings import gather, method_of, refused_keywords, table, without_effect
 from selfstudy.text.config import TextRunConfig
 from selfstudy.text.modality import TextModality
 
@@ -52,20 +52,43 @@ def named(name: str) -> "Modality":
     """The modality of a name.
 
     Raises:
-        UsageError: an unknown name, or a package that cannot be imported.
+        UsageError: an unknown name, or a modality of another package that cannot be used.
     """
     known = available()
     if name not in known:
         raise UsageError(f"unknown modality {name!r}{did_you_mean(name, known)}\nknown: {', '.join(known)}")
-    modality: Modality = known[name].load()()
-    return modality
+    return _modality_of(known[name])
 
 
 @cache
 def usable() -> dict[str, "Modality"]:
-    """Every modality by its name; one that cannot be imported is left out with a warning."""
-    classes: dict[str, type[Modality]] = loaded(available())
-    return {name: modality() for name, modality in classes.items()}
+    """Every modality by its name; one that cannot be used, and a keyword that is taken, is one warning line."""
+    known = loaded(available(), _modality_of)
+    for line in refused_keywords({name: modality.settings for name, modality in known.items()}):
+        warn(line)
+    return known
+
+
+def _modality_of(entry: Entry) -> "Modality":
+    """The modality behind an entry.
+
+    Raises:
+        UsageError: it cannot be imported or built, is no class with settings, or its own name is not the entry's.
+    """
+    cls = entry.load()
+    settings = getattr(cls, "settings", None)
+    is_modality = isinstance(cls, type) and isinstance(settings, type) and issubclass(settings, RunConfig)
+    if not is_modality or getattr(cls, "name", None) != entry.name:
+        raise UsageError(
+            f"modality {entry.name!r} of {entry.origin}: {entry.target} is no class with the name {entry.name!r} "
+            "and a subclass of RunConfig as settings\nwrite a class as in docs/add_a_modality.md"
+        )
+    try:
+        modality: Modality = cls()
+    except Exception as error:  # another package's code may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"modality {entry.name!r} of {entry.origin} cannot be built: {reason}") from error
+    return modality
 
 
 def configured(data: object, settings: dict[str, Any], keywords: Mapping[str, Any]) -> RunConfig:
@@ -148,8 +171,11 @@ def exports() -> dict[str, dict[str, Entry]]:
     """The libraries that encoders can be exported to, by the name of the modality."""
     listed: dict[str, dict[str, Entry]] = {name: {} for name in available()}
     for name, entry in found("selfstudy.exports", _EXPORTS).items():
-        modality, _, library = name.partition(".")
-        listed.setdefault(modality, {})[library] = entry._replace(name=library)
+        modality, dot, library = name.partition(".")
+        if dot:
+            listed.setdefault(modality, {})[library] = entry._replace(name=library)
+        else:
+            warn(f"export {name!r} of {entry.origin} is not used: name it MODALITY.LIBRARY, such as images.{name}")
     return listed
 
 
@@ -159,7 +185,7 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
     Raises:
         UsageError: encoders of this modality cannot be written for the library.
     """
-    known = exports()[modality.name]
+    known = exports().get(modality.name, {})
     if to not in known:
         raise UsageError(
             f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
@@ -184,3 +210,9 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
 def models() -> dict[str, type[RunConfig]]:
     """The settings model of every modality by its name."""
     return {name: modality.settings for name, modality in usable().items()}
+
+
+def ignored_by_compare() -> set[str]:
+    """The dotted names of the settings that change no result; for a setting of ours, only our own marks count."""
+    ours = {row.key for row in table(SETTINGS)}
+    return without_effect(SETTINGS) | (without_effect(models()) - ours)

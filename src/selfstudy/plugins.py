@@ -53,18 +53,19 @@ class Entry(NamedTuple):
             ) from error
 
 
-def found(group: str, own: Mapping[str, str]) -> dict[str, Entry]:
+def found(group: str, own: Mapping[str, str], *, owner: str = OWN) -> dict[str, Entry]:
     """Our own entries, then those of other packages by name; a name that is taken is refused with a warning line.
 
     Args:
         group: the name of the entry point group, such as ``"selfstudy.probes"``.
         own: our own names and targets; they win against those of other packages.
+        owner: the package that the names of ``own`` belong to, if it is not selfstudy.
     """
-    entries = {name: Entry(name, OWN, target) for name, target in own.items()}
+    entries = {name: Entry(name, owner, target) for name, target in own.items()}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, _origin(point))):
         origin = _origin(point)
         if point.name in entries:
-            _warn(f"{group} {point.name!r} of {origin} is not used: the name is taken by {entries[point.name].origin}")
+            warn(f"{group} {point.name!r} of {origin} is not used: the name is taken by {entries[point.name].origin}")
         else:
             entries[point.name] = Entry(point.name, origin, point.value)
     return entries
@@ -82,7 +83,7 @@ def loaded(entries: Mapping[str, Entry], load: Callable[[Entry], T] = Entry.load
         try:
             things[name] = load(entry)
         except UsageError as error:
-            _warn(f"{first_line(error)}; it is left out")
+            warn(f"{first_line(error)}; it is left out")
     return things
 
 
@@ -91,5 +92,6 @@ def _origin(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
 
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
+    """Print a warning line to standard error."""
     print(f"selfstudy: warning: {line}", file=sys.stderr)

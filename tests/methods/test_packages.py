@@ -1,5 +1,7 @@
 """Methods of other packages: found by name and listed with their origin; ours keep their names."""
 
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -77,3 +79,21 @@ def test_methods_that_cannot_be_used_are_one_line_in_the_list_and_an_error_by_na
     with pytest.raises(UsageError, match="sample_methods:other is not a Method\nname a subclass of"):
         method_class("number")
     assert method_class("simclr") is SimCLR and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import absent_module", "ModuleNotFoundError: No module named 'absent_module'"),
+        ("from math import absent", "ImportError: cannot import name 'absent' from 'math'"),
+        ("def", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_dotted_name_whose_module_cannot_be_imported_is_refused_with_the_reason(tmp_path, monkeypatch, code, reason):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "method.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=f"^method module 'mine.method' cannot be imported: {reason}"):
+        method_class("mine.method")
+    sys.modules.pop("mine", None)

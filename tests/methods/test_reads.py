@@ -41,6 +41,16 @@ def test_a_method_without_a_word_about_it_reads_plain_images():
     assert from_old_flags({"family": "contrastive"}) is None and _method().reads == Images()
 
 
+def test_a_declared_value_wins_against_old_flags():
+    assert _method(reads=Images(tokens=True), pooling="avg").reads == Images(tokens=True)
+
+
+@pytest.mark.parametrize("attributes", [{"dropout": 0.1}, {"modality": "signals"}, {"modality": None}])
+def test_attributes_that_are_no_flags_of_the_modality_say_nothing(attributes):
+    assert from_old_flags(attributes) is None and _method(**attributes).reads == Images()
+    assert from_old_flags({"needs_tokens": True, "dropout": 0.1}) == Images(tokens=True)
+
+
 @pytest.mark.parametrize("name", available())
 def test_the_list_of_methods_says_what_the_class_needs(name):
     assert available()[name].needs == method_class(name).reads.needs

@@ -17,7 +17,7 @@ from selfstudy.methods.reads import Reads
 from selfstudy.modalities import SETTINGS
 from selfstudy.runs import settings
 from selfstudy.runs.pretraining import _changes
-from selfstudy.runs.settings import gather, keywords_of, rows_of, table, without_effect
+from selfstudy.runs.settings import gather, keywords_of, merge, rows_of, table, without_effect
 from selfstudy.text.config import TextRunConfig
 
 # Written by runs of 2026-11, before a run kept its modality.
@@ -214,6 +214,15 @@ def test_a_keyword_sets_its_setting_and_one_of_duration_its_unit():
     assert built.train.batch_size == 64 and built.data.size == (96, 64) and built.train.duration == "2.5 minutes"
     assert built.train.workers == "auto" and built.train.keep == 3
     assert _build(nested={"train": {"seed": 1}}, seed=2, set={"train.seed": 3}).train.seed == 3
+
+
+def test_a_setting_that_is_a_mapping_replaces_the_one_below_as_a_whole():
+    base, steps = {"optimizer": {"schedule": "cosine", "lr": 1.0}}, {"name": "steps", "factor": 0.5}
+    merged = merge(base, {"optimizer": {"schedule": {"name": "wsd", "decay": 0.1}}})
+    assert merged == {"optimizer": {"schedule": {"name": "wsd", "decay": 0.1}, "lr": 1.0}}
+    assert merge(merged, {"optimizer": {"schedule": steps}})["optimizer"]["schedule"] == steps
+    with pytest.raises(UsageError, match="^setting 'optimizer': got 3, a group of settings is needed"):
+        merge(merged, {"optimizer": 3})
 
 
 def test_an_unknown_keyword_is_refused_with_the_nearest_one():

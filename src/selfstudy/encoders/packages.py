@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from selfstudy.errors import UsageError
-from selfstudy.plugins import OWN, Entry, found
+from selfstudy.plugins import Entry, found
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,8 +25,8 @@ def from_packages() -> dict[str, Entry]:
         return {}
     import timm  # the list of encoders needs it in this case only
 
-    known = found(_GROUP, dict.fromkeys(timm.list_models(), "timm"))
-    return {name: entry for name, entry in known.items() if entry.origin != OWN}
+    known = found(_GROUP, dict.fromkeys(timm.list_models(), "timm"), owner="timm")
+    return {name: entry for name, entry in known.items() if entry.origin != "timm"}
 
 
 def require_savable(entry: Entry) -> None:

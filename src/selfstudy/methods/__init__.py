@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from selfstudy.errors import UsageError, did_you_mean
+from selfstudy.errors import UsageError, did_you_mean, first_line
 from selfstudy.methods import reads
 from selfstudy.plugins import OWN, Entry, found, loaded
 
@@ -120,16 +120,18 @@ def method_class(name: str) -> "type[Method]":
     """The class behind a method's name.
 
     Raises:
-        UsageError: the method does not exist, or the user's module defines none or several.
+        UsageError: the method does not exist, or the user's module cannot be imported or defines none or several.
     """
     known = entries()
     if name in known:
         return _method_of(known[name])
     if "." in name and find_spec(name.partition(".")[0]) is not None:
         try:
-            return _only_method(import_module(name))
-        except ModuleNotFoundError as error:
-            raise UsageError(f"method module {name!r} cannot be imported: {error}") from error
+            module = import_module(name)
+        except Exception as error:  # the user's code may raise anything while it is imported
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(f"method module {name!r} cannot be imported: {reason}") from error
+        return _only_method(module)
     raise UsageError(
         f"unknown method {name!r}{did_you_mean(name, known)}\n"
         f"known: {', '.join(known)}; 'selfstudy methods' describes them"

@@ -156,7 +156,8 @@ class Method(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.reads = from_old_flags(vars(cls)) or cls.reads
+        if "reads" not in vars(cls):
+            cls.reads = from_old_flags(vars(cls)) or cls.reads
 
     def __init__(self, encoder: nn.Module, config: MethodConfig | None = None) -> None:
         super().__init__()

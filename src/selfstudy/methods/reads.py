@@ -5,7 +5,7 @@ derives another class from :class:`Reads`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from selfstudy.errors import UsageError
@@ -155,11 +155,15 @@ _FIELD_OF = {
 def from_old_flags(attributes: Mapping[str, Any]) -> Images | Text | None:
     """Return the value for the class attributes that said the same up to version 0.1, or None if there are none.
 
+    Attributes that say nothing about the modality, such as the ``dropout`` of a method for images, do not count.
+
     >>> from_old_flags({"needs_tokens": True, "pooling": "avg"})
     Images(tokens=True, labels=False, pooling='avg', any_count=False, largest_batch=256)
     """
-    fields = {new: attributes[old] for old, new in _FIELD_OF.items() if old in attributes}
-    if not fields and "modality" not in attributes:
+    old_names: dict[object, type[Images] | type[Text]] = {"image": Images, "text": Text}
+    cls = old_names.get(attributes.get("modality", "image"))
+    if cls is None:
         return None
-    old_names: dict[str, type[Images] | type[Text]] = {cls.__name__.lower().rstrip("s"): cls for cls in (Images, Text)}
-    return old_names[attributes.get("modality", "image")](**fields)
+    known = {field.name for field in fields(cls)}
+    values = {new: attributes[old] for old, new in _FIELD_OF.items() if old in attributes and new in known}
+    return cls(**values) if values or "modality" in attributes else None

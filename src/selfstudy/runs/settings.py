@@ -72,8 +72,31 @@ def table(models: Models) -> list[Row]:
 
 
 def keywords_of(models: Models) -> dict[str, tuple[Keyword, Row]]:
-    """The keywords of several modalities by name, each with the setting that it stands for."""
-    return {keyword.name: (keyword, row) for row in table(models) for keyword in row.keywords}
+    """The keywords of several modalities by name, each with its setting; the first modality with a keyword keeps it."""
+    rows = {row.key: row for row in table(models)}
+    found: dict[str, tuple[Keyword, Row]] = {}
+    for keyword, key, _ in _claims(models):
+        found.setdefault(keyword.name, (keyword, rows[key]))
+    order = list(rows)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1][1].key)))
+
+
+def refused_keywords(models: Models) -> list[str]:
+    """A line for each keyword that stands for another setting of an earlier modality."""
+    owners: dict[str, tuple[str, str]] = {}
+    return [
+        f"keyword {keyword.name!r} of {modality} for {key} is not used: {owner} has it for {taken}"
+        for keyword, key, modality in _claims(models)
+        for taken, owner in [owners.setdefault(keyword.name, (key, modality))]
+        if taken != key
+    ]
+
+
+def _claims(models: Models) -> list[tuple[Keyword, str, str]]:
+    """Every keyword with the dotted name of its setting and the modality, in the order of the modalities."""
+    return [
+        (keyword, row.key, name) for name, model in models.items() for row in rows_of(model) for keyword in row.keywords
+    ]
 
 
 def without_effect(models: Models) -> set[str]:
@@ -152,7 +175,7 @@ def read_settings(config: str | Path | Mapping[str, Any] | None) -> dict[str, An
 
 
 def merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``base``, with the nested settings of ``top`` put into it."""
+    """``base``, with the settings of ``top`` in place of its own; both are nested, and ``base`` is changed in place."""
     for key, value in cfg.flatten(top).items():
         cfg.set_key(base, key, value)
     return base
@@ -183,11 +206,7 @@ def method_of(settings: Mapping[str, Any]) -> "type[Method]":
     Raises:
         UsageError: a group is not a mapping, or the method or one of its settings is unknown.
     """
-    for group, values in settings.items():
-        if not isinstance(values, Mapping):
-            raise UsageError(
-                f"setting {group!r}: got {values!r}, a group of settings is needed\nwrite {group}.KEY=VALUE"
-            )
+    cfg.flatten(settings)  # refuse a group that is not a mapping
     own = dict(settings.get("method", {}))
     name = own.pop("name", cfg.DEFAULT_METHOD)
     if not isinstance(name, str):
