@@ -43,3 +43,9 @@ def test_guesses_of_control_characters_stay_on_their_line():
     assert {r"\n", r"\t", r"\x07", " ", "é", "b"} <= {guess.token for guess in guesses}
     assert all(guess.token.isprintable() for guess in guesses)
     assert "a\nb" in [guess.text for guess in guesses]
+
+
+@pytest.mark.parametrize("name", ["<mask>", "<MASK>", "<|mask|>"])
+def test_a_mask_may_be_written_in_any_usual_way(name):
+    embedder = _embedder("bert", head=True)
+    assert embedder.fill(f"a {name} ball") == embedder.fill("a [MASK] ball")
