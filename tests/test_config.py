@@ -97,3 +97,8 @@ def test_a_huge_yaml_file_is_refused_and_a_missing_one_named(tmp_path):
         cfg.read_yaml(tmp_path / "big.yaml")
     with pytest.raises(UsageError, match="does not exist"):
         cfg.read_yaml(tmp_path / "none.yaml")
+
+
+def test_health_is_read_every_fifty_steps_unless_it_is_set():
+    assert cfg.validate(ImageRunConfig, _base()).health.every == 50
+    assert cfg.validate(ImageRunConfig, _base(health={"every": 7})).health.every == 7

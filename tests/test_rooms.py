@@ -200,13 +200,11 @@ WITHOUT_A_MIRRORED_TEST = {
     "runs/modality.py": "protocols: nothing in it runs",
     "version.py": "one constant",
     # The work of another file, whose test goes through it.
-    "demo.py": "tests/test_cli.py",
     "errors.py": "tests/test_cli.py",
     "methods/base.py": "tests/methods/test_contract.py",
     "optim/settings.py": "tests/optim/test_pace.py",
     "text/work.py": "tests/test_text.py",
     "images/modality.py": "tests/test_modalities.py",
-    "runs/draft.py": "tests/images/test_resolve.py",
     "runs/resolved.py": "tests/images/test_resolve.py",
     "text/modality.py": "tests/test_modalities.py",
     "train/compiling.py": "tests/test_compile.py",

@@ -135,3 +135,10 @@ def test_dropout_is_on_in_training_only(layout, kept, tmp_path):
         assert torch.equal(each.eval()(_ids()), each(_ids()))
         each.train()
         assert not torch.equal(each(_ids()), each(_ids()))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_new_network_has_no_dropout_unless_it_is_asked_for(layout):
+    encoder = _encoder(layout)
+    without = encoder(_ids())
+    assert torch.equal(encoder.train()(_ids()), without)

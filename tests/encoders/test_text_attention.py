@@ -89,3 +89,11 @@ def test_the_name_is_not_written_into_a_directory(tmp_path):
     encoder = build_text_encoder("gpt2-tiny", VOCABULARY, head=True, context=12, changes=CHANGES)
     encoder.network.save_pretrained(tmp_path)
     assert text_attention.NAME not in (tmp_path / "config.json").read_text()
+
+
+@pytest.mark.parametrize(("length", "times"), [(512, 1), (513, 0)])
+def test_weights_are_spelled_out_for_rows_of_512_tokens_and_no_longer_ones(monkeypatch, length, times):
+    rows, called = torch.randn(1, 1, length, 8, dtype=torch.bfloat16), []
+    monkeypatch.setattr(torch, "baddbmm", lambda *a, f=torch.baddbmm, **k: called.append(1) or f(*a, **k))
+    attend(Layer(True), rows, rows, rows, None)
+    assert len(called) == times

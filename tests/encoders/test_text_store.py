@@ -76,3 +76,9 @@ def test_weights_that_are_not_finite_leave_the_encoder_that_was_there(folder):
     with pytest.raises(FileRefusedError, match="is not finite"):
         save_text_encoder(encoder, tokenizer, folder, context=CONTEXT, extra=extra)
     assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_the_mask_alone_includes_the_space_before_it_where_tokens_begin_with_spaces(tmp_path):
+    folder = saved(tmp_path / "encoder", "modernbert", head=True)
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    assert [token["content"] for token in added if token["lstrip"]] == ["[MASK]"] and len(added) > 1

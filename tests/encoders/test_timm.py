@@ -22,6 +22,8 @@ def test_an_encoder_gives_one_vector_per_image(name, channels):
     [
         (EncoderSpec("resnet18", (32, 32)), "stock", "ahead in a short run"),
         (EncoderSpec("resnet18", (32, 32), long_run=True), "small", "which a long run repays"),
+        (EncoderSpec("resnet18", (64, 48), long_run=True), "small", "keeps resolution at 64 px"),
+        (EncoderSpec("resnet18", (48, 65), long_run=True), "stock", "made for images like these (65 px)"),
         (EncoderSpec("resnet18", (224, 224), long_run=True), "stock", "made for images like these"),
         (EncoderSpec("resnet18", (224, 224), stem="small"), "small", "given"),
         (EncoderSpec("resnet18", (32, 32), stem="no_pool"), "no_pool", "given"),

@@ -118,3 +118,8 @@ def test_the_command_line_says_who_compared(tmp_path, alone):
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert "reloaded in transformers (sentence-transformers is not installed), max |difference|" in result.output
     assert f"model = SentenceTransformer({str(tmp_path / 'out')!r})" in result.output
+
+
+def test_tokens_of_other_scripts_can_be_read_in_its_files(tmp_path, alone):
+    out = export_sentence_transformers(saved(tmp_path / "encoder", "modernbert"), tmp_path / "out").path
+    assert "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}" in (out / "tokenizer.json").read_text(encoding="utf-8")

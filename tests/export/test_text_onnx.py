@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
 from selfstudy.encoders.text_catalogue import LAYOUTS
-from selfstudy.export.text_onnx import export_text_onnx
+from selfstudy.export.text_onnx import _write_tokenizer, export_text_onnx
 from selfstudy.text.embedder import TextEmbedder
-from tests.export.text_encoders import TEXTS, saved
+from tests.export.text_encoders import CONTEXT, TEXTS, saved
 
 
 @pytest.mark.slow
@@ -29,3 +30,14 @@ def test_the_printed_lines_give_our_vectors_in_onnx_runtime(tmp_path, layout, po
     assert (about["name"], about["method"]) == (f"{layout}-tiny", "simcse")
     shapes = [(part.name, part.shape) for part in names["session"].get_inputs()]
     assert shapes == [(name, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")]
+
+
+@pytest.mark.parametrize("pad", [7, None])
+def test_texts_are_padded_by_the_encoders_own_token_if_it_has_one(tmp_path, pad):
+    embedder = TextEmbedder.load(saved(tmp_path / "encoder", "bert"), device="cpu")
+    embedder.encoder.vocabulary = embedder.encoder.vocabulary._replace(pad=pad)
+    _write_tokenizer(embedder, tmp_path / "tokenizer.json")
+    written = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert written.padding["pad_id"] == (pad or 0) and written.truncation["max_length"] == CONTEXT
+    short, long = written.encode_batch(["a cup", "red ball and a cup"])
+    assert len(short.ids) == len(long.ids) and short.ids[-1] == (pad or 0) and short.attention_mask[-1] == 0

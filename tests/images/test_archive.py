@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from selfstudy.errors import DataError
+from selfstudy.images import archive
 from selfstudy.images.decode import BadInput
 from selfstudy.images.opening import open_source
 
@@ -76,3 +77,18 @@ def test_a_compressed_tar_says_what_to_do(folder):
         archive.add(folder, ".")
     with pytest.raises(DataError, match=r"unpack a \.tar\.gz first"):
         open_source(path)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_a_member_may_be_as_large_as_a_file_and_no_larger(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
+    for name, size in (("a.png", 1000), ("b.png", 1001)):
+        (tmp_path / name).write_bytes(b"x" * size)
+    path = tmp_path / f"a.{ending}"
+    with zipfile.ZipFile(path, "w") if ending == "zip" else tarfile.open(path, "w") as opened:
+        for name in ("a.png", "b.png"):
+            (opened.write if ending == "zip" else opened.add)(tmp_path / name, name)
+    source = open_source(path)
+    assert source.encoded(0) == b"x" * 1000
+    with pytest.raises(BadInput, match="more than 1,000 bytes"):
+        source.encoded(1)

@@ -63,6 +63,7 @@ def test_arrays_tensors_and_datasets_are_sources(tmp_path):
         assert len(source) == 6 and torch.equal(source.read(3), tensor[3])
     assert open_source(tmp_path / "a.npz", labels=True).labels.tolist() == list(range(6))
     assert open_source(dataset, labels=True).labels.tolist() == list(range(6))
+    assert open_source(dataset, labels=True).class_names == ["0", "1", "2", "3", "4", "5"]
     assert open_source((PIXELS, np.arange(6)), labels=True).labels.tolist() == list(range(6))
 
 

@@ -50,3 +50,8 @@ def test_unknown_views_are_refused_with_the_nearest_known_ones():
 def test_an_encoder_that_timm_does_not_have_is_refused():
     with pytest.raises(UsageError, match="unknown encoder 'resnet1'; did you mean 'resnet"):
         _config(encoder={"name": "resnet1"})
+
+
+def test_no_block_of_the_network_is_skipped_unless_it_is_asked_for():
+    assert _config().encoder.drop_path == 0
+    assert _config(encoder={"drop_path": 0.1}).encoder.drop_path == 0.1

@@ -5,9 +5,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import Dataset
 
 from selfstudy.errors import DataError
 from selfstudy.images.embedder import Embedder
+from selfstudy.images.opening import open_source
 from selfstudy.views.preprocess import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
@@ -50,3 +52,22 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path):
         _embedder().embed([tmp_path / "none.png"])
     with pytest.raises(DataError, match="^image 1 .from 0.: a dict is not an image"):
         _embedder().embed([PIXELS[0], {}])
+
+
+class _Second(Dataset):
+    """Three images, of which the second cannot be read."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise OSError("gone")
+        return PIXELS[index]
+
+
+def test_every_image_of_a_source_has_a_row_or_a_reason():
+    embedder = _embedder()
+    (chunk,) = embedder.of_source(open_source(_Second()), range(3))
+    assert chunk.indices == [0, 2] and chunk.unreadable == {1: "the dataset raised OSError: gone"}
+    np.testing.assert_allclose(chunk.embeddings, embedder.embed(PIXELS[[0, 2]]), atol=1e-6)

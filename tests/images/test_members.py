@@ -62,3 +62,12 @@ def test_labels_from_loose_images_or_one_class_are_refused(folder):
         open_source(folder, labels=True)
     with pytest.raises(DataError, match="images outside class folders"):
         open_source(folder / "cats", labels=True)
+
+
+def test_a_folder_of_links_says_that_they_are_not_followed(folder, tmp_path):
+    (tmp_path / "links").mkdir()
+    for name in ("a.png", "c.png"):
+        (tmp_path / "links" / name).symlink_to(next(folder.rglob(name)))
+    text = "no images in folder .*: no files at all, and 2 links, which are not followed\ncopy the files they lead to"
+    with pytest.raises(DataError, match=text):
+        open_source(tmp_path / "links")

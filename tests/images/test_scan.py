@@ -95,3 +95,22 @@ def test_images_of_mixed_sizes_are_kept_as_they_are(folder):
 def test_tiny_pictures_are_skipped(folder):
     Image.new("RGB", (4, 40)).save(folder / "950.png")
     assert scan(open_source(folder)).verdicts[-1].reason.startswith("40x4 pixels, at least 8")
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_images_are_kept_if_twice_their_bytes_fit_into_the_memory(count):
+    source = open_source(np.zeros((count, 10, 12), np.uint8))  # each counts as three channels
+    assert scan(source, memory_bytes=count * 10 * 12 * 3 * 2).images is not None
+    assert scan(source, memory_bytes=count * 10 * 12 * 3 * 2 - 1).images is None
+
+
+def test_processes_are_started_for_many_files_only(folder, monkeypatch):
+    def started():
+        raise AssertionError("processes are counted, to be started")
+
+    monkeypatch.setattr("selfstudy.images.scan.processors", started)
+    assert len(scan(open_source(folder)).good) == 40
+    assert len(scan(open_source(np.zeros((2000, 8, 8), np.uint8))).good) == 2000
+    monkeypatch.setattr("selfstudy.images.scan._MANY", 40)
+    with pytest.raises(AssertionError, match="to be started"):
+        scan(open_source(folder))

@@ -38,3 +38,12 @@ def test_labels_are_read_from_the_column_that_is_named(tmp_path):
     for table, columns in (("list.csv", "path, kind, label"), ("t.parquet", "image, kind")):
         with pytest.raises(DataError, match=f"no column 'knd' of labels; did you mean 'kind'.*\nit has: {columns}$"):
             open_source(tmp_path / table, labels=True, label_column="knd")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.parquet", b"PAR1 no table"), ("t.csv", b"path,label\na.png\n"), ("t.txt", b"\xff.png")]
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"^table {tmp_path / name} cannot be read: "):
+        open_source(tmp_path / name)

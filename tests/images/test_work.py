@@ -3,9 +3,15 @@
 import json
 
 import numpy as np
+import pytest
 import torch
+from rich.console import Console
+from timm.models.vision_transformer import Attention
 
 import selfstudy
+from selfstudy import config as cfg
+from selfstudy.images.config import ImageRunConfig
+from selfstudy.images.work import ImageWork
 
 QUICK = {"encoder": "resnet10t", "steps": 4, "batch_size": 2, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -39,3 +45,16 @@ def test_without_an_unreadable_image_there_is_no_list(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
     run = selfstudy.pretrain(images, out=tmp_path / "run", **QUICK | {"steps": 1})
     assert not (run.folder / "unreadable.jsonl").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_attention_is_spelled_out_on_a_processor_in_bfloat16_only(precision):
+    settings = {
+        "data": {"path": "x"},
+        "encoder": {"name": "test_vit"},
+        "train": {"device": "cpu", "precision": precision, "duration": "1 steps", "batch_size": 2},
+    }
+    work = ImageWork(np.zeros((4, 16, 16, 3), np.uint8), cfg.validate(ImageRunConfig, settings), Console(quiet=True))
+    method = work.build_method(work.resolve())
+    fused = {module.fused_attn for module in method.modules() if isinstance(module, Attention)}
+    assert fused == {precision == "fp32"}

@@ -72,6 +72,15 @@ def test_larc_is_the_formula_of_swavs_code():
         torch.testing.assert_close(parameter.detach(), weight)
 
 
+def test_larc_adapts_parameters_without_decay_as_well():
+    weight, gradient = torch.tensor([3.0, 4.0]), torch.tensor([0.6, 0.8])
+    parameter = nn.Parameter(weight.clone())
+    optimizer = build_optimizer([ParameterGroup([parameter], decays=False)], name="larc", lr=0.5, weight_decay=0.1)
+    parameter.grad = gradient.clone()
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), weight - 0.5 * 0.001 * weight.norm() / gradient.norm() * gradient)
+
+
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UsageError, match="unknown optimizer 'adam'; did you mean 'adamw'\\?\nknown: adamw, sgd"):
         build_optimizer(parameter_groups(_network()), name="adam", lr=0.1, weight_decay=0.0)

@@ -107,3 +107,15 @@ def test_there_is_a_column_for_every_figure_and_one_protocol():
         "retrieval: cosine, frozen, final model; test asks, train answers; mAP over the whole ranking, R@k: one of the "
         "query's class among the k nearest, 40 train / 8 test, test used once"
     }
+
+
+def test_a_gallery_of_a_million_is_compared_with_four_queries_at_once():
+    asked = []
+
+    def watched(rows):
+        asked.append(len(rows))
+        raise StopIteration
+
+    with pytest.raises(StopIteration):
+        retrieve(watched, torch.zeros(2**20, dtype=torch.int64), torch.zeros(9, dtype=torch.int64))
+    assert asked == [4]

@@ -160,3 +160,11 @@ def test_the_census_counts_and_its_digest_follows_every_character():
     assert census[:2] == (2, 4) and take_census(documents) == census
     assert take_census([Document("a", "äb"), Document("b", "d")]).sha256 != census.sha256
     assert take_census([Document("a", "äbc"), Document("b", "")]).sha256 != census.sha256
+
+
+def test_held_out_text_is_read_from_the_column_that_is_named(tmp_path):
+    (tmp_path / "data.csv").write_text("body,text\ndata,nothing\ndatas,none\n")
+    (tmp_path / "other.csv").write_text("body,text\nad,at\nda,as\n")
+    corpus = _open(tmp_path / "data.csv", tmp_path / "cache", held_out=str(tmp_path / "other.csv"), column="body")
+    assert _text_of(corpus, corpus.store.train) == "data|datas|" and corpus.column == "body"
+    assert _text_of(corpus, corpus.store.held_out) == "ad|da|"

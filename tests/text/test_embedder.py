@@ -49,3 +49,9 @@ def test_guesses_of_control_characters_stay_on_their_line():
 def test_what_is_not_a_string_is_refused_even_if_it_is_empty(wrong):
     with pytest.raises(UsageError, match=f"a text encoder embeds strings, got {type(wrong).__name__}"):
         _embedder("bert").embed(["a ball", wrong])
+
+
+@pytest.mark.parametrize("name", ["<mask>", "<MASK>", "<|mask|>"])
+def test_a_mask_may_be_written_in_any_usual_way(name):
+    embedder = _embedder("bert", head=True)
+    assert embedder.fill(f"a {name} ball") == embedder.fill("a [MASK] ball")

@@ -135,3 +135,10 @@ def test_the_manifest_tells_what_each_file_is(tmp_path):
         assert sum(shard["text_bytes"] for shard in manifest[stream]) == part.text_bytes
         for shard in manifest[stream]:
             assert hashlib.sha256((tmp_path / shard["name"]).read_bytes()).hexdigest() == shard["sha256"]
+
+
+def test_a_huge_manifest_is_refused_before_it_is_parsed(tmp_path):
+    with (tmp_path / "manifest.json").open("wb") as file:
+        file.truncate(2**25 + 1)
+    with pytest.raises(FileRefusedError, match=r"manifest\.json: at most 33,554,432 bytes are read$"):
+        read_manifest(tmp_path)

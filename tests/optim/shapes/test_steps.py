@@ -11,4 +11,5 @@ def test_it_drops_at_its_points_and_nowhere_else():
 
 
 def test_it_divides_by_ten_twice_by_default():
-    assert Steps()(1.0) == pytest.approx(0.01)
+    found = [Steps()(done) for done in (0.49, 0.5, 0.74, 0.75, 1.0)]
+    assert found == pytest.approx([1.0, 0.1, 0.1, 0.01, 0.01])
