@@ -210,7 +210,7 @@ def _refuse_existing(out: Path, *, overwrite: bool) -> None:
     if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
         return
     what = "already holds files" if out.is_dir() else "exists already"
-    raise RunFolderError(f"{out} {what}\n--overwrite writes over them, --out names another place")
+    raise RunFolderError(f"{out} {what}\n--overwrite replaces what is there, --out names another place")
 
 
 def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:

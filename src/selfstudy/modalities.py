@@ -118,7 +118,7 @@ def validated(settings: Mapping[str, Any], known: Mapping[str, type[RunConfig]] 
     name = method.reads.modality if name == "auto" else name
     if name not in known:
         raise UsageError(
-            f"there are no settings for data of the modality {name!r}{did_you_mean(name, known)}\n"
+            f"unknown modality {name!r}{did_you_mean(name, known)}\n"
             f"known: {', '.join(known)}; install the package that brings this modality"
         )
     config = validate(known[name], {**settings, "data": data | {"modality": name}})
@@ -203,7 +203,9 @@ def text_embedder(run: str | Path) -> "TextEmbedder":
     """
     text, folder = TextModality(), encoder_folder(run)
     if not text.holds(folder):
-        raise UsageError(f"{str(run)!r} is no finished run on text\nmake one: selfstudy pretrain corpus/ --method bert")
+        raise UsageError(
+            f"{str(run)!r} is not a finished run on text\nmake one: selfstudy pretrain corpus/ --method bert"
+        )
     return text.load(folder)
 
 

@@ -47,3 +47,9 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=f"^table {tmp_path / name} cannot be read: "):
         open_source(tmp_path / name)
+
+
+def test_a_text_that_is_no_list_of_paths_is_recognised(tmp_path):
+    (tmp_path / "book.txt").write_text(f"{'a red ball ' * 40}\n")
+    with pytest.raises(DataError, match="book.txt holds lines that cannot be paths of images\nthis looks like text"):
+        open_source(tmp_path / "book.txt")

@@ -115,3 +115,13 @@ def test_one_run_or_the_same_twice_is_refused(make_run):
         compare(folder)
     with pytest.raises(UsageError, match="is named twice\nname every run once"):
         compare(folder, folder / ".." / "a")
+
+
+def test_a_setting_that_an_older_run_lacks_or_left_open_is_no_difference(make_run):
+    runs = [
+        make_run("a", more_config="optimizer:\n  schedule: auto\n"),
+        make_run("b"),
+        make_run("c", more_config="optimizer:\n  schedule: cosine\n"),
+    ]
+    comparison = Comparison([read_run(RunFolder(run)) for run in runs], ignored=set())
+    assert "optimizer.schedule" not in str(comparison)

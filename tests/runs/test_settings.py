@@ -265,7 +265,7 @@ def test_another_package_brings_the_settings_of_its_modality(monkeypatch):
     monkeypatch.setattr(settings, "method_class", lambda name: Wave)
     built = _build({**SETTINGS, "signal": SignalRunConfig}, rate=50)
     assert isinstance(built, SignalRunConfig) and built.data.rate == 50
-    with pytest.raises(UsageError, match="^there are no settings for data of the modality 'signal'\nknown: images,"):
+    with pytest.raises(UsageError, match="^unknown modality 'signal'\nknown: images,"):
         _build()
 
 

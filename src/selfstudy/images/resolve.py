@@ -99,7 +99,7 @@ def resolve(
     given = validate(ImageRunConfig, draft.settings)
     spec, reason = decided(replace(_spec(given), long_run=steps * batch >= _LONG_RUN_IMAGES))
     decide("encoder.stem", spec.stem, reason)
-    decide("encoder.patch_size", spec.patch_size, reason)
+    decide("encoder.patch_size", spec.patch_size, "it has no patches" if spec.patch_size is None else reason)
     decide("encoder.pool", "own", "the network's own")
     if draft.is_open("train.precision"):
         decide("train.precision", *(measure or measured_precision)(spec, batch))

@@ -62,9 +62,15 @@ def open_table(path: Path, *, labels: bool, split: str | None, label_column: str
             f"{what}, row {wrong} (from 0): {key!r} is {names[wrong]!r}, a path is needed\nrepair or remove the row"
         )
     paths = [str(path.parent / name) for name in names]
+    try:
+        sizes = [Path(p).stat().st_size if Path(p).is_file() else -1 for p in paths]
+    except OSError:  # a line that is too long for a path
+        raise DataError(
+            f"{what} holds lines that cannot be paths of images\nthis looks like text: use --method bert or gpt"
+        ) from None
     return EncodedImages(
         _unique(names),
-        [Path(p).stat().st_size if Path(p).is_file() else -1 for p in paths],
+        sizes,
         fetch=FileReader(paths),
         label_names=_labels(columns, label_column, what) if labels else None,
         what=what,

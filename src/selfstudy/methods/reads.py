@@ -160,7 +160,9 @@ def from_old_flags(attributes: Mapping[str, Any]) -> Images | Text | None:
     >>> from_old_flags({"needs_tokens": True, "pooling": "avg"})
     Images(tokens=True, labels=False, pooling='avg', any_count=False, largest_batch=256)
     """
-    old_names: dict[object, type[Images] | type[Text]] = {"image": Images, "text": Text}
+    old_names: dict[object, type[Images] | type[Text]] = {
+        cls.__name__.lower().rstrip("s"): cls for cls in (Images, Text)
+    }
     cls = old_names.get(attributes.get("modality", "image"))
     if cls is None:
         return None

@@ -20,7 +20,7 @@ from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
 from selfstudy.report.record import Line, RunRecord
 
-_SEED = "train.seed"
+_SEED, _MISSING = "train.seed", "-"
 _UNTRAINED, _PRETRAINED = "untrained encoder", "pretrained encoder"
 
 
@@ -183,8 +183,14 @@ def _differences(columns: list[Column], ignored: Collection[str]) -> list[list[s
     keys = list(dict.fromkeys(key for one in described for key in one))
     groups = list(dict.fromkeys(key.partition(".")[0] for key in keys))
     keys.sort(key=lambda key: groups.index(key.partition(".")[0]))  # methods have different settings
-    rows = [[key, *(str(one.get(key, "-")) for one in described)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    rows = [[key, *(str(one.get(key, _MISSING)) for one in described)] for key in keys]
+    return [row for row in rows if _differs(*row)]
+
+
+def _differs(key: str, *values: str) -> bool:
+    """True if runs are known to differ: an older run may lack a setting of all runs, or have left it at ``auto``."""
+    shared = key.startswith(("data.", "encoder.", "optimizer.", "train."))
+    return len(set(values) - {_MISSING, "auto"} if shared else set(values)) > 1
 
 
 def _description(run: RunRecord, ignored: Collection[str]) -> dict[str, object]:
