@@ -134,6 +134,11 @@ def test_these_files_do_not_import_torch_when_loaded(name):
     assert not any(n.split(".")[0] == "torch" for n in _imports(SOURCE / name, top_level_only=True))
 
 
+def test_the_api_opens_no_room_of_one_modality_when_loaded():
+    imported = _ours(_imports(SOURCE / "api.py", top_level_only=True))
+    assert not imported & {"images", "text"}
+
+
 IGNORED = re.compile(r"# type: ignore\[[a-z-]+\]  # \w.*$")
 FORBIDDEN_CALLS = {"eval", "exec", "system", "extractall"}
 FORBIDDEN_NAMES = {"pickle", "dill", "joblib", "cloudpickle", "torchvision.io", "marshal", "shelve"}

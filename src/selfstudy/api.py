@@ -22,11 +22,11 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
 from selfstudy.runs.settings import merge, read_settings
-from selfstudy.text.embedder import Guess
 
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
     from selfstudy.runs.modality import Embedder
+    from selfstudy.text.embedder import Guess
 
 _QUIET = Console(quiet=True)
 
@@ -252,7 +252,7 @@ def load(run: str | Path, *, device: str | None = None) -> "Embedder":
     return modalities.of_run(run).load(modalities.encoder_folder(run), device=device)
 
 
-def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
+def fill(run: str | Path, text: str, *, top: int = 5) -> "list[list[Guess]]":
     """The most probable tokens for every ``[MASK]`` of a text, by a run of bert: a list for each mask, best first.
 
     Args:
