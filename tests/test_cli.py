@@ -222,7 +222,12 @@ def test_two_processes_are_kept_apart(tmp_path):
 
 def test_set_takes_mappings_keeps_the_rest_of_a_group_and_reaches_into_a_mapping():
     nested = {"optimizer": {"schedule": "cosine", "lr": 1.0}, "data": {"views": "own"}}
-    texts = ["optimizer.schedule={name: wsd}", "optimizer.schedule.decay=0.2", "data.views={crop: {}}", "train={seed: 3}"]
+    texts = [
+        "optimizer.schedule={name: wsd}",
+        "optimizer.schedule.decay=0.2",
+        "data.views={crop: {}}",
+        "train={seed: 3}",
+    ]
     built = gather("x", nested, keywords={"set": cli._overrides(texts)}, models=SETTINGS)
     assert built["optimizer"] == {"schedule": {"name": "wsd", "decay": 0.2}, "lr": 1.0}
     assert built["data"]["views"] == {"crop": {}} and built["train"] == {"seed": 3}

@@ -187,7 +187,8 @@ def test_an_export_without_a_modality_is_one_warning_line_and_adds_no_modality(i
     installed({"selfstudy.exports": {"onnx2": "math:sqrt"}})
     assert list(modalities.exports()) == ["images", "text"]
     assert capsys.readouterr().err == (
-        "selfstudy: warning: export 'onnx2' of foreign 2.0 is not used: name it MODALITY.LIBRARY, such as images.onnx2\n"
+        "selfstudy: warning: export 'onnx2' of foreign 2.0 is not used: name it MODALITY.LIBRARY, "
+        "such as images.onnx2\n"
     )
 
 
