@@ -15,7 +15,9 @@ import selfstudy
 from selfstudy import cli
 from selfstudy.cli import main
 from selfstudy.modalities import SETTINGS
+from selfstudy.probes import available
 from selfstudy.runs.settings import gather, keywords_of
+from tests.installed import install
 
 SELFSTUDY = [sys.executable, "-m", "selfstudy.cli"]
 QUICK = ["--encoder", "resnet10t", "--image-size", "16", "--batch-size", "8", "--device", "cpu", "--precision", "fp32"]
@@ -229,3 +231,13 @@ def test_set_takes_mappings_keeps_the_rest_of_a_group_and_reaches_into_a_mapping
     built = gather("x", nested, keywords={"set": cli._overrides(texts)}, models=SETTINGS)
     assert built["optimizer"] == {"schedule": {"name": "wsd", "decay": 0.2}, "lr": 1.0}
     assert built["data"]["views"] == {"crop": {}} and built["train"] == {"seed": 3}
+
+
+def test_the_help_of_evaluate_lists_every_probe_and_the_origin_of_those_of_other_packages(tmp_path):
+    install(tmp_path, "more-probes", "0.4", {"selfstudy.probes": {"nearest-centroid": "absent_module:measure"}})
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
+    result = subprocess.run([*SELFSTUDY, "evaluate", "--help"], capture_output=True, text=True, env=environment)
+    ours = ", ".join(name for name, entry in available().items() if entry.origin == "selfstudy")
+    text = " ".join(result.stdout.replace("|", " ").replace("│", " ").split())
+    assert f"Comma-separated: {ours}, nearest-centroid (more-probes 0.4); sts only by itself." in text

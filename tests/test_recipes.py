@@ -32,7 +32,8 @@ def test_a_recipe_asks_for_existing_views_and_an_existing_schedule(path):
     settings = cfg.read_yaml(path)
     cfg.set_key(settings, "data.path", "images/")
     config = cfg.validate(ImageRunConfig, settings)
-    method, (height, width) = method_class(config.method["name"]), config.data.size
+    method, side = method_class(config.method["name"]), config.data.image_size
+    height, width = (side, side) if isinstance(side, int) else side
     views = changed(method.default_views((height, width)), config.data.views, any_count=method.reads.any_count)
     assert all(isinstance(spec, View | Draws) for spec in views)
     assert shape_of(config.optimizer.schedule)(0.0) == 1.0

@@ -134,6 +134,11 @@ def test_these_files_do_not_import_torch_when_loaded(name):
     assert not any(n.split(".")[0] == "torch" for n in _imports(SOURCE / name, top_level_only=True))
 
 
+def test_the_api_opens_no_room_of_one_modality_when_loaded():
+    imported = _ours(_imports(SOURCE / "api.py", top_level_only=True))
+    assert not imported & {"images", "text"}
+
+
 IGNORED = re.compile(r"# type: ignore\[[a-z-]+\]  # \w.*$")
 FORBIDDEN_CALLS = {"eval", "exec", "system", "extractall"}
 FORBIDDEN_NAMES = {"pickle", "dill", "joblib", "cloudpickle", "torchvision.io", "marshal", "shelve"}
@@ -193,6 +198,50 @@ def test_files_and_functions_keep_to_the_house_sizes():
             lengths.append(_length(function))
             assert lengths[-1] <= 60, f"{path}: {function.name} has {lengths[-1]} lines"
     assert sorted(lengths)[len(lengths) // 2] <= 10
+
+
+# Functions with more than 6 parameters, and why.
+MANY_PARAMETERS = {
+    "api.pretrain": "public: options of a run, each with its default, and its settings",
+    "api.evaluate": "public: options of an evaluation, each with its default",
+    "cli.pretrain": "one parameter for each option of the command",
+    "cli.complete": "one parameter for each option of the command",
+    "methods.base.Recipe.of": "public: the settings of an optimizer, each with its default",
+    "ops.masked_tokens.noised": "public: the tensors and numbers of one formula",
+    "encoders.text.build_text_encoder": "public: the settings of an encoder, each with its default",
+    # Internal, and called with keywords: a class around the parameters would only give their list another name.
+    "images.batches.TrainingData.__init__": "the parts of a loader",
+    "images.members.EncodedImages.__init__": "the facts about a list of images; some are left out by most callers",
+    "text.batches.TokenRows.__init__": "the parts of a loader",
+    "text.token_build.build_store": "a corpus, a tokenizer, a folder, and the settings of the split",
+    "train.loop.Trainer.__init__": "the parts of a training loop",
+}
+
+
+def _parameters(function) -> int:
+    """The number of parameters, without ``self`` and ``cls``."""
+    given = function.args
+    named = [one for one in [*given.posonlyargs, *given.args, *given.kwonlyargs] if one.arg not in ("self", "cls")]
+    return len(named) + sum(one is not None for one in (given.vararg, given.kwarg))
+
+
+def _qualified(tree: ast.AST, module: str):
+    """Every function of a module with its dotted name."""
+    for node in ast.iter_child_nodes(tree):
+        name = f"{module}.{node.name}" if isinstance(node, ast.ClassDef | ast.FunctionDef) else module
+        if isinstance(node, ast.FunctionDef):
+            yield name, node
+        yield from _qualified(node, name)
+
+
+def test_functions_have_at_most_six_parameters_or_a_reason():
+    functions = [
+        pair
+        for path in _files()
+        for pair in _qualified(ast.parse(path.read_text("utf-8")), _module(path).removeprefix("selfstudy."))
+    ]
+    many = {name for name, function in functions if _parameters(function) > 6}
+    assert many == set(MANY_PARAMETERS), many ^ set(MANY_PARAMETERS)
 
 
 # Files without a test file of their own, and why. Every other one has it: src/selfstudy/a/b.py in tests/a/test_b.py.

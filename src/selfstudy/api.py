@@ -22,11 +22,11 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
 from selfstudy.runs.settings import merge, read_settings
-from selfstudy.text.embedder import Guess
 
 if TYPE_CHECKING:
     from selfstudy.report.comparison import Comparison
     from selfstudy.runs.modality import Embedder
+    from selfstudy.text.embedder import Guess
 
 _QUIET = Console(quiet=True)
 
@@ -152,8 +152,8 @@ def evaluate(
         data: labelled images or texts: class folders, two folders ``train`` and ``test`` of class folders, a table
             with a column of labels, or for images a named data set; for ``"sts"`` a table of two sentences and a score.
         test: labelled data to test on; if left out, the test split of ``data``, or a fifth of every class.
-        probe: any of ``"knn"``, ``"linear"``, ``"low-shot"``, ``"retrieval"`` and ``"finetune"``, which trains the
-            whole encoder; or ``"sts"`` alone, for pairs of sentences; or probes of other packages.
+        probe: any of the probes that ``selfstudy evaluate --help`` lists. ``"finetune"`` trains the whole encoder;
+            ``"sts"``, for pairs of sentences, stands alone.
         label_column: a column of a table; if left out ``label``, and for text other usual names.
         text_column: a column of a table of texts; found if left out.
         console: the console that shows progress; none if left out.
@@ -252,7 +252,7 @@ def load(run: str | Path, *, device: str | None = None) -> "Embedder":
     return modalities.of_run(run).load(modalities.encoder_folder(run), device=device)
 
 
-def fill(run: str | Path, text: str, *, top: int = 5) -> list[list[Guess]]:
+def fill(run: str | Path, text: str, *, top: int = 5) -> "list[list[Guess]]":
     """The most probable tokens for every ``[MASK]`` of a text, by a run of bert: a list for each mask, best first.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from selfstudy import probes
 from selfstudy.config import Keyword, flatten, override
 from selfstudy.errors import EnvironmentFault, SelfstudyError, first_line
 from selfstudy.modalities import SETTINGS, available, exports
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 _SET_HELP = "Any setting: method.temperature=0.2; may be repeated."
 _MODALITY_HELP = f" Known: {', '.join(map(str, available().values()))}."
+_PROBE_HELP = f"Comma-separated: {', '.join(map(str, probes.available().values()))}; sts only by itself."
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
 
 
@@ -136,9 +138,7 @@ def evaluate(
     test: Annotated[
         str | None, typer.Option(help="Labelled data to test on; if left out, DATA's test split or a fifth of DATA.")
     ] = None,
-    probe: Annotated[
-        str, typer.Option(help="Comma-separated: knn, linear, low-shot, retrieval, finetune; or sts.")
-    ] = "knn,linear",
+    probe: Annotated[str, typer.Option(help=_PROBE_HELP)] = ",".join(probes.DEFAULT),
     label_column: Annotated[
         str | None, typer.Option(help="Column of a table with the labels; if left out, label or another usual name.")
     ] = None,
@@ -149,8 +149,8 @@ def evaluate(
     """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
     from selfstudy import api
 
-    probes, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
-    print(api.evaluate(run, data, test=test, probe=probes, console=_console(), **columns))
+    names, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
+    print(api.evaluate(run, data, test=test, probe=names, console=_console(), **columns))
 
 
 @app.command()

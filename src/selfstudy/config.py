@@ -25,7 +25,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 # Two numbers: the ends of a range, or the first and the last value of a schedule.
 Shares = tuple[Share, Share]
 Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_METHOD = "simclr"
 _MAX_YAML_BYTES = 1_000_000
@@ -222,17 +221,6 @@ class RunConfig(Closed):
     @classmethod
     def _has_a_name(cls, method: dict[str, Any]) -> dict[str, Any]:
         return {"name": DEFAULT_METHOD} | method
-
-
-def settled(value: T | Auto) -> T:
-    """The setting itself, which :mod:`selfstudy.runs.draft` has decided.
-
-    Raises:
-        ValueError: it is still ``auto``.
-    """
-    if value == "auto":
-        raise ValueError("a setting is used before it was resolved")
-    return value
 
 
 def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") -> Model:

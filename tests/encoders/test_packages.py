@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import selfstudy
 from selfstudy.cli import app
 from selfstudy.encoders.packages import from_packages
-from selfstudy.encoders.timm import EncoderSpec, build_encoder, require_known
+from selfstudy.encoders.timm import EncoderSpec, build_encoder, decided, require_known
 from selfstudy.errors import FileRefusedError, UsageError
 from tests.installed import install
 
@@ -52,9 +52,10 @@ def test_an_encoder_of_another_package_is_listed_with_its_origin_and_built(nets)
     nets(tinynet="TinyNet")
     lines = CliRunner().invoke(app, ["encoders"]).output.splitlines()
     assert lines[-1].split() == ["tinynet", "for", "images,", "from", "nets", "1.2"] and "resnet18" in lines[1]
-    encoder = build_encoder(EncoderSpec("tinynet", (16, 16), 1))
+    spec = EncoderSpec("tinynet", (16, 16), 1)
+    encoder = build_encoder(spec)
     assert encoder.embed_dim == 6 and encoder(torch.zeros(2, 1, 16, 16)).shape == (2, 6)
-    assert encoder.reason == "the network's own, from nets 1.2"
+    assert decided(spec)[1] == "the network's own, from nets 1.2"
 
 
 def test_it_is_trained_saved_loaded_and_kept_from_libraries_without_it(nets, tmp_path):

@@ -3,7 +3,7 @@ import timm
 import torch
 
 from selfstudy.encoders.base import Encoder, TokenEncoder
-from selfstudy.encoders.timm import EncoderSpec, build_encoder, spec_of
+from selfstudy.encoders.timm import EncoderSpec, build_encoder, decided, spec_of
 from selfstudy.errors import EnvironmentFault, UsageError
 
 
@@ -31,7 +31,7 @@ def test_an_encoder_gives_one_vector_per_image(name, channels):
 )
 def test_the_stem_follows_image_size_and_budget_with_a_reason(spec, stem, reason):
     encoder = build_encoder(spec)
-    assert encoder.description["stem"] == stem and reason in encoder.reason
+    assert encoder.description["stem"] == stem and reason in decided(spec)[1]
     rows = encoder.network.forward_features(torch.randn(1, 3, 64, 64)).shape[-1]
     assert rows == {"stock": 2, "no_pool": 4, "small": 8}[stem]
 

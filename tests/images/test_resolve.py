@@ -39,7 +39,7 @@ def test_nothing_stays_auto_and_every_choice_has_a_reason():
 def test_what_was_given_is_kept_and_has_no_reason():
     resolved = _resolve(train__batch_size=8, optimizer__lr=0.5, data__image_size=16, method__temperature=0.7)
     assert resolved.config.train.batch_size == 8 and resolved.config.optimizer.lr == 0.5
-    assert resolved.config.data.size == (16, 16) and resolved.config.method["temperature"] == 0.7
+    assert resolved.inputs.size == (16, 16) and resolved.config.method["temperature"] == 0.7
     assert not {"train.batch_size", "optimizer.lr", "data.image_size", "method.temperature"} & resolved.reasons.keys()
 
 
@@ -47,7 +47,7 @@ def test_what_was_given_is_kept_and_has_no_reason():
     ("shape", "size"), [((9, 28, 28), (28, 28)), ((9, 40, 60), (40, 60)), ((9, 150, 200), (128, 128))]
 )
 def test_the_image_size_is_the_images_own_while_that_is_small(shape, size):
-    assert _resolve(shape).config.data.size == size
+    assert _resolve(shape).inputs.size == size
 
 
 def test_the_mean_is_measured():
@@ -111,7 +111,7 @@ def test_the_typed_values_are_those_of_the_configuration():
     assert (
         resolved.train.batch_size == config.train.batch_size and str(resolved.train.duration) == config.train.duration
     )
-    assert (inputs.size, inputs.channels) == (config.data.size, config.data.channels) == ((28, 28), 1)
+    assert (inputs.size, inputs.channels) == (tuple(config.data.image_size), config.data.channels) == ((28, 28), 1)
     assert (inputs.encoder.name, inputs.encoder.patch_size) == (config.encoder.name, config.encoder.patch_size)
     assert inputs_of(config, method_class("mae")) == inputs
 

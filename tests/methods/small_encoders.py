@@ -41,7 +41,7 @@ def vit(channels: int = 3) -> TimmTokenEncoder:
         dynamic_img_size=True,
         dynamic_img_pad=True,
     )
-    return TimmTokenEncoder(network, {}, "")
+    return TimmTokenEncoder(network, {})
 
 
 VOCABULARY = Vocabulary(30, pad=0, cls=2, sep=3, mask=4, eos=5)

@@ -211,7 +211,7 @@ def test_each_setting_has_one_row_and_groups_stay_together():
 
 def test_a_keyword_sets_its_setting_and_one_of_duration_its_unit():
     built = _build(batch_size="64", image_size="96x64", minutes=2.5, workers=None, set={"train.keep": 3})
-    assert built.train.batch_size == 64 and built.data.size == (96, 64) and built.train.duration == "2.5 minutes"
+    assert built.train.batch_size == 64 and built.data.image_size == (96, 64) and built.train.duration == "2.5 minutes"
     assert built.train.workers == "auto" and built.train.keep == 3
     assert _build(nested={"train": {"seed": 1}}, seed=2, set={"train.seed": 3}).train.seed == 3
 

@@ -51,13 +51,13 @@ class EncoderSpec:
 class TimmEncoder(Encoder):
     """A timm network without its classifier: from (B, C, H, W) to (B, D), with the network's own pooling."""
 
-    def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
+    def __init__(self, network: nn.Module, description: dict[str, Any]) -> None:
         super().__init__()
         self.network = network
         # Where timm keeps a layer between pooling and classifier, its width is that of the output.
         width = getattr(network, "head_hidden_size", None) or network.num_features
         self.embed_dim = int(width)  # type: ignore[arg-type]  # an int in every network of timm
-        self.description, self.reason = description, reason
+        self.description = description
 
     @property
     def name(self) -> str:
@@ -82,8 +82,8 @@ class TimmEncoder(Encoder):
 class TimmTokenEncoder(TimmEncoder, TokenEncoder):
     """A timm vision transformer, which also gives one vector for each patch."""
 
-    def __init__(self, network: nn.Module, description: dict[str, Any], reason: str) -> None:
-        super().__init__(network, description, reason)
+    def __init__(self, network: nn.Module, description: dict[str, Any]) -> None:
+        super().__init__(network, description)
         patches: Any = network.patch_embed
         self.channels = int(patches.proj.in_channels)
         self.num_tokens = int(patches.num_patches)
@@ -159,7 +159,7 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
         UsageError: an unknown name, a stem, patch size or pooling the network cannot have, images too small for it.
         EnvironmentFault: pretrained weights that cannot be fetched.
     """
-    spec, reason = decided(spec)
+    spec, _ = decided(spec)
     options: dict[str, Any] = {"num_classes": 0, "in_chans": spec.channels}
     is_vit = spec.patch_size is not None
     if is_vit:
@@ -177,7 +177,7 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
     _require_size(network, spec)
     description = {**asdict(spec), "image_size": list(spec.image_size), "pool": spec.pool if is_vit else "auto"}
     cls = TimmTokenEncoder if is_vit else TimmEncoder
-    return cls(network, {key: description[key] for key in _DESCRIBES}, reason)
+    return cls(network, {key: description[key] for key in _DESCRIBES})
 
 
 _DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool", "pretrained")

@@ -14,7 +14,6 @@ from selfstudy.config import (
     RunConfig,
     SameResult,
     read_yaml,
-    settled,
 )
 from selfstudy.errors import UsageError, did_you_mean
 from selfstudy.views.presets import PRESETS
@@ -68,18 +67,6 @@ class ImageDataConfig(DataConfig):
                 f"unknown views {given!r}{did_you_mean(given, PRESETS)}\nknown: {', '.join(PRESETS)}, or a .yaml file"
             )
         return given
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The resolved image size as (height, width), in pixels.
-
-        Raises:
-            ValueError: the size is still ``auto``.
-        """
-        if isinstance(self.image_size, tuple):
-            return self.image_size
-        side = settled(self.image_size)
-        return side, side
 
 
 class ImageEncoderConfig(EncoderConfig):
