@@ -132,7 +132,7 @@ def measure(task: Task, record: Record, *, out: Path, runs: Path, keep: bool, co
         config = cfg.validate(ImageRunConfig, settings)
         work = partial(ImageWork, task.folder, config)
         outcome = pretrain(work, config, run, resume=False, overwrite=False, console=console)
-        record |= {"steps": outcome.steps, "images": outcome.images, "train_seconds": round(outcome.seconds, 1)}
+        record |= {"steps": outcome.steps, "images": outcome.inputs, "train_seconds": round(outcome.seconds, 1)}
         record["set_up_seconds"] = round(time.perf_counter() - began - outcome.seconds, 1)
         known = known_scores(records.load(out), facts["data"], cfg.read_yaml(run.config))
         scores = evaluated(run, task.folder, known, console)

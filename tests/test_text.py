@@ -12,6 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import selfstudy
+from selfstudy import modalities
 from selfstudy.cli import app
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, RunFolderError, UsageError
@@ -19,6 +20,7 @@ from selfstudy.probes.finetune import RECIPE
 from selfstudy.probes.results import HELD_OUT_TEXT
 from selfstudy.text.embedder import encode_rows
 from selfstudy.text.tokenizer import digest, train_tokenizer
+from selfstudy.text.work import TextWork
 
 QUICK = {"steps": 3, "batch_size": 4, "device": "cpu", "precision": "fp32"}
 WORDS = ["red", "green", "blue", "round", "square", "large", "small", "ball", "box", "cup"]
@@ -73,6 +75,14 @@ def test_a_run_on_text_leaves_what_every_run_leaves(runs):
     text = (folder / "config.yaml").read_text()
     assert "context: 24" in text and "name: modernbert-tiny  # 4,608 tokens to read" in text
     assert json.loads((folder / "environment.json").read_text())["inputs"] == 12
+
+
+@pytest.mark.parametrize(("method", "stuck"), [("gpt", True), ("simcse", False)])
+def test_a_language_model_can_get_stuck_at_the_entropy_of_tokens(corpus, cache, method, stuck):
+    config = modalities.configured(corpus, {}, {"method": method, **_settings(cache)})
+    work = TextWork(corpus, config, Console(quiet=True))
+    meaning = "the entropy of single tokens: it predicts how frequent tokens are and uses no context yet"
+    assert work.plateau == ((work.corpus.landmarks.unigram, meaning) if stuck else None)
 
 
 @pytest.mark.parametrize("method", ["bert", "gpt"])

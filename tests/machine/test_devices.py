@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfstudy.errors import EnvironmentFault
-from selfstudy.machine.devices import best_device, precision_of
+from selfstudy.machine.devices import best_device, embedding_device, precision_of
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def test_a_device_that_is_missing_is_refused(machine, asked):
     assert str(caught.value) == (
         f"device '{asked}' is not available on this machine\nuse --device auto or --device cpu"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "accelerator", "device"),
+    [(None, None, "cpu"), (None, "xpu", "xpu"), ("cpu", "cuda", "cpu"), (torch.device("cuda:1"), "cuda", "cuda:1")],
+)
+def test_embeddings_are_made_on_any_accelerator_unless_a_device_is_given(monkeypatch, given, accelerator, device):
+    found = accelerator and torch.device(accelerator)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *, check_available: found)
+    assert embedding_device(given) == torch.device(device)
 
 
 @pytest.mark.parametrize(

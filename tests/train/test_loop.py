@@ -11,6 +11,8 @@ from selfstudy import modalities
 from selfstudy.images.batches import TrainingData
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import launch, make_trainer
+from selfstudy.train.checkpoint import CheckpointStore
+from selfstudy.train.monitor import ProgressBar, Unit
 
 STEPS = 4
 
@@ -51,6 +53,13 @@ def test_views_made_ahead_are_those_of_their_step_and_none_is_made_without_use(a
     assert losses == same_losses and all(torch.equal(weights[name], same_weights[name]) for name in weights)
     assert counts == [accumulate * step for step in range(1, STEPS + 1)]
     assert counts_ahead == [min(count + 1, STEPS * accumulate) for count in counts]
+
+
+def test_the_outcome_counts_the_inputs_of_this_process_and_the_steps_of_the_run(tmp_path):
+    trainer, _ = _trainer()
+    trainer.steps_done = 1  # as after a checkpoint
+    outcome = trainer.run(CheckpointStore(tmp_path, keep=2), monitors=[], bar=ProgressBar(Console(quiet=True), Unit()))
+    assert (outcome.steps, outcome.inputs) == (STEPS, (STEPS - 1) * 8)
 
 
 def test_rates_and_decays_of_all_groups_follow_the_settings():

@@ -15,6 +15,7 @@ from selfstudy.errors import DataError
 from selfstudy.images.arrays import to_image
 from selfstudy.images.decode import BadInput, decode_file, with_channels
 from selfstudy.images.sources import Source
+from selfstudy.machine.devices import embedding_device
 from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.devices import to_device
 from selfstudy.views.preprocess import Preprocessing
@@ -48,7 +49,7 @@ class Embedder:
         *,
         device: torch.device | str | None = None,
     ) -> None:
-        self.device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+        self.device = embedding_device(device)
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.description = description

@@ -1,4 +1,4 @@
-"""The device to train on, and its fastest precision."""
+"""The device to train on, its fastest precision, and the device to embed on."""
 
 import torch
 
@@ -20,6 +20,11 @@ def best_device(asked: str) -> tuple[str, str]:
     if asked != "auto":
         return asked, "given"
     return next(name for name, there in present.items() if there), "the best this machine has"
+
+
+def embedding_device(given: torch.device | str | None) -> torch.device:
+    """The given device, or else any accelerator that torch has on this machine, or else the CPU."""
+    return torch.device(given or torch.accelerator.current_accelerator(check_available=True) or "cpu")
 
 
 def precision_of(device: str) -> tuple[str, str] | None:

@@ -218,7 +218,7 @@ class Method(nn.Module):
         None if the paper implies no such value.
 
         Args:
-            batch_size: the number of inputs B of one loss, which is the micro-batch of one process.
+            batch_size: the number of inputs B of one loss: the micro-batch over all processes.
         """
         return None
 

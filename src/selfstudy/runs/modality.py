@@ -21,7 +21,7 @@ class Work(Protocol):
     """Opened data to pretrain on. A subclass must define the methods without a default.
 
     Attributes:
-        plateau: a loss at which runs often get stuck, and its meaning; None if the data give no such loss.
+        plateau: a loss at which runs often get stuck, and its meaning for ``health.jsonl``; None if there is none.
     """
 
     plateau: tuple[float, str] | None = None

@@ -15,6 +15,7 @@ from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.encoders.text_store import load_text_encoder, tokens_begin_with_spaces
 from selfstudy.errors import DataError, UsageError, first_line
+from selfstudy.machine.devices import embedding_device
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
 from selfstudy.text.config import TextDataConfig
@@ -61,7 +62,7 @@ class TextEmbedder:
         *,
         device: torch.device | str | None = None,
     ) -> None:
-        self.device = torch.device(device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
+        self.device = embedding_device(device)
         self.encoder = encoder.eval().to(self.device)
         self.tokenizer, self.description = plain(tokenizer), description
         self.context = int(description["context"])

@@ -20,8 +20,8 @@ _RATE, _SEED = 0.15, 0  # masked models are compared at this share, even if they
 
 def measure_held_out(
     folder: RunFolder, encoder: TextEncoder, corpus: Corpus, resolved: Resolved[TextInputs], console: Console
-) -> LanguageFigures | None:
-    """The figures on held-out text, printed and added to the run's evaluations; None if that text is too short.
+) -> None:
+    """Print the figures on held-out text and add them to the run's evaluations, unless that text is too short.
 
     Args:
         folder: the run folder.
@@ -32,7 +32,7 @@ def measure_held_out(
     """
     if len(corpus.store.held_out) < _SHORTEST:
         console.print(f"held out {len(corpus.store.held_out)} tokens, too few to measure anything", highlight=False)
-        return None
+        return
     encoder.eval()
     device = next(encoder.parameters()).device
     count = len(corpus.store.held_out)
@@ -45,7 +45,6 @@ def measure_held_out(
         f" · perplexity {figures.perplexity:.1f}{accuracy}",
         highlight=False,
     )
-    return figures
 
 
 def _causal(

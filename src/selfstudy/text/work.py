@@ -33,6 +33,7 @@ from selfstudy.train.monitor import Unit
 from selfstudy.views.spec import Spec
 
 _TRIAL_TOKENS = 1024
+_PLATEAU = "the entropy of single tokens: it predicts how frequent tokens are and uses no context yet"
 
 
 class TextWork(Work):
@@ -45,7 +46,7 @@ class TextWork(Work):
         self.corpus = open_text(data, self._settings.data, console, pieces=reads.pieces)
         needed = ("eos",) if reads.head == "causal" else ("pad", "cls", "sep", "mask", "eos")
         require(self.corpus.special, *needed)
-        self.plateau = (self.corpus.landmarks.unigram, "the entropy of single tokens") if reads.head else None
+        self.plateau = (self.corpus.landmarks.unigram, _PLATEAU) if reads.head else None
 
     def resolve(self) -> Resolved[TextInputs]:
         """The configuration with everything decided; a precision or compilation of ``auto`` is measured."""

@@ -20,7 +20,7 @@ watch      loss within 2 % of a plateau that follows       a language model that
 watch      teacher entropy within 1 % of ln K, or below    Caron et al. 2021, arXiv:2104.14294, section 5.3: the two
            1 % of it                                       ways a teacher collapses; tested after 10 % as well
 watch      loss for the teacher's targets less than 1 %    the student predicts every target, which is possible only
-           of ln K above their entropy                     if they are the same for all images; seen in short runs
+           of ln K above their entropy                     if they are the same for all inputs; seen in short runs
                                                            (docs/log.md, 2026-11-24)
 healthy    no other rule applies
 =========  ==============================================  =====================================================
@@ -44,7 +44,7 @@ COLLAPSED_RANK = 2.0
 CHANCE_MARGIN = 0.01
 PLATEAU_MARGIN = 0.02
 GRACE = 0.1  # fraction of training that is judged mildly: it may be warm-up, or show the random initial weights
-_PAIRS = 256  # images or texts whose two views are embedded for the alignment
+_PAIRS = 256  # inputs whose two views are embedded for the alignment
 
 
 class References(NamedTuple):
@@ -52,7 +52,7 @@ class References(NamedTuple):
 
     Attributes:
         chance: the loss if nothing is learnt, in nats, and its formula: ``(6.93, "ln(2B - 1)")``.
-        plateau: a loss at which runs get stuck, in nats, and what it is.
+        plateau: a loss at which runs get stuck, in nats, and what it means.
         uniform_entropy: ln K, the largest entropy of a teacher's targets, for methods that report ``teacher_entropy``.
     """
 
@@ -70,7 +70,7 @@ class HealthReading(NamedTuple):
         dimension_std: :func:`selfstudy.ops.spread.dimension_std` of the embeddings.
         uniformity: :func:`selfstudy.ops.spread.uniformity` of the embeddings.
         alignment: :func:`selfstudy.ops.spread.alignment` of two views; None if the method has no two equal views.
-        teacher_entropy: the mean entropy of the teacher's targets for images, in nats; None if the method reports none.
+        teacher_entropy: the mean entropy of the teacher's targets for whole inputs, in nats; None if not reported.
         teacher_loss: the cross-entropy with these targets: the metric ``image_loss``, or the loss without that metric.
         uniform_entropy: ln K, the upper bound of the entropy of these targets.
         loss: the loss of this step.
@@ -123,12 +123,12 @@ def verdict(reading: HealthReading, references: References, *, fraction: float) 
 
 
 def _stuck(reading: HealthReading, plateau: tuple[float, str] | None) -> Finding | None:
-    """The rule about a loss that needs no context to be reached."""
+    """The rule about a loss at which runs get stuck."""
     if plateau is None or abs(reading.loss - plateau[0]) > PLATEAU_MARGIN * plateau[0]:
         return None
     return Finding(
         "watch",
-        f"loss {reading.loss:.2f} = {plateau[1]}: it predicts how frequent tokens are and uses no context yet",
+        f"loss {reading.loss:.2f} = {plateau[1]}",
         "too few steps, a learning rate that is too low, or a warm-up that is not over",
         "train longer, or try optimizer.lr three times higher with optimizer.warmup=0.1",
     )
@@ -157,7 +157,7 @@ def _collapse(reading: HealthReading) -> Finding | None:
             "collapsed",
             f"all inputs get nearly the same embedding (dimension std {std:.3f}; even spread is 1)",
             "the learning rate is too high, the inputs are too similar, or nothing in the loss keeps them apart",
-            "lower optimizer.lr, look at what the method sees (for images views.png), or use another method",
+            "lower optimizer.lr, look at what the method sees (views.png, if the run has one), or use another method",
         )
     if rank < COLLAPSED_RANK:
         return Finding(
@@ -204,8 +204,8 @@ def _teacher(reading: HealthReading) -> Finding | None:
     if loss - entropy < margin:
         return Finding(
             "watch",
-            f"loss {loss:.2f} = teacher entropy: its targets are about the same for every image",
-            "the teacher follows the student too fast, or the head maps all images to one output",
+            f"loss {loss:.2f} = teacher entropy: its targets are about the same for every input",
+            "the teacher follows the student too fast, or the head maps all inputs to one output",
             "raise method.momentum, or set method.head_norm=true",
         )
     return None

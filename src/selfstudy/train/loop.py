@@ -61,16 +61,23 @@ class Plan:
 
 
 class Outcome(NamedTuple):
-    """The result of training: steps and images done in all, the seconds they took, and the last loss."""
+    """The result of training.
+
+    Attributes:
+        steps: the number of steps of the whole run.
+        seconds: the duration of the whole run.
+        inputs: the number of inputs, such as images or rows of text, since this process began.
+        loss: the last loss; NaN if nothing was left to do.
+    """
 
     steps: int
     seconds: float
-    images: int
+    inputs: int
     loss: float
 
 
 class Views(NamedTuple):
-    """The method's inputs for a micro-batch, and the reasons by position of images that could not be read."""
+    """The method's inputs for a micro-batch, and the reasons by position of inputs that could not be read."""
 
     tensors: list[Tensor]
     failed: dict[int, str]
@@ -84,7 +91,7 @@ class Passes(NamedTuple):
         names: the names of the metrics.
         output: the method's output for the last micro-batch.
         views: the method's inputs for the last micro-batch.
-        failed: the reasons by position of images that could not be read.
+        failed: the reasons by position of inputs that could not be read.
     """
 
     scalars: Tensor
@@ -157,8 +164,8 @@ class Trainer:
                     self._save(store)
                     last_save = time.monotonic()
             self._save(store)
-        images = (self.steps_done - self._first) * self.data.order.batch_size
-        return Outcome(self.steps_done, self.clock.elapsed_seconds, images, loss)
+        inputs = (self.steps_done - self._first) * self.data.order.batch_size
+        return Outcome(self.steps_done, self.clock.elapsed_seconds, inputs, loss)
 
     def begin(self) -> None:
         """Place model and optimizer, and start the data and the clock."""
@@ -274,8 +281,8 @@ class Trainer:
     def _save(self, store: CheckpointStore) -> None:
         """Commit the current state, on the first process, unless it is committed already."""
         if self.fabric.is_global_zero and self.steps_done != self._saved_step:
-            images = self.steps_done * self.data.order.batch_size
-            state = {"elapsed_seconds": self.clock.elapsed_seconds, "images_seen": images}
+            inputs = self.steps_done * self.data.order.batch_size
+            state = {"elapsed_seconds": self.clock.elapsed_seconds, "images_seen": inputs}  # the name in old runs too
             store.save(self.steps_done, self.method.state_dict(), self._optimizer.state_dict(), state)
             self._saved_step = self.steps_done
         self.fabric.barrier()
