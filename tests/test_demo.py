@@ -16,6 +16,7 @@ def _console():
 def test_the_demonstration_on_text_says_what_it_does_and_ends_with_its_use(tmp_path, monkeypatch):
     (tmp_path / "code.txt").write_text("def add(a, b):\n    return a + b\n\n" * 40)
     monkeypatch.setattr(demo, "_TEXT", str(tmp_path / "code.txt"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     console = _console()
     demo.run_text_demo(tmp_path / "out", minutes=0.002, console=console)
     printed = console.file.getvalue()
