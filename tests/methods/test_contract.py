@@ -6,7 +6,7 @@ import torch
 from selfstudy.encoders.timm import EncoderSpec, build_encoder
 from selfstudy.errors import UsageError
 from selfstudy.methods import FAMILIES, available, method_class
-from selfstudy.methods.base import Method
+from selfstudy.methods.base import DataFacts, Method
 from selfstudy.nn.ema import EMA
 from selfstudy.views.spec import Labels, View
 from tests.methods.contract import CHECKS, forward, optimizer_step, sgd, teachers, views_for
@@ -128,8 +128,6 @@ def test_two_micro_batches_move_the_teacher_once(name, monkeypatch):
 
 @pytest.mark.parametrize("name", available())
 def test_every_recipe_is_valid_from_tiny_to_huge_data(name):
-    from selfstudy.methods.base import DataFacts
-
     cls = method_class(name)
     for images, batch, steps in [(2, 2, 1), (100, 16, 50), (50_000, 256, 900), (14_000_000, 4096, 300_000)]:
         recipe = cls.recipe(DataFacts(images, (32, 32), 3, batch, steps, 128))
@@ -186,3 +184,9 @@ def test_a_method_whose_views_differ_in_size_is_for_images():
 
     with pytest.raises(UsageError, match="Two needs images, and"):
         Two.equal_views()
+
+
+def test_facts_about_the_data_keep_their_earlier_names():
+    facts = DataFacts(inputs=500, size=(1, 64), channels=1, batch_size=8, total_steps=9)
+    assert facts == DataFacts(500, (1, 64), 1, 8, 9)
+    assert (facts.num_images, facts.image_size) == (500, (1, 64))

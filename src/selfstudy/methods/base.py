@@ -45,8 +45,8 @@ class DataFacts(NamedTuple):
     """The facts that a method's default recipe may depend on.
 
     Attributes:
-        num_images: the number of inputs: images, rows of text, or others.
-        image_size: the (height, width) of images in pixels; (1, T) for inputs of T tokens or samples.
+        inputs: the number of inputs: images, rows of text, or others.
+        size: the (height, width) of images in pixels; (1, T) for inputs of T tokens or samples.
         channels: the number of channels of an input; 1 for text.
         batch_size: the number of inputs per step.
         total_steps: the number of steps of the whole run; a guess if the budget is in minutes.
@@ -54,13 +54,23 @@ class DataFacts(NamedTuple):
         trained: True if a text encoder starts from weights that were trained before.
     """
 
-    num_images: int
-    image_size: tuple[int, int]
+    inputs: int
+    size: tuple[int, int]
     channels: int
     batch_size: int
     total_steps: int
     width: int = 0
     trained: bool = False
+
+    @property
+    def num_images(self) -> int:
+        """The name of ``inputs`` in methods of earlier versions."""
+        return self.inputs
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The name of ``size`` in methods of earlier versions."""
+        return self.size
 
     @property
     def short(self) -> bool:

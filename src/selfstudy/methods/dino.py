@@ -77,9 +77,9 @@ class DINO(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Outputs and momentum from the length of the run; a small head with BatchNorm for short runs."""
         seen = facts.total_steps * facts.batch_size
-        outputs = output_count(facts.num_images, seen)
+        outputs = output_count(facts.inputs, seen)
         method = {
-            "output_dim": Setting(outputs, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "output_dim": Setting(outputs, f"for {facts.inputs:,} images, {seen:,} of them seen"),
             "momentum": facts.momentum(8, at_most=0.996),
             **facts.if_short(head_norm=True, hidden_dim=512, bottleneck_dim=128, teacher_temperature=0.025),
         }

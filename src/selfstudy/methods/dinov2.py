@@ -88,7 +88,7 @@ class DINOv2(Method):
         small |= facts.if_short(centring="sinkhorn", teacher_temperature=[0.025, 0.025])
         method = {
             "momentum": facts.momentum(8, at_most=0.992),
-            "output_dim": Setting(output_count(facts.num_images, seen), f"{facts.num_images:,} images, {seen:,} seen"),
+            "output_dim": Setting(output_count(facts.inputs, seen), f"{facts.inputs:,} images, {seen:,} seen"),
         }
         rate = facts.square_root_rate(4e-3, at=256 if facts.short else 1024)
         return Recipe.of("adamw", rate, method | small, weight_decay=0.04, warmup=0.1, clip=3.0)

@@ -60,8 +60,8 @@ class MoCo(Method):
         """Momentum from the number of steps, the queue from the momentum and the number of images."""
         batch, momentum = facts.batch_size, facts.momentum(12, at_most=0.999)
         young = int(0.25 / (1 - momentum.value)) * batch  # no key is older than a quarter of a turnover
-        queue = max(batch, min(65536, young, facts.num_images // 8 // batch * batch))
-        why = f"a quarter of a turnover, at most an eighth of {facts.num_images:,} images"
+        queue = max(batch, min(65536, young, facts.inputs // 8 // batch * batch))
+        why = f"a quarter of a turnover, at most an eighth of {facts.inputs:,} images"
         method = {"queue_size": Setting(queue, why), "momentum": momentum}
         return Recipe.of("sgd", facts.linear_rate(0.12 if facts.short else 0.06), method, weight_decay=5e-4)
 

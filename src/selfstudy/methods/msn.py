@@ -102,8 +102,8 @@ class MSN(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Prototypes from the images seen, momentum from the number of steps."""
         seen = facts.total_steps * facts.batch_size
-        count = max(32, min(1024, facts.num_images // 64, seen // 128))
-        prototypes = Setting(count, f"for {facts.num_images:,} images, {seen:,} of them seen")
+        count = max(32, min(1024, facts.inputs // 64, seen // 128))
+        prototypes = Setting(count, f"for {facts.inputs:,} images, {seen:,} of them seen")
         method = {"prototypes": prototypes, "momentum": facts.momentum(12, at_most=0.996)}
         method |= facts.if_short(hidden_dim=512, projection_dim=128)
         rate = facts.square_root_rate(3e-3 if facts.short else 1e-3)

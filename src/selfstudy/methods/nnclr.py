@@ -75,8 +75,8 @@ class NNCLR(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """The queue from the batch and the number of images; narrow heads for short runs."""
         batch = facts.batch_size
-        queue = max(batch, min(98304, 24 * batch, facts.num_images // 8 // batch * batch))
-        why = f"24 batches of {batch}, at most an eighth of {facts.num_images:,} images"
+        queue = max(batch, min(98304, 24 * batch, facts.inputs // 8 // batch * batch))
+        why = f"24 batches of {batch}, at most an eighth of {facts.inputs:,} images"
         method = {"queue_size": Setting(queue, why), **facts.if_short(hidden_dim=1024, predictor_dim=1024)}
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)
 

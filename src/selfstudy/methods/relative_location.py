@@ -65,7 +65,7 @@ class RelativeLocation(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW; no loss of colours in images too small to show a lens; a narrow head for short runs."""
-        small = is_small(facts.image_size)
+        small = is_small(facts.size)
         why = f"{'too few' if small else 'enough'} pixels for a lens to give positions away"
         method = {"color_drop": Setting(0.0 if small else 1.0, why), **facts.if_short(hidden_dim=512)}
         return Recipe.of("adamw", facts.square_root_rate(2e-3), method)

@@ -80,10 +80,10 @@ class SwAV(Method):
     def recipe(facts: DataFacts) -> Recipe:
         """Prototypes from images and views; a queue for long runs with fewer images in a batch than prototypes."""
         batch, seen = facts.batch_size, facts.total_steps * facts.batch_size
-        prototypes = max(32, min(3000, facts.num_images // 64, seen // 128))
-        queue = min(3840, facts.num_images // 8) // batch * batch if batch < prototypes and not facts.short else 0
+        prototypes = max(32, min(3000, facts.inputs // 64, seen // 128))
+        queue = min(3840, facts.inputs // 8) // batch * batch if batch < prototypes and not facts.short else 0
         method = {
-            "prototypes": Setting(prototypes, f"for {facts.num_images:,} images, {seen:,} of them seen"),
+            "prototypes": Setting(prototypes, f"for {facts.inputs:,} images, {seen:,} of them seen"),
             "queue_size": Setting(queue, f"for batches of {batch} and {prototypes} prototypes"),
             **facts.if_short(hidden_dim=512),
         }

@@ -88,8 +88,8 @@ class VICReg(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """AdamW with a square-root rule; the projector's width from the number of images and steps."""
-        width = 256 if facts.short else 2048 if facts.num_images < 500_000 else 8192
-        why = f"for {facts.num_images:,} images and {facts.total_steps:,} steps"
+        width = 256 if facts.short else 2048 if facts.inputs < 500_000 else 8192
+        why = f"for {facts.inputs:,} images and {facts.total_steps:,} steps"
         return Recipe.of("adamw", facts.square_root_rate(2e-3), {"width": Setting(width, why)})
 
     def forward(self, views: list[Tensor], progress: Progress) -> StepOutput:

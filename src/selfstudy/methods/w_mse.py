@@ -104,7 +104,7 @@ class WMSE(Method):
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
         """Dimensions that half a batch can fill, and slices of twice as many images."""
-        dims = max(2, min(64 if facts.num_images < 100_000 else 128, facts.batch_size // 2))
+        dims = max(2, min(64 if facts.inputs < 100_000 else 128, facts.batch_size // 2))
         method = {
             "projection_dim": Setting(dims, f"at most half of the batch size {facts.batch_size}"),
             "slice_size": Setting(2 * dims, "2 x projection_dim"),

@@ -122,7 +122,16 @@ def resolve(
     if device != "cpu" or reads.pieces or not long:
         decide("train.compile", False, "pays in long runs over rows of one length on processors; on a GPU try it")
     trained = Path(draft.get("encoder.name")).is_dir()
-    draft.decide_recipe(method, DataFacts(rows, (1, context), 1, batch, steps, shape.width, trained))
+    known = DataFacts(
+        inputs=rows,
+        size=(1, context),
+        channels=1,
+        batch_size=batch,
+        total_steps=steps,
+        width=shape.width,
+        trained=trained,
+    )
+    draft.decide_recipe(method, known)
     if draft.is_open("train.precision"):
         inputs = _inputs(validate(TextRunConfig, draft.settings), method)
         decide("train.precision", *measure.precision(inputs, batch))
