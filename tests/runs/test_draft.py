@@ -9,7 +9,7 @@ from selfstudy.methods.base import DataFacts
 from selfstudy.methods.simclr import SimCLR
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
 
-FACTS = DataFacts(num_images=100, image_size=(32, 32), channels=3, batch_size=64, total_steps=50)
+FACTS = DataFacts(inputs=100, size=(32, 32), channels=3, batch_size=64, total_steps=50)
 
 
 def _draft(**groups):
