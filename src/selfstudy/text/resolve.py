@@ -137,14 +137,8 @@ def resolve(
         decide("train.precision", *measure.precision(inputs, batch))
     if draft.is_open("train.compile"):
         decide("train.compile", *measure.compiler())
-    return of_config(validate(TextRunConfig, draft.settings), method, reasons=draft.reasons)
-
-
-def of_config(
-    config: TextRunConfig, method: type[Method], *, reasons: dict[str, str] | None = None
-) -> Resolved[TextInputs]:
-    """The typed values of a configuration that is already decided, such as that of an earlier run."""
-    return resolved(config, method, _inputs(config, method), reasons=reasons)
+    decided = validate(TextRunConfig, draft.settings)
+    return resolved(decided, method, _inputs(decided, method), reasons=draft.reasons)
 
 
 def _inputs(config: TextRunConfig, method: type[Method]) -> TextInputs:
