@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, held_out_scores, scores_in, wilson
+from selfstudy.probes.results import HELD_OUT_TEXT, Ahead, Results, Score, held_out_scores, scores_in, wilson
 
 
 @pytest.fixture
@@ -90,11 +90,20 @@ def test_scores_are_told_on_which_data_they_were_measured(results):
 
 def test_a_line_of_a_file_becomes_the_score_it_came_from():
     score = Score("x", "iou", 0.4, "p", 0.1, unit="px", interval=(0.25, 0.5), data="d", test="t")
+    score = score._replace(free=True, ahead=Ahead(-1.0, -2.0, 0.5, "raw pixels"))
     line = score.line()
-    assert list(line) == ["features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread"]
+    first = ["features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread"]
+    assert list(line) == [*first, "free", "ahead"]
     assert scores_in(json.loads(json.dumps(line))) == [score]
     bare = Score("x", "sts", 71.0, "p", unit="")
     assert scores_in(json.loads(json.dumps(bare.line()))) == [bare]
+
+
+def test_a_damaged_difference_is_left_out():
+    line = Score("x", "knn", 36.3, "p", ahead=Ahead(1.0, 0.5, 1.5, "y")).line()
+    assert scores_in(line)[0].ahead == Ahead(1.0, 0.5, 1.5, "y")
+    assert scores_in(line | {"ahead": {"value": "1", "low": 0, "high": 2}})[0].ahead is None
+    assert scores_in(line | {"ahead": 7})[0].ahead is None
 
 
 def test_older_lines_of_labelled_data_are_read():

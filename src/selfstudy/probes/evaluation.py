@@ -54,10 +54,12 @@ class Subject(NamedTuple):
     Attributes:
         name: such as ``"raw pixels"``, ``"untrained encoder"`` or ``"pretrained encoder"``.
         inputs: functions that make the inputs of probes, by type. A probe whose type is missing leaves a gap.
+        free: True for features that need no training; the trained encoder has to beat them.
     """
 
     name: str
     inputs: Mapping[type, Callable[[], object]]
+    free: bool = False
 
 
 class Evaluation(NamedTuple):

@@ -23,6 +23,22 @@ _WIDTH = 80  # characters; a wider table goes on below
 _Z = 1.959964  # standard deviations either side that hold 95 % of a normal distribution
 
 
+class Ahead(NamedTuple):
+    """The paired difference between a score and that of the best free row under the same probe.
+
+    Attributes:
+        value: the score minus the free row's score, in the unit of both.
+        low: the lower end of the 95 % interval of the difference, over draws of the test examples.
+        high: the upper end of that interval.
+        row: the ``features`` of the free row.
+    """
+
+    value: float
+    low: float
+    high: float
+    row: str
+
+
 class Score(NamedTuple):
     """One number of an evaluation, and one line of ``evaluations.jsonl``.
 
@@ -37,6 +53,10 @@ class Score(NamedTuple):
         interval: the ends of the 95 % interval over draws of the test examples, where one is known.
         data: the name of the data that the probe learnt from.
         test: the name of the test data, where they were given apart.
+        free: True for features that need no training, such as raw pixels; a trained encoder has to beat them.
+        ahead: the paired difference to the best free row, where both know which test examples are right.
+        right: one byte for each of M test examples, 1 where it is right and 0 where it is not; not written to
+            ``evaluations.jsonl``.
     """
 
     features: str
@@ -48,6 +68,9 @@ class Score(NamedTuple):
     interval: tuple[float, float] | None = None
     data: str | None = None
     test: str | None = None
+    free: bool = False
+    ahead: Ahead | None = None
+    right: bytes | None = None
 
     @property
     def accuracy(self) -> float:
@@ -56,8 +79,9 @@ class Score(NamedTuple):
 
     def line(self) -> dict[str, object]:
         """The score as the object of one line of ``evaluations.jsonl``."""
-        names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread")
-        return {name: getattr(self, name) for name in names}
+        names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread", "free")
+        ahead = None if self.ahead is None else self.ahead._asdict()
+        return {name: getattr(self, name) for name in names} | {"ahead": ahead}
 
 
 def scores_in(line: Mapping[str, Any]) -> list[Score]:
@@ -78,7 +102,18 @@ def scores_in(line: Mapping[str, Any]) -> list[Score]:
     interval = (ends[0], ends[1]) if isinstance(ends, list) and [*map(is_number, ends)] == [True, True] else None
     data, test = (None if line.get(key) is None else str(line[key]) for key in ("data", "test"))
     spread = spread if is_number(spread) else None
-    return [Score(features, probe, value, protocol, spread, unit, interval, data, test)]
+    free, ahead = line.get("free") is True, _ahead_in(line.get("ahead"))
+    return [Score(features, probe, value, protocol, spread, unit, interval, data, test, free, ahead)]
+
+
+def _ahead_in(content: object) -> Ahead | None:
+    """The paired difference on a line of ``evaluations.jsonl``; None if there is none, or a number is missing."""
+    if not isinstance(content, Mapping):
+        return None
+    value, low, high = (content.get(name) for name in ("value", "low", "high"))
+    if not (is_number(value) and is_number(low) and is_number(high)):
+        return None
+    return Ahead(value, low, high, str(content.get("row", "")))
 
 
 def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
