@@ -59,7 +59,12 @@ MeasurePrecision = Callable[[EncoderSpec, int], tuple[str, str]]
 
 
 def resolve(
-    config: ImageRunConfig, scan: Scan, method: type[Method], *, measure: MeasurePrecision | None = None
+    config: ImageRunConfig,
+    scan: Scan,
+    method: type[Method],
+    *,
+    measure: MeasurePrecision | None = None,
+    planned_steps: int | None = None,
 ) -> Resolved[ImageInputs]:
     """The configuration with everything decided.
 
@@ -69,6 +74,7 @@ def resolve(
         method: the class that the configuration names.
         measure: returns the precision that trains an encoder faster at a batch size, and the reason;
             :func:`measured_precision` if left out. It is called only if nothing else decides the precision.
+        planned_steps: the steps that a budget in minutes holds by measurement; guessed if left out.
 
     Raises:
         DataError: there are fewer images than a batch has.
@@ -93,7 +99,7 @@ def resolve(
     device = draft.decide_machine()
     decide("train.compile", False, "no faster for images on processors; on a GPU try it")
     decide("train.duration", *default_duration(images, _IMAGES_TO_SEE, "images"))
-    steps = draft.expected_steps(images, _IMAGES_PER_SECOND[device])
+    steps = planned_steps or draft.expected_steps(images, _IMAGES_PER_SECOND[device])
     size, channels = tuple(draft.get("data.image_size")), draft.get("data.channels")
     facts = DataFacts(inputs=images, size=size, channels=channels, batch_size=batch, total_steps=steps)
     draft.decide_recipe(method, facts)
@@ -148,7 +154,7 @@ def _spec(config: ImageRunConfig) -> EncoderSpec:
 
 def _decide_images(draft: Draft, scan: Scan) -> None:
     """Decide how images are read and normalised."""
-    size = draft.decide("data.image_size", *_image_size(scan))
+    size = draft.decide("data.image_size", *natural_size(scan))
     if isinstance(size, int):
         draft.settings["data"]["image_size"] = (size, size)
     draft.decide("data.channels", scan.channels, "what the images have")
@@ -161,7 +167,7 @@ def _decide_images(draft: Draft, scan: Scan) -> None:
     _require_one_per_channel(draft.settings["data"])
 
 
-def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:
+def natural_size(scan: Scan) -> tuple[tuple[int, int], str]:
     """The images' own size if it is small and the same for all; else the largest usual size below the median image."""
     heights, widths = scan.sizes[:, 0], scan.sizes[:, 1]
     height, width = int(_median(heights)), int(_median(widths))

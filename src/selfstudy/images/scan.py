@@ -102,6 +102,13 @@ class Scan(NamedTuple):
         return self._replace(good=self.good[positions], sizes=self.sizes[positions], images=images)
 
 
+class Data(NamedTuple):
+    """Opened and scanned images."""
+
+    source: Source
+    scan: Scan
+
+
 def scan(
     source: Source,
     *,

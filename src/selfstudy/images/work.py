@@ -3,7 +3,8 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from copy import copy
+from dataclasses import replace
 
 import torch
 from rich.console import Console
@@ -20,8 +21,9 @@ from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.opening import open_source
+from selfstudy.images.prospect import Prospect, is_planned, with_method
 from selfstudy.images.resolve import ImageInputs, resolve
-from selfstudy.images.scan import Scan, scan
+from selfstudy.images.scan import Data, Scan, scan
 from selfstudy.images.sources import Source, read_shrunk
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -31,6 +33,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved, own_settings
+from selfstudy.runs.trial import StepCost, step_cost
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
@@ -39,13 +42,6 @@ _SHOWN = 8  # images on the contact sheet
 _TIMED = 8  # images whose embedding is timed
 _AT_THE_END = 2048  # images that are embedded after the last step, at most
 _FILES_SECONDS = 3.0  # for the last checkpoint, the encoder's files, and the start and the end of the process
-
-
-class Data(NamedTuple):
-    """The opened and scanned training data."""
-
-    source: Source
-    scan: Scan
 
 
 def open_data(data: object, config: ImageDataConfig, console: Console, *, labels: bool = False) -> Data:
@@ -61,7 +57,11 @@ def open_data(data: object, config: ImageDataConfig, console: Console, *, labels
         UsageError: the data does not exist, or is of an unknown kind.
         DataError: there are no images, or too many of them cannot be used.
     """
-    source = open_source(data, labels=labels)
+    return scanned(open_source(data, labels=labels), config, console)
+
+
+def scanned(source: Source, config: ImageDataConfig, console: Console) -> Data:
+    """The scan of opened data; what was found is printed. See :func:`open_data`."""
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
     memory = None if config.cache_gigabytes == "auto" else int(config.cache_gigabytes * 10**9)
@@ -99,13 +99,37 @@ def build_method(config: RunConfig, inputs: ImageInputs, *, fetch: bool = True) 
 class ImageWork(Work):
     """Scanned images to pretrain on."""
 
+    opened: Data
+
     def __init__(self, data: object, config: ImageRunConfig, console: Console) -> None:
+        self._began, self._console = time.monotonic(), console
+        config, self._reasons = with_method(config)
         self._config, self._method = config, method_class(config.method["name"])
-        self.opened = open_data(data, config.data, console, labels=Images.of(self._method).labels)
+        self._source = open_source(data, labels=Images.of(self._method).labels)
+        if not is_planned(config):  # else the plan says how large the images are read
+            self.opened = scanned(self._source, config.data, console)
 
     def resolve(self) -> Resolved[ImageInputs]:
-        """The configuration with everything decided; a precision of ``auto`` is measured."""
-        return resolve(self._config, self.opened.scan, self._method)
+        """The configuration with everything decided; for a budget in minutes, by measurements on this machine."""
+        if is_planned(self._config):
+            return self._planned()
+        resolved = resolve(self._config, self.opened.scan, self._method)
+        return replace(resolved, reasons=self._reasons | resolved.reasons)
+
+    def _planned(self) -> Resolved[ImageInputs]:
+        """The configuration by a plan; the images are scanned in the size that it needs."""
+        prospect = Prospect.of(self._config, self._method, self._source)
+        spent = time.monotonic() - self._began
+        plan = prospect.plan(self._trial, spent)
+        self.opened = scanned(self._source, plan.config.data, self._console)
+        resolved = resolve(plan.config, self.opened.scan, self._method, planned_steps=plan.steps)
+        return replace(resolved, reasons=self._reasons | resolved.reasons | plan.reasons, notes=plan.notes)
+
+    def _trial(self, opened: Data, resolved: Resolved[ImageInputs], *, seconds: float) -> StepCost:
+        """The cost of a step on a few images."""
+        part = copy(self)
+        part.opened = opened
+        return step_cost(part, resolved, largest=len(opened.scan.good), seconds=seconds)
 
     def unit(self, resolved: Resolved[ImageInputs]) -> Unit:
         """Speed is counted in images."""

@@ -51,7 +51,8 @@ def derive(open_work: OpenWork, *, console: Console) -> str:
     work = open_work(console)
     resolved = work.resolve()
     work.build_method(resolved, fetch=False)  # the method may refuse its encoder, and the encoder its images
-    return cfg.to_yaml(resolved.config, resolved.reasons)
+    notes = "".join(f"# {note}\n" for note in resolved.notes)
+    return notes + cfg.to_yaml(resolved.config, resolved.reasons)
 
 
 def pretrain(
