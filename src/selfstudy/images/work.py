@@ -18,7 +18,7 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
-from selfstudy.images.decode import BadInput, with_channels
+from selfstudy.images.decode import BadInput
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
@@ -157,9 +157,9 @@ class ImageWork(Work):
 def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
     """The first eight images by position, without those that turn out to be damaged."""
     images = {}
-    for position, index in enumerate(found.good[:_SHOWN].tolist()):
+    for position in range(min(_SHOWN, len(found.good))):
         with suppress(BadInput):
-            images[position] = with_channels(source.read(index), found.channels)
+            images[position] = found.image(source, position)
     return images
 
 
