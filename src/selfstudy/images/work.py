@@ -18,7 +18,7 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
-from selfstudy.images.decode import BadInput, with_channels
+from selfstudy.images.decode import BadInput
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
