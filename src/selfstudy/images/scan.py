@@ -94,6 +94,16 @@ class Scan(NamedTuple):
         }
         pq.write_table(pa.table(columns), path)
 
+    def image(self, source: Source, position: int) -> Tensor:
+        """The usable image (C, H, W) at a position, from memory if it is kept there.
+
+        Raises:
+            BadInput: it can no longer be read.
+        """
+        if self.images is not None:
+            return self.images[position]
+        return with_channels(source.read(int(self.good[position])), self.channels)
+
     def subset(self, positions: np.ndarray) -> "Scan":
         """The scan of the usable images at ``positions`` (n,) int64."""
         images = None if self.images is None else self.images.subset(torch.from_numpy(positions))

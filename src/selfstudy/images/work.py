@@ -19,10 +19,12 @@ from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput, with_channels
+from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
+from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
@@ -152,6 +154,11 @@ class ImageWork(Work):
         which, encoder = method.representation()
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
         save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
+
+    def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
+        """Add whitening statistics of the training images to ``encoder/``."""
+        embedder = Embedder.load(folder.encoder, device=resolved.train.device)
+        whiten_by_scan(embedder, *self.opened, seen=seen, console=console)
 
 
 def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
