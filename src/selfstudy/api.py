@@ -1,5 +1,6 @@
 """The public functions; the command line has a command for each of them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,7 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    began: float | None = None,
     **settings: Any,
 ) -> Run:
     """Train an encoder on images or text without labels; return the finished run.
@@ -84,6 +86,8 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
+        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
+            up to the end of this call.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -97,6 +101,7 @@ def pretrain(
         FileRefusedError: a file of the run or of a given encoder is damaged.
         Interrupted: a signal stopped training; a checkpoint was written.
     """
+    began = time.monotonic() if began is None else began
     nested = read_settings(config)
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
@@ -107,7 +112,8 @@ def pretrain(
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
     opened = modalities.opener(data, built)
-    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
+    shown = console or _QUIET
+    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=shown, began=began)
     return Run(folder.path)
 
 

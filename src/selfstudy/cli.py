@@ -5,6 +5,7 @@
 
 import errno
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,10 +108,12 @@ def pretrain(
     **settings: Any,
 ) -> None:
     """Learn an encoder from images or text without labels."""
+    began = time.monotonic()  # a budget in minutes holds the import of torch too
     from selfstudy import api
 
     console, settings["set"] = _console(), _overrides(set_)
-    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **settings)
+    settings |= {"resume": resume, "overwrite": overwrite, "console": console, "began": began}
+    run = api.pretrain(data, out=out, config=config, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))

@@ -28,6 +28,7 @@ from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
+from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
@@ -37,6 +38,9 @@ from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
 
 _SHOWN = 8  # images on the contact sheet
+_TIMED = 8  # images whose embedding is timed
+_AT_THE_END = 2048  # images that are embedded after the last step, at most
+_FILES_SECONDS = 3.0  # for the last checkpoint, the encoder's files, and the start and the end of the process
 
 
 class Data(NamedTuple):
@@ -148,6 +152,18 @@ class ImageWork(Work):
         console.print(
             f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False
         )
+
+    def seconds_to_finish(self, method: Method, resolved: Resolved[ImageInputs]) -> float:
+        """See :class:`selfstudy.runs.modality.Work`; the pass over the images of the end is timed on a few of noise."""
+        if resolved.train.device != "cpu":
+            return _FILES_SECONDS  # a GPU needs no time worth counting for so few images
+        inputs, (_, encoder) = resolved.inputs, method.representation()
+        images = torch.zeros(_TIMED, inputs.channels, *inputs.size)
+        with evaluation_mode(encoder), torch.inference_mode():
+            began = time.perf_counter()
+            encoder(images)
+        each = (time.perf_counter() - began) / _TIMED
+        return _FILES_SECONDS + each * min(_AT_THE_END, len(self.opened.scan.good))
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
         """Write ``encoder/``."""

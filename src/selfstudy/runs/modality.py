@@ -62,6 +62,10 @@ class Work(Protocol):
         """Write a list of the inputs, by position, that training could not read; by default, write nothing."""
         return None
 
+    def seconds_to_finish(self, method: Method, resolved: Resolved[Any]) -> float:
+        """The seconds that the last checkpoint and :meth:`finish` take, which a budget in minutes keeps for them."""
+        return 1.0
+
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[Any], console: Console) -> None:
         """Write ``encoder/``, and the measurements of it that need no labels."""
         ...
