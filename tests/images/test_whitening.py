@@ -15,6 +15,7 @@ from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import scan
 from selfstudy.images.whitening import whiten_by_scan
+from selfstudy.runs.whitening import Allowance
 from tests.small_data import write_photos
 
 QUICK = {"encoder": "resnet10t", "steps": 2, "batch_size": 4, "image_size": 16, "device": "cpu", "precision": "fp32"}
@@ -84,12 +85,12 @@ def test_an_older_run_refuses_until_one_command_has_added_them(older, run, photo
 
 
 def test_the_statistics_come_from_the_sample_alone(older, photos, monkeypatch):
-    monkeypatch.setattr("selfstudy.images.whitening.sample", lambda available, seen: list(range(available // 2)))
+    monkeypatch.setattr("selfstudy.images.whitening.sample", lambda available, at_most: list(range(available // 2)))
     source = open_source(photos)
     embedder, console = Embedder.load(older / "encoder", device="cpu"), Console(quiet=True)
     for memory in (0, None):  # images that are read from disk, and kept ones
         found = scan(source, memory_bytes=memory)
-        assert whiten_by_scan(embedder, source, found, seen=8, console=console) == 20
+        assert whiten_by_scan(embedder, source, found, allowed=Allowance(), console=console) == 20
 
 
 def test_an_image_that_became_unreadable_is_left_out_of_the_statistics(older, tmp_path):
@@ -99,7 +100,7 @@ def test_an_image_that_became_unreadable_is_left_out_of_the_statistics(older, tm
     found = scan(source, memory_bytes=0)
     _paths(photos)[1].write_bytes(b"no image any more")
     embedder, console = Embedder.load(older / "encoder", device="cpu"), Console(quiet=True)
-    assert whiten_by_scan(embedder, source, found, seen=8, console=console) == 3
+    assert whiten_by_scan(embedder, source, found, allowed=Allowance(), console=console) == 3
 
 
 def test_one_image_is_not_enough(older):

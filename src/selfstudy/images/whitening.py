@@ -13,35 +13,36 @@ from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import Scan
 from selfstudy.images.sources import Source
-from selfstudy.runs.whitening import add_whitening, sample
+from selfstudy.runs.whitening import Allowance, add_whitening, sample
 
 _BATCH = 256
 
 
-def whiten_by_scan(embedder: Embedder, source: Source, found: Scan, *, seen: int, console: Console) -> int:
+def whiten_by_scan(embedder: Embedder, source: Source, found: Scan, *, allowed: Allowance, console: Console) -> int:
     """Add statistics of the images that a run was trained on; return the number of images.
 
     Args:
         embedder: the encoder, loaded from its folder.
         source: the source of the images.
         found: the scan of the source.
-        seen: the number of images that training saw, with repeats.
+        allowed: what the statistics may cost.
         console: the console that shows the number of images and the time.
     """
-    batches = _batches(source, found, sample(len(found.good), seen))
-    return _add(embedder, (embedder.of_images(images) for images in batches), console)
+    batches = _batches(source, found, sample(len(found.good), allowed.inputs))
+    return _add(embedder, (embedder.of_images(images) for images in batches), allowed, console)
 
 
 def whiten_by_data(folder: Path, data: object, console: Console) -> int:
     """Add statistics of the images in ``data`` to the encoder in a folder; return the number of images."""
     embedder, source = Embedder.load(folder), open_source(data)
     chunks = embedder.of_source(source, sample(len(source)))
-    return _add(embedder, (chunk.embeddings for chunk in chunks if chunk.indices), console)
+    return _add(embedder, (chunk.embeddings for chunk in chunks if chunk.indices), Allowance(), console)
 
 
-def _add(embedder: Embedder, embeddings: Iterator[Tensor], console: Console) -> int:
+def _add(embedder: Embedder, embeddings: Iterator[Tensor], allowed: Allowance, console: Console) -> int:
     assert embedder.folder is not None  # both callers loaded it
-    return add_whitening(embeddings, embedder.folder / CONFIG, ImageEncoderDescription, unit="images", console=console)
+    file, model = embedder.folder / CONFIG, ImageEncoderDescription
+    return add_whitening(embeddings, file, model, seconds=allowed.seconds, unit="images", console=console)
 
 
 def _batches(source: Source, found: Scan, positions: Sequence[int]) -> Iterator[list[Tensor]]:

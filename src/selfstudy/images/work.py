@@ -33,6 +33,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved, own_settings
+from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
@@ -154,7 +155,7 @@ class ImageWork(Work):
         )
 
     def seconds_to_finish(self, method: Method, resolved: Resolved[ImageInputs]) -> float:
-        """See :class:`selfstudy.runs.modality.Work`; the pass over the images of the end is timed on a few of noise."""
+        """See :class:`selfstudy.runs.modality.Work`; the passes over images at the end are timed on a few of noise."""
         if resolved.train.device != "cpu":
             return _FILES_SECONDS  # a GPU needs no time worth counting for so few images
         inputs, (_, encoder) = resolved.inputs, method.representation()
@@ -163,7 +164,9 @@ class ImageWork(Work):
             began = time.perf_counter()
             encoder(images)
         each = (time.perf_counter() - began) / _TIMED
-        return _FILES_SECONDS + each * min(_AT_THE_END, len(self.opened.scan.good))
+        available, allowed = len(self.opened.scan.good), allowance(resolved.train.duration, 0)
+        whitening = min(each * min(allowed.inputs, available), allowed.seconds or 0.0)
+        return _FILES_SECONDS + each * min(_AT_THE_END, available) + whitening
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
         """Write ``encoder/``."""
@@ -174,7 +177,8 @@ class ImageWork(Work):
     def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
         """Add whitening statistics of the training images to ``encoder/``."""
         embedder = Embedder.load(folder.encoder, device=resolved.train.device)
-        whiten_by_scan(embedder, *self.opened, seen=seen, console=console)
+        allowed = allowance(resolved.train.duration, seen)
+        whiten_by_scan(embedder, *self.opened, allowed=allowed, console=console)
 
 
 def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:

@@ -9,30 +9,30 @@ from rich.console import Console
 from torch import Tensor
 
 from selfstudy.encoders.text_store import FACTS, TextEncoderDescription
-from selfstudy.runs.whitening import add_whitening, sample
+from selfstudy.runs.whitening import Allowance, add_whitening, sample
 from selfstudy.text.batches import Pieces
 from selfstudy.text.documents import Documents
 from selfstudy.text.embedder import TextEmbedder, documents_as_for
 from selfstudy.text.token_store import Stream
 
 T = TypeVar("T")
-_TEXTS = 1024  # texts that are embedded at once
+_TEXTS = 256  # texts that are embedded at once
 _LETTERS = 4  # per token, about
 
 
-def whiten_by_tokens(embedder: TextEmbedder, stream: Stream, *, end: int, seen: int, console: Console) -> int:
+def whiten_by_tokens(embedder: TextEmbedder, stream: Stream, *, end: int, allowed: Allowance, console: Console) -> int:
     """Add statistics of the documents that a run was trained on, in pieces of at most a row; return their number.
 
     Args:
         embedder: the encoder, loaded from its folder.
         stream: the tokens of the documents.
         end: the id after each document.
-        seen: the number of rows that training saw, with repeats.
+        allowed: what the statistics may cost.
         console: the console that shows the number of texts and the time.
     """
     pieces = Pieces(stream, embedder.room, end)
-    ids = (stream.read(*pieces.span(0, row)).tolist() for row in sample(len(pieces), seen))
-    return _add(embedder, (embedder.of_ids(chunk) for chunk in _chunks(ids)), console)
+    ids = (stream.read(*pieces.span(0, row)).tolist() for row in sample(len(pieces), allowed.inputs))
+    return _add(embedder, (embedder.of_ids(chunk) for chunk in _chunks(ids)), allowed, console)
 
 
 def whiten_by_data(folder: Path, run: Path, data: object, console: Console) -> int:
@@ -48,12 +48,13 @@ def whiten_by_data(folder: Path, run: Path, data: object, console: Console) -> i
     length = _LETTERS * embedder.room
     chosen = set(sample(sum(1 for _ in _parts(documents, length))))
     texts = (part for number, part in enumerate(_parts(documents, length)) if number in chosen)
-    return _add(embedder, (embedder.of_texts(chunk) for chunk in _chunks(texts)), console)
+    return _add(embedder, (embedder.of_texts(chunk) for chunk in _chunks(texts)), Allowance(), console)
 
 
-def _add(embedder: TextEmbedder, embeddings: Iterator[Tensor], console: Console) -> int:
+def _add(embedder: TextEmbedder, embeddings: Iterator[Tensor], allowed: Allowance, console: Console) -> int:
     assert embedder.folder is not None  # both callers loaded it
-    return add_whitening(embeddings, embedder.folder / FACTS, TextEncoderDescription, unit="texts", console=console)
+    file, model = embedder.folder / FACTS, TextEncoderDescription
+    return add_whitening(embeddings, file, model, seconds=allowed.seconds, unit="texts", console=console)
 
 
 def _parts(documents: Documents, length: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved
+from selfstudy.runs.whitening import allowance
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
 from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
@@ -107,6 +108,10 @@ class TextWork(Work):
         )
         return data, lambda rows, device: render_rows(rows, specs, device)
 
+    def seconds_to_finish(self, method: Method, resolved: Resolved[TextInputs]) -> float:
+        """See :class:`selfstudy.runs.modality.Work`; held-out text is measured after the budget."""
+        return 1.0 + (allowance(resolved.train.duration, 0).seconds or 0.0)
+
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[TextInputs], console: Console) -> None:
         """Write ``encoder/``, and measure the loss on the held-out text."""
         which, encoder = method.representation()
@@ -128,7 +133,8 @@ class TextWork(Work):
         embedder = TextEmbedder.load(folder.encoder, device=resolved.train.device)
         end = self.corpus.special.eos
         assert end is not None  # checked in __init__
-        whiten_by_tokens(embedder, self.corpus.store.train, end=end, seen=seen, console=console)
+        allowed = allowance(resolved.train.duration, seen)
+        whiten_by_tokens(embedder, self.corpus.store.train, end=end, allowed=allowed, console=console)
 
 
 def _tried_compiler() -> tuple[bool, str]:
