@@ -18,11 +18,13 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
-from selfstudy.images.decode import BadInput
+from selfstudy.images.decode import BadInput, with_channels
+from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source, read_shrunk
+from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
@@ -31,6 +33,7 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved, own_settings
+from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
@@ -155,7 +158,7 @@ class ImageWork(Work):
         )
 
     def seconds_to_finish(self, method: Method, resolved: Resolved[ImageInputs]) -> float:
-        """See :class:`selfstudy.runs.modality.Work`; the pass over the images of the end is timed on a few of noise."""
+        """See :class:`selfstudy.runs.modality.Work`; the passes over images at the end are timed on a few of noise."""
         if resolved.train.device != "cpu":
             return _FILES_SECONDS  # a GPU needs no time worth counting for so few images
         inputs, (_, encoder) = resolved.inputs, method.representation()
@@ -164,13 +167,21 @@ class ImageWork(Work):
             began = time.perf_counter()
             encoder(images)
         each = (time.perf_counter() - began) / _TIMED
-        return _FILES_SECONDS + each * min(_AT_THE_END, len(self.opened.scan.good))
+        available, allowed = len(self.opened.scan.good), allowance(resolved.train.duration, 0)
+        whitening = min(each * min(allowed.inputs, available), allowed.seconds or 0.0)
+        return _FILES_SECONDS + each * min(_AT_THE_END, available) + whitening
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
         """Write ``encoder/``."""
         which, encoder = method.representation()
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
         save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
+
+    def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
+        """Add whitening statistics of the training images to ``encoder/``."""
+        embedder = Embedder.load(folder.encoder, device=resolved.train.device)
+        allowed = allowance(resolved.train.duration, seen)
+        whiten_by_scan(embedder, *self.opened, allowed=allowed, console=console)
 
 
 def _side_of(resolved: Resolved[ImageInputs]) -> int | None:

@@ -124,6 +124,7 @@ def pretrain(
             work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
+            _whiten(work, folder, resolved, outcome, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
@@ -155,6 +156,14 @@ def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monito
     if outcome.steps < 1:
         raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome
+
+
+def _whiten(work: Work, folder: RunFolder, resolved: Resolved[object], outcome: Outcome, console: Console) -> None:
+    """Add whitening statistics to ``encoder/``; a run that cannot have them is finished all the same."""
+    try:
+        work.whiten(folder, resolved, outcome.steps * resolved.train.batch_size, console)
+    except DataError as error:
+        console.print(f"whitening statistics were not taken: {first_line(error)}", highlight=False)
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
