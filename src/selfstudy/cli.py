@@ -162,12 +162,26 @@ def embed(
     data: Annotated[str, typer.Argument(help="Images or texts.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("embeddings.parquet"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="Whiten the embeddings by the statistics of the run.")
+    ] = False,
 ) -> None:
     """Write one embedding per image or document as Parquet."""
     from selfstudy import api
 
-    rows = api.embed(run, data, out, overwrite=overwrite, console=_console())
+    rows = api.embed(run, data, out, overwrite=overwrite, whiten=whiten, console=_console())
     print(f"{rows:,} embeddings in {out}")
+
+
+@app.command()
+def whiten(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Argument(help="Images or texts like those of the run; at most 20,000 are read.")],
+) -> None:
+    """Add whitening statistics to a run of an earlier version; newer runs have them."""
+    from selfstudy import api
+
+    api.whiten(run, data, console=_console())
 
 
 @app.command()

@@ -87,7 +87,7 @@ def test_methods_on_patches_choose_among_transformers():
     assert _plan(Machine(1.0), reads=Images(tokens=True)).candidate.encoder == "vit_tiny_patch16_224"
 
 
-def test_a_smaller_size_is_said_with_its_price():
+def test_a_smaller_size_has_a_line_with_its_price():
     notes = _plan(Machine(1.0)).notes
     assert notes[-1] == (
         "images of 384x512 px are trained at 64x64 px: details below 6 px are lost; "
@@ -100,7 +100,7 @@ def test_images_that_keep_their_pixels_have_no_price():
     assert not any("lost" in note for note in _plan(Machine(0.001), size=(32, 32), photo=(32, 32)).notes)
 
 
-def test_few_steps_are_said_with_the_minutes_that_would_hold_enough():
+def test_few_steps_have_a_line_with_the_minutes_that_would_hold_enough():
     plan = _plan(Machine(20.0), data__image_size=32, encoder__name="resnet18")
     assert planning.FEWEST_STEPS < plan.steps < planning.ENOUGH_STEPS
     assert plan.notes[-1] == f"{plan.steps} steps are few to learn from: --minutes 7 would hold 300"

@@ -34,6 +34,15 @@ def test_a_resumed_clock_goes_on_from_the_time_already_used():
     assert clock.is_over(clock.progress(12))
 
 
+@pytest.mark.parametrize("duration", ["1 minutes", "100 steps"])
+def test_time_that_is_left_out_was_not_used(duration, now):
+    clock = Clock.of(Duration.parse(duration), steps_per_epoch=5, batch_size=8, elapsed_seconds=15)
+    now[0] += 20
+    clock.leave_out(5)
+    assert clock.elapsed_seconds == 30
+    assert clock.progress(50).fraction == 0.5
+
+
 @pytest.fixture
 def now(monkeypatch):
     """The time, in seconds, that clocks read; set it by ``now[0]``."""

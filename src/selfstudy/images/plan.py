@@ -2,7 +2,7 @@
 
 A plan is made from measurements of this machine (:mod:`selfstudy.runs.trial`). Of the candidates that fit what the user
 fixed, it takes the one with the most pixels, then the larger network, of whose steps the budget holds at least
-``ENOUGH_STEPS``, with the largest batch that still leaves so many. Its memory stays within the room that is given.
+``ENOUGH_STEPS``, with the largest batch that still leaves this number. Its memory stays within the room that is given.
 Nothing here reads a clock: the same measurements give the same plan.
 """
 
@@ -50,12 +50,12 @@ class Candidate(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What a plan has to keep to.
+    """The bounds of a plan.
 
     Attributes:
         inputs: the number of images.
         seconds: the time for steps.
-        bytes: the memory for training, beside the program and its data.
+        bytes: the memory for training, without the program and its data.
         minutes: the whole budget, for messages.
         photo: the (height, width) of the median image in pixels.
         at_the_end: the work after the last step, as the number of images whose steps take as long.
@@ -140,7 +140,7 @@ def candidates(draft: Draft, reads: Images, size: tuple[int, int]) -> list[Candi
 
     Args:
         draft: the settings.
-        reads: what the method reads.
+        reads: the needs of the method.
         size: the largest (height, width) that suits the images.
     """
     smaller = [(side, side) for side in _SIZES if side < min(size)]
@@ -159,7 +159,7 @@ def make_plan(draft: Draft, reads: Images, *, size: tuple[int, int], room: Room,
 
     Args:
         draft: the settings; those that are not open are kept.
-        reads: what the method reads.
+        reads: the needs of the method.
         size: the largest (height, width) that suits the images.
         room: the time and the memory.
         trial: measures a candidate.

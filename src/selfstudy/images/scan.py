@@ -71,6 +71,7 @@ class Scan(NamedTuple):
         std: the standard deviation per channel, in [0, 1], over the same images.
         images: the decoded images by position, or None if they do not fit into memory.
         warnings: sentences for the user.
+        side: the shorter side in pixels that larger images are shrunk to when they are read; None for whole images.
     """
 
     verdicts: list[Verdict]
@@ -82,6 +83,7 @@ class Scan(NamedTuple):
     std: list[float]
     images: DecodedImages | None
     warnings: list[str]
+    side: int | None = None
 
     def write(self, path: Path) -> None:
         """Write ``inputs.parquet``: one row per input with id, size, format, verdict and reason."""
@@ -95,6 +97,16 @@ class Scan(NamedTuple):
             "reason": pa.array([verdict.reason for verdict in self.verdicts]),
         }
         pq.write_table(pa.table(columns), path)
+
+    def image(self, source: Source, position: int) -> Tensor:
+        """The usable image (C, H, W) at a position, from memory if it is kept there.
+
+        Raises:
+            BadInput: it can no longer be read.
+        """
+        if self.images is not None:
+            return self.images[position]
+        return with_channels(read_shrunk(source, int(self.good[position]), self.side), self.channels)
 
     def subset(self, positions: np.ndarray) -> "Scan":
         """The scan of the usable images at ``positions`` (n,) int64."""
@@ -148,6 +160,7 @@ def scan(
         std=std,
         images=images,
         warnings=source.warnings + _warnings(verdicts, usable),
+        side=side,
     )
 
 

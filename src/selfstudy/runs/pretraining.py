@@ -125,6 +125,7 @@ def pretrain(
             work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
+            _whiten(work, folder, resolved, outcome, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
@@ -156,6 +157,14 @@ def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monito
     if outcome.steps < 1:
         raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome
+
+
+def _whiten(work: Work, folder: RunFolder, resolved: Resolved[object], outcome: Outcome, console: Console) -> None:
+    """Add whitening statistics to ``encoder/``; a run that cannot have them is finished all the same."""
+    try:
+        work.whiten(folder, resolved, outcome.steps * resolved.train.batch_size, console)
+    except DataError as error:
+        console.print(f"whitening statistics were not taken: {first_line(error)}", highlight=False)
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
@@ -332,7 +341,13 @@ def _changes(
     }
 
 
-def default_out(data: object, method: str) -> Path:
-    """The default run folder: ``runs/``, the name of the data, and the method."""
+def default_out(data: object, method: str, *, resume: bool = False) -> Path:
+    """The default run folder: ``runs/``, the name of the data, and the method.
+
+    To resume a run whose method is left open, a folder of an earlier version counts, which trained the default method.
+    """
     name = Path(str(data)).name if isinstance(data, str | Path) else "data"
-    return Path("runs") / f"{name.replace(':', '-') or 'data'}-{method}"
+    stem = name.replace(":", "-") or "data"
+    folder, earlier = (Path("runs") / f"{stem}-{one}" for one in (method, cfg.DEFAULT_METHOD))
+    is_earlier = resume and method == cfg.AUTO_METHOD and not folder.is_dir() and earlier.is_dir()
+    return earlier if is_earlier else folder

@@ -26,7 +26,7 @@ class StepCost(NamedTuple):
     """The cost of an optimizer step as a function of the batch size.
 
     Attributes:
-        fixed: the seconds of a step whatever its batch size.
+        fixed: the seconds of a step that do not depend on its batch size.
         each: the seconds of each input.
         fixed_bytes: the memory of weights, gradients and optimizer.
         each_bytes: the memory of each input: its views, and what is kept of them for the backward pass.
@@ -42,7 +42,7 @@ class StepCost(NamedTuple):
         return self.fixed + self.each * batch
 
     def memory(self, batch: int) -> float:
-        """The bytes that training needs beside the program and its data."""
+        """The bytes that training needs in addition to the program and its data."""
         return self.fixed_bytes + self.each_bytes * batch
 
 

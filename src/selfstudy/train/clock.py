@@ -69,6 +69,10 @@ class Clock:
         minutes = duration.amount if duration.unit == "minutes" else None
         return cls(steps, minutes, elapsed_seconds=elapsed_seconds, began=began, reserve=reserve)
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count some of the time that has passed, such as that of a reading."""
+        self._began, self._first = self._began + seconds, self._first + seconds
+
     @property
     def elapsed_seconds(self) -> float:
         """The seconds used, with those of earlier runs; without those before the first step for a budget in steps."""
