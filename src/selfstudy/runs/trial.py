@@ -16,7 +16,8 @@ from selfstudy.runs.pretraining import launch, make_trainer
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.loop import Trainer
 
-_FIRST_BATCH = 4  # inputs of the first step, which also warms up
+_FIRST_BATCH, _GROWTH = 4, 4  # inputs of the first step, and the factor to the next batch
+_ROUNDS = 2  # steps at each batch; the first one sets up memory and kernels, and the fastest one counts
 _ONE_STEP = Duration(1_000_000, "steps")  # the length of a run of which a few steps are made
 # Besides what is kept for the backward pass, the passes need room for a few of the largest tensors at a time.
 _PASSING_TENSORS = 2
@@ -47,7 +48,7 @@ class StepCost(NamedTuple):
 
 
 def step_cost(work: Work, resolved: Resolved[Any], *, largest: int, seconds: float) -> StepCost:
-    """The measured cost of a step; the batch is doubled while there is time.
+    """The measured cost of a step; the batch grows while there is time.
 
     The steps are those of training: views, passes, clipping, optimizer, hooks. Their results are thrown away.
 
@@ -55,7 +56,7 @@ def step_cost(work: Work, resolved: Resolved[Any], *, largest: int, seconds: flo
         work: the data; reading and decoding count as they do in training without workers.
         resolved: the decided settings; their batch size does not matter.
         largest: the largest batch to try, at least 2; the data have as many inputs.
-        seconds: the time to spend. Two steps are made in any case, or one if ``largest`` is 2.
+        seconds: the time to spend; two batches are tried in any case, if ``largest`` allows.
     """
     began, fabric = time.perf_counter(), launch(resolved.config.train)
     method = work.build_method(resolved, fetch=False)
@@ -67,31 +68,29 @@ def step_cost(work: Work, resolved: Resolved[Any], *, largest: int, seconds: flo
         trainer.begin()
         saved = _Saved(method)
         try:
-            took = _seconds(trainer, saved, warm_up=not times)
-        except (SelfstudyError, RuntimeError):
+            times.append((batch, _seconds(trainer, saved)))
+        except (SelfstudyError, RuntimeError):  # some losses need more inputs, such as those with a covariance matrix
             if batch == largest:
                 raise
-            took = 0.0  # some losses need more inputs: a covariance matrix of 64 numbers needs more than 64
-        else:
-            times.append((batch, took))
-        larger = min(2 * batch, largest)
+        fixed, each = _line(times) if times else (0.0, 0.0)
+        larger = min(_GROWTH * batch, largest)
         left = seconds - (time.perf_counter() - began)
-        # The next step takes about twice as long; of two batches too small, the time of the second says little.
-        if larger == batch or (len(times) > 1 and left < 2.5 * took):
+        if larger == batch or (len(times) > 1 and left < _ROUNDS * (fixed + each * larger)):
             break
         batch = larger
-    fixed, each = _line(times)
     return StepCost(fixed, each, _model_bytes(method, resolved.optimizer.name), saved.bytes_of(times[-1][0]))
 
 
-def _seconds(trainer: Trainer, saved: "_Saved", *, warm_up: bool) -> float:
-    """The duration of one step; with ``warm_up`` another one is made before."""
-    for _ in range(1 + warm_up):
+def _seconds(trainer: Trainer, saved: "_Saved") -> float:
+    """The duration of the fastest of a few steps."""
+    durations = []
+    for _ in range(_ROUNDS):
         saved.clear()
         with torch.autograd.graph.saved_tensors_hooks(saved.note, lambda tensor: tensor):
             observation = trainer.step(trainer.clock.progress(trainer.steps_done))
+        durations.append(observation.seconds)
     saved.views = sum(view.numel() * view.element_size() for view in observation.views)
-    return observation.seconds
+    return min(durations)
 
 
 def _line(times: list[tuple[int, float]]) -> tuple[float, float]:
