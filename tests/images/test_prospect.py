@@ -60,13 +60,13 @@ def test_trials_get_images_as_large_as_they_need_and_a_share_of_six_seconds():
     assert len(first.scan.good) == 8  # the largest batch for forty images
 
 
-def test_a_plan_is_made_again_from_costs_that_were_too_low_without_measuring_them_again():
+def test_a_plan_is_made_again_from_the_step_that_was_seen_and_from_new_trials_of_the_others():
     prospect_, trials = _prospect(), Trials(9.0)
     first = prospect_.plan(trials, spent=5.0)
-    tried = len(trials.seen)
-    again = prospect_.plan_again(4.0, trials, spent=12.0)
-    assert again.steps < first.steps and min(again.config.data.image_size) <= min(first.config.data.image_size)
-    assert len(trials.seen) - tried <= 1
+    trials.speed *= 4
+    again = prospect_.plan_again(first, 4.0, trials, spent=12.0)
+    assert again.steps < first.steps and again.config.data.image_size == (32, 32)
+    assert first.config.data.image_size == (64, 64)
 
 
 def test_the_settings_that_the_user_gave_are_kept():

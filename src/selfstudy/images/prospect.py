@@ -9,7 +9,7 @@ import numpy as np
 from selfstudy.config import AUTO_METHOD, set_key, validate
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.glance import Glance, glance, side_for
-from selfstudy.images.plan import Candidate, Plan, Room, make_plan, method_for
+from selfstudy.images.plan import Candidate, Plan, Room, candidates, make_plan, method_for
 from selfstudy.images.resolve import ImageInputs, measured_precision, natural_size, resolve
 from selfstudy.images.scan import Data
 from selfstudy.images.sources import Source
@@ -49,6 +49,7 @@ class Decision(NamedTuple):
         config: the configuration; what the plan is about is decided in it.
         steps: the optimizer steps that the budget holds.
         step_seconds: the time of each by the measurement.
+        bytes: the largest memory of the whole process, by the measurement.
         reasons: the reason of each setting that the plan decided, by dotted key.
         notes: lines for the user.
     """
@@ -56,6 +57,7 @@ class Decision(NamedTuple):
     config: ImageRunConfig
     steps: int
     step_seconds: float
+    bytes: float
     reasons: dict[str, str]
     notes: tuple[str, ...]
 
@@ -94,6 +96,8 @@ class Prospect:
         seen: a few of the images.
         precision: the measured precision and its reason, once known.
         costs: the measured costs of candidates.
+        stems: the stem of each measured candidate and its reason; the final configuration keeps it.
+        used: the memory in use before the first trial, in bytes.
     """
 
     config: ImageRunConfig
@@ -103,6 +107,8 @@ class Prospect:
     seen: Glance
     precision: tuple[str, str] | None = None
     costs: dict[Candidate, StepCost] = field(default_factory=dict)
+    stems: dict[Candidate, tuple[str, str]] = field(default_factory=dict)
+    used: int = field(default_factory=used_memory)
 
     @classmethod
     def of(cls, config: ImageRunConfig, method: type[Method], source: Source) -> "Prospect":
@@ -132,30 +138,35 @@ class Prospect:
             UsageError: the budget holds too few steps of anything that fits what is fixed.
             EnvironmentFault: the memory does not hold the smallest plan.
         """
-        minutes = Duration.parse(self.config.train.duration).amount
+        minutes, draft = Duration.parse(self.config.train.duration).amount, Draft(self.config)
+        reads = Images.of(self.method)
+        count = min(_TRIALS, len(candidates(draft, reads, self.size)))
         trials = min(_TRIAL_SECONDS, _TRIAL_SHARE * 60 * minutes)
         reading = self.seen.seconds * self.inputs / (min(processors(), 8) if self.inputs >= 32 else 1)
         room = Room(
             inputs=self.inputs,
             seconds=60 * minutes * (1 - _WHITENING_SHARE) - spent - trials - reading - _OTHER_SECONDS,
-            bytes=MEMORY_SHARE * usable_memory() - used_memory() - self._kept_bytes(),
+            bytes=MEMORY_SHARE * usable_memory() - self._program_bytes(),
             minutes=minutes,
             photo=self._photo(),
             at_the_end=min(_AT_THE_END, self.inputs) / 6,
         )
         plan = make_plan(
-            Draft(self.config),
-            Images.of(self.method),
+            draft,
+            reads,
             size=self.size,
             room=room,
-            trial=lambda candidate: self._known(candidate, trial, trials / _TRIALS),
+            trial=lambda candidate: self._known(candidate, trial, trials / count),
         )
         return self._decision(plan)
 
-    def plan_again(self, times: float, trial: TrialOf, spent: float) -> Decision:
-        """The plan when steps take ``times`` as long as they were measured to take; see :meth:`plan`."""
-        for candidate, cost in self.costs.items():
-            self.costs[candidate] = cost._replace(fixed=times * cost.fixed, each=times * cost.each)
+    def plan_again(self, before: Decision, times: float, trial: TrialOf, spent: float) -> Decision:
+        """The plan after steps took ``times`` as long as ``before`` says; all else is measured again. See :meth:`plan`."""
+        size = before.config.data.image_size
+        assert isinstance(size, tuple)  # decided by a plan
+        candidate = Candidate(before.config.encoder.name, size)
+        cost = self.costs[candidate]
+        self.costs = {candidate: cost._replace(fixed=times * cost.fixed, each=times * cost.each)}
         return self.plan(trial, spent)
 
     def _known(self, candidate: Candidate, trial: TrialOf, seconds: float) -> StepCost:
@@ -177,6 +188,8 @@ class Prospect:
         )
         if "train.precision" in resolved.reasons:
             self.precision = resolved.train.precision, resolved.reasons["train.precision"]
+        if "encoder.stem" in resolved.reasons:
+            self.stems[candidate] = resolved.inputs.encoder.stem, resolved.reasons["encoder.stem"]
         return trial(Data(source, found), resolved, seconds=seconds)
 
     def _decision(self, plan: Plan) -> Decision:
@@ -190,8 +203,10 @@ class Prospect:
             reasons["data.shrink_to"] = why
         if self.precision is not None:
             values["train.precision"], reasons["train.precision"] = self.precision
+        if plan.candidate in self.stems:
+            values["encoder.stem"], reasons["encoder.stem"] = self.stems[plan.candidate]
         seconds = plan.cost.seconds(plan.batch)
-        return Decision(fixed(self.config, values), plan.steps, seconds, reasons, plan.notes)
+        return Decision(fixed(self.config, values), plan.steps, seconds, self._used(plan), reasons, plan.notes)
 
     def _side(self, candidate: Candidate) -> int:
         """The shorter side in pixels of the images that a candidate needs."""
@@ -204,12 +219,17 @@ class Prospect:
         height, width = np.median(self.seen.scan.sizes, axis=0).astype(int).tolist()
         return height, width
 
-    def _kept_bytes(self) -> float:
-        """The memory of all images in the size of the glance, if they are kept."""
+    def _used(self, plan: Plan) -> float:
+        """The memory of the whole process that trains by a plan."""
+        return self._program_bytes() + plan.cost.memory(plan.batch)
+
+    def _program_bytes(self) -> float:
+        """The memory in use before the first trial, and that of all images in the size of the glance, if kept."""
         assert self.seen.scan.images is not None  # a glance keeps its images
         some = [self.seen.scan.images[i] for i in range(len(self.seen.scan.images))]
         each = sum(image.numel() * image.element_size() for image in some) / len(some)
-        return each * self.inputs if 2 * each * self.inputs <= usable_memory() / 4 else 0.0
+        kept = each * self.inputs if 2 * each * self.inputs <= usable_memory() / 4 else 0.0
+        return self.used + kept
 
 
 def _values(candidate: Candidate) -> dict[str, Any]:

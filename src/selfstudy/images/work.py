@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import copy
 from dataclasses import replace
 
@@ -16,17 +16,19 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
 from selfstudy.encoders.timm import TimmEncoder, build_encoder
-from selfstudy.errors import DataError
+from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
-from selfstudy.images.prospect import Prospect, is_planned, with_method
+from selfstudy.images.prospect import Decision, Prospect, fixed, is_planned, with_method
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Data, Scan, scan
 from selfstudy.images.sources import Source
 from selfstudy.images.whitening import whiten_by_scan
+from selfstudy.machine.allocator import freed_memory_returned
+from selfstudy.machine.devices import best_device
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
@@ -103,10 +105,13 @@ class ImageWork(Work):
     """Scanned images to pretrain on."""
 
     opened: Data
+    decision: Decision | None = None  # the plan, if there is one
+    _prospect: Prospect
 
     def __init__(self, data: object, config: ImageRunConfig, console: Console) -> None:
         self._began, self._console = time.monotonic(), console
         config, self._reasons = with_method(config)
+        self._device = best_device(config.train.device)[0]
         self._config, self._method = config, method_class(config.method["name"])
         self._source = open_source(data, labels=Images.of(self._method).labels)
         if not is_planned(config):  # else the plan says how large the images are read
@@ -121,10 +126,35 @@ class ImageWork(Work):
 
     def _planned(self) -> Resolved[ImageInputs]:
         """The configuration by a plan; the images are scanned in the size that it needs."""
-        prospect = Prospect.of(self._config, self._method, self._source)
-        spent = time.monotonic() - self._began
-        plan = prospect.plan(self._trial, spent)
-        self.opened = scanned(self._source, plan.config.data, self._console)
+        self._prospect = Prospect.of(self._config, self._method, self._source)
+        return self._decided(self._prospect.plan(self._trial, time.monotonic() - self._began))
+
+    def planned_seconds(self) -> float | None:
+        """See :class:`selfstudy.runs.modality.Work`."""
+        return None if self.decision is None else self.decision.step_seconds
+
+    def resolve_again(self, step_seconds: float) -> Resolved[ImageInputs] | None:
+        """See :class:`selfstudy.runs.modality.Work`; the images stay as large as they were read."""
+        before = self.decision
+        assert before is not None  # there is a planned time of a step
+        spent, times = time.monotonic() - self._began, step_seconds / before.step_seconds
+        self._prospect.config = fixed(self._prospect.config, {"data.shrink_to": before.config.data.shrink_to})
+        try:
+            plan = self._prospect.plan_again(before, times, self._trial, spent)
+        except (UsageError, EnvironmentFault):
+            return None  # what runs is slow, and all else is slower
+        if plan.config == before.config:
+            return None
+        why = f"planned again after {spent:.0f} s: a step took {step_seconds:.2g} s, not {before.step_seconds:.2g} s"
+        reasons = before.reasons | {key: f"{why}; {reason}" for key, reason in plan.reasons.items()}
+        return self._decided(plan._replace(reasons=reasons, notes=(why, *plan.notes)))
+
+    def _decided(self, plan: Decision) -> Resolved[ImageInputs]:
+        """The configuration of a plan."""
+        if self.decision is None:
+            with freed_memory_returned() if self._device == "cpu" else nullcontext():
+                self.opened = scanned(self._source, plan.config.data, self._console)
+        self.decision = plan
         resolved = resolve(plan.config, self.opened.scan, self._method, planned_steps=plan.steps)
         return replace(resolved, reasons=self._reasons | resolved.reasons | plan.reasons, notes=plan.notes)
 
