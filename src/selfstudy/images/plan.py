@@ -145,12 +145,13 @@ def candidates(draft: Draft, reads: Images, size: tuple[int, int]) -> list[Candi
     """
     smaller = [(side, side) for side in _SIZES if side < min(size)]
     given = draft.get("data.image_size")
-    sizes = [size, *smaller] if draft.is_open("data.image_size") else [_pair(given)]
+    sizes = [size, *smaller] if draft.is_open("data.image_size") else [as_pair(given)]
     encoders = _ENCODERS[reads.tokens] if draft.is_open("encoder.name") else (draft.get("encoder.name"),)
     return [Candidate(encoder, each) for each in sizes for encoder in encoders]
 
 
-def _pair(size: Any) -> tuple[int, int]:
+def as_pair(size: Any) -> tuple[int, int]:
+    """The (height, width) of a size that is a pair, or one number for both."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from selfstudy.config import AUTO_METHOD, set_key, validate
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.glance import Glance, glance, side_for
-from selfstudy.images.plan import Candidate, Plan, Room, candidates, make_plan, method_for
+from selfstudy.images.plan import Candidate, Plan, Room, as_pair, candidates, make_plan, method_for
 from selfstudy.images.resolve import ImageInputs, measured_precision, natural_size, resolve
 from selfstudy.images.scan import Data
 from selfstudy.images.sources import Source
@@ -31,6 +31,7 @@ _TRIALS = 3  # that a plan usually needs
 _OTHER_SECONDS = 8.0  # for the imports, the files at the beginning and at the end, and the end of the process
 _AT_THE_END = 2048  # images that are embedded after the last step, in about a sixth of the time of their steps
 _WHITENING_SHARE = 0.05  # of the budget; statistics take at most this time
+_WHOLE = "the images are not much larger than needed"
 _PRECISION_BATCH = 16  # images in a trial of the two precisions
 
 
@@ -68,6 +69,25 @@ def with_method(config: ImageRunConfig) -> tuple[ImageRunConfig, dict[str, str]]
         return config, {}
     name, reason = method_for(config, best_device(config.train.device)[0], "patches" in entries())
     return fixed(config, {"method.name": name}), {"method.name": reason}
+
+
+def with_side(config: ImageRunConfig, source: Source, largest: int) -> tuple[ImageRunConfig, dict[str, str]]:
+    """The configuration of a solved method with the size in which large images are read, and the reason for it.
+
+    Args:
+        config: the settings; only for a budget in minutes something is decided.
+        source: the images.
+        largest: the longest side in pixels that the method looks at.
+    """
+    if not config.train.duration.endswith("minutes") or config.data.shrink_to != "auto":
+        return config, {}
+    given, channels = config.data.image_size, None if config.data.channels == "auto" else config.data.channels
+    seen = glance(source, channels=channels, side=8)
+    size = natural_size(seen.scan, largest)[0] if given == "auto" else as_pair(given)
+    side = 2 * min(size)
+    if 2 * side > float(np.median(seen.scan.sizes.min(axis=1))):
+        return fixed(config, {"data.shrink_to": None}), {"data.shrink_to": _WHOLE}
+    return fixed(config, {"data.shrink_to": side}), {"data.shrink_to": "twice the size that the method looks at"}
 
 
 def is_planned(config: ImageRunConfig) -> bool:
@@ -122,7 +142,7 @@ class Prospect:
         whole = glance(source, channels=channels, side=8)
         size, _ = natural_size(whole.scan)
         given = data.image_size
-        largest = size if given == "auto" else (given, given) if isinstance(given, int) else given
+        largest = size if given == "auto" else as_pair(given)
         side = side_for(list(method.default_views(largest, whole.scan.channels)))
         seen = glance(source, channels=channels, side=side)
         return cls(config, method, len(source), size, seen)
@@ -161,7 +181,7 @@ class Prospect:
         return self._decision(plan)
 
     def plan_again(self, before: Decision, times: float, trial: TrialOf, spent: float) -> Decision:
-        """The plan after steps took ``times`` as long as ``before`` says; all else is measured again. See :meth:`plan`."""
+        """The plan after steps took ``times`` as long as ``before`` says, with new trials of all others."""
         size = before.config.data.image_size
         assert isinstance(size, tuple)  # decided by a plan
         candidate = Candidate(before.config.encoder.name, size)
@@ -199,7 +219,7 @@ class Prospect:
         if self.config.data.shrink_to == "auto":
             shrinks = 2 * side <= min(self._photo())
             values["data.shrink_to"] = side if shrinks else None
-            why = "no crop gets fewer pixels than its view" if shrinks else "the images are not much larger than needed"
+            why = "no crop gets fewer pixels than its view" if shrinks else _WHOLE
             reasons["data.shrink_to"] = why
         if self.precision is not None:
             values["train.precision"], reasons["train.precision"] = self.precision

@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from selfstudy.config import RunConfig
-from selfstudy.data.batches import Shard
+from selfstudy.data.batches import Passes, Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
@@ -22,9 +22,10 @@ from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
-from selfstudy.images.prospect import Decision, Prospect, fixed, is_planned, with_method
+from selfstudy.images.prospect import Decision, Prospect, fixed, is_planned, with_method, with_side
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Data, Scan, scan
+from selfstudy.images.solve import passes_of, resolve_solved
 from selfstudy.images.sources import Source
 from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.machine.allocator import freed_memory_returned
@@ -32,6 +33,7 @@ from selfstudy.machine.devices import best_device
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
@@ -42,6 +44,7 @@ from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
+from selfstudy.views.preprocess import Preprocessing
 
 _SHOWN = 8  # images on the contact sheet
 _TIMED = 8  # images whose embedding is timed
@@ -114,14 +117,24 @@ class ImageWork(Work):
         self._device = best_device(config.train.device)[0]
         self._config, self._method = config, method_class(config.method["name"])
         self._source = open_source(data, labels=Images.of(self._method).labels)
-        if not is_planned(config):  # else the plan says how large the images are read
-            self.opened = scanned(self._source, config.data, console)
+        if issubclass(self._method, SolvedMethod):
+            self._config, reasons = with_side(config, self._source, self._method.largest_side)
+            self._reasons |= reasons
+        if not self._is_planned():  # else the plan says how large the images are read
+            self.opened = scanned(self._source, self._config.data, console)
+
+    def _is_planned(self) -> bool:
+        return is_planned(self._config) and not issubclass(self._method, SolvedMethod)
 
     def resolve(self) -> Resolved[ImageInputs]:
         """The configuration with everything decided; for a budget in minutes, by measurements on this machine."""
-        if is_planned(self._config):
+        if self._is_planned():
             return self._planned()
-        resolved = resolve(self._config, self.opened.scan, self._method)
+        if issubclass(self._method, SolvedMethod):
+            spent = time.monotonic() - self._began
+            resolved = resolve_solved(self._config, self.opened.scan, self._method, spent=spent)
+        else:
+            resolved = resolve(self._config, self.opened.scan, self._method)
         return replace(resolved, reasons=self._reasons | resolved.reasons)
 
     def _planned(self) -> Resolved[ImageInputs]:
@@ -198,6 +211,12 @@ class ImageWork(Work):
             side=found.side,
         )
         return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
+
+    def passes(self, resolved: Resolved[ImageInputs]) -> Passes:
+        """See :func:`selfstudy.images.solve.passes_of`."""
+        inputs = resolved.inputs
+        preprocessing = Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std)
+        return passes_of(*self.opened, preprocessing, self.opened.scan.side, seed=resolved.train.seed)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """Write a list of the inputs that the scan accepted and training could not read, with the reasons."""
