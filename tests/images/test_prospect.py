@@ -104,3 +104,13 @@ def test_auto_becomes_a_method_with_its_reason(monkeypatch):
     config, reasons = with_method(_config(method={"name": "auto"}))
     assert config.method["name"] == "simclr" and reasons == {"method.name": "usual"}
     assert with_method(_config()) == (_config(), {})
+
+
+@pytest.mark.parametrize(
+    ("shape", "duration", "side"),
+    [((9, 300, 400), "2 minutes", 96), ((9, 300, 400), "1 epochs", "auto"), ((9, 60, 80), "2 minutes", None)],
+)
+def test_a_solved_method_reads_large_images_at_twice_the_size_it_looks_at(shape, duration, side):
+    source = open_source(np.zeros(shape, np.uint8))
+    config, reasons = prospect.with_side(_config(duration=duration), source, 48)
+    assert config.data.shrink_to == side and bool(reasons) == (side != "auto")
