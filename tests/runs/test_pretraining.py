@@ -92,7 +92,7 @@ def test_a_plan_that_proves_wrong_is_made_again_from_the_first_step(tmp_path, mo
     given = {"method": "simclr", "encoder": "resnet10t", "batch_size": 4, "device": "cpu", "precision": "fp32"}
     run = selfstudy.pretrain(images, out=tmp_path / "run", minutes=1, set={"train.log_every": 1}, **given)
     config = (run.folder / "config.yaml").read_text()
-    assert "image_size: [32, 32]  # planned again after " in config and ": a step took 0." in config
+    assert "image_size: [32, 32]  # planned again after " in config and ": a step took " in config
     assert "s, not 0.0001 s; measured: 0.02 s a step here" in config
     steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5]
