@@ -14,7 +14,7 @@ from rich.console import Console
 
 import selfstudy
 from selfstudy.config import read_yaml
-from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, RunFolderError, TrainingError, UsageError
 from selfstudy.probes.finetune import RECIPE
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
@@ -164,6 +164,35 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     assert len(lines) == 3 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
+
+
+def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
+    console = Console(record=True, file=io.StringIO(), width=500)
+    first = selfstudy.evaluate(run.folder, "sample:digits", probe=["knn"], console=console)
+    assert "kept" not in console.export_text()
+    monkeypatch.setattr("selfstudy.images.free.untrained", lambda _: pytest.fail("built again"))
+    again = selfstudy.evaluate(run.folder, "sample:digits", probe=["knn"], console=console)
+    assert list(again) == list(first) and again is not first
+    lines = console.export_text().splitlines()[1:]
+    rows = ("raw pixels", "untrained encoder, statistics set")
+    assert lines == [
+        *(f"         {row}: kept from an earlier evaluation: knn" for row in rows),
+        "         pretrained encoder",
+    ]
+
+
+def test_without_a_home_folder_free_rows_are_measured_each_time_and_that_is_said(run, monkeypatch):
+    def homeless():
+        raise EnvironmentFault("no home folder for a cache\nname a folder")
+
+    monkeypatch.setattr("selfstudy.api.user_cache", homeless)
+    console = Console(record=True, file=io.StringIO(), width=500)
+    for _ in range(2):
+        selfstudy.evaluate(
+            run.folder, (np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2), probe=["knn"], console=console
+        )
+    said = "free rows are not kept for later evaluations: no home folder for a cache"
+    assert console.export_text().count(said) == 2 and "kept from" not in console.export_text()
 
 
 def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path):

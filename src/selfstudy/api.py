@@ -11,12 +11,14 @@ from selfstudy import config as cfg
 from selfstudy import modalities
 from selfstudy.data.names import name_of
 from selfstudy.disk.atomic import replace_file
-from selfstudy.errors import RunFolderError, UsageError
+from selfstudy.disk.user_cache import user_cache
+from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError, first_line
 from selfstudy.export.result import ExportResult
 from selfstudy.machine.processors import limit_threads
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Results
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
@@ -144,8 +146,12 @@ def evaluate(
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
-    The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
-    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``.
+    The baselines need no training. For images they are the raw pixels and the same encoder before its first step, whose
+    normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
+    compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
+    step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
+    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. All scores are added to
+    ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -169,9 +175,18 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out).on(*names)
+    results = run_evaluation(opened, chosen, console=out, kept=_kept(out)).on(*names)
     folder.append(folder.evaluations, (score.line() for score in results))
     return results
+
+
+def _kept(console: Console) -> KeptScores | None:
+    """The scores of free rows in the user's cache; None if there is no place for them."""
+    try:
+        return KeptScores(user_cache() / "scores")
+    except EnvironmentFault as error:
+        console.print(f"         free rows are not kept for later evaluations: {first_line(error)}", highlight=False)
+        return None
 
 
 def embed(

@@ -11,6 +11,7 @@ from selfstudy.probes import Probe, named
 from selfstudy.probes.evaluation import Evaluation, Question, Subject, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Score
 
 QUIET = Console(quiet=True)
@@ -41,6 +42,43 @@ def test_known_scores_of_a_subject_are_taken_over():
     subjects = [Subject("a", {int: lambda: pytest.fail("known")}), Subject("b", {int: lambda: 2})]
     found = evaluate(Evaluation("", subjects), [ONE], console=QUIET, known=known)
     assert [(score.features, score.accuracy) for score in found] == [("a", 50.0), ("2", 1.0)]
+
+
+def test_kept_scores_of_a_subject_with_a_key_are_not_measured_again(tmp_path):
+    train, test = signals(20, 0), signals(10, 1)
+    made, kept = [], KeptScores(tmp_path / "scores")
+
+    def features():
+        made.append("features")
+        return DenseFeatures("raw", *flat(train), *flat(test))
+
+    def scores(probes, key="signals"):
+        console = Console(record=True, file=io.StringIO(), width=200)
+        subject = Subject("raw", {Features: features}, free=True, key=key)
+        found = evaluate(Evaluation("", [subject]), named(probes), console=console, kept=kept)
+        return list(found), console.export_text().splitlines()[1:]
+
+    first, lines = scores(["linear", "low-shot"])
+    assert made == ["features"] and lines == ["         raw"]
+    both, lines = scores(["knn", "low-shot", "linear"])
+    assert made == ["features"] * 2 and [one.probe for one in both[:1]] == ["knn"]
+    assert both[1:] == first[1:] + first[:1]
+    assert lines == ["         raw: kept from an earlier evaluation: low-shot, linear", "         raw"]
+    assert scores(["knn", "low-shot", "linear"])[0] == both and made == ["features"] * 2
+    scores(["knn"], key="others")
+    scores(["knn"], key=None)
+    scores(["knn"], key=None)
+    assert made == ["features"] * 5
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(tmp_path):
+    (tmp_path / "file").touch()
+    console = Console(record=True, file=io.StringIO(), width=500)
+    train = signals(20, 0)
+    subject = Subject("raw", {Features: lambda: DenseFeatures("raw", *flat(train), *flat(train))}, key="signals")
+    kept = KeptScores(tmp_path / "file" / "scores")
+    found = evaluate(Evaluation("", [subject]), named(["knn"]), console=console, kept=kept)
+    assert len(found) == 1 and "raw: not kept for later evaluations: [Errno 20] Not a dir" in console.export_text()
 
 
 def test_the_console_says_what_is_measured():

@@ -18,6 +18,7 @@ _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "perplexity": ("perplexity", ""),
     "accuracy": ("token accuracy", "%"),
 }
+PRETRAINED = "pretrained encoder"
 UNTRAINED, UNTRAINED_SET = "untrained encoder", "untrained encoder, statistics set"
 """The rows of the encoder before its first step; the second has normalisation statistics of the train images."""
 HELD_OUT_TEXT = tuple(name for name, _ in _HELD_OUT_TEXT.values())
@@ -132,7 +133,7 @@ def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
     own = f"{protocol}; {tokens:,} tokens, {size:,} bytes"
     return [
         Score(
-            "pretrained encoder",
+            PRETRAINED,
             name,
             figures[key],
             protocol if key == "bits_per_byte" else own,

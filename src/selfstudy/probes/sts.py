@@ -48,7 +48,9 @@ def measure(pairs: Similarities) -> list[Score]:
     return [Score(pairs.name, "sts", 100 * correlation, protocol, unit="")]
 
 
-def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) -> Similarities:
+def of_embeddings(
+    name: str, first: Tensor, second: Tensor, scores: np.ndarray, *, how: str = ENCODER_COSINE
+) -> Similarities:
     """The cosines of embedded pairs.
 
     Args:
@@ -56,6 +58,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         first: (N, D), the first part of every pair.
         second: (N, D), the second part.
         scores: (N,), the human scores.
+        how: a description of the cosines, for the protocol.
 
     Raises:
         DataError: not one embedding each for every pair.
@@ -67,7 +70,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         )
     # in float64, for rounding would shuffle the ranks of embeddings that all lie close together
     one, other = (F.normalize(part.detach().cpu().double(), dim=1) for part in (first, second))
-    return Similarities(name, (one * other).sum(dim=1).numpy(), scores)
+    return Similarities(name, (one * other).sum(dim=1).numpy(), scores, how)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
