@@ -18,23 +18,30 @@ from selfstudy.encoders.timm import TimmEncoder, build_encoder
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
-from selfstudy.images.decode import BadInput
+from selfstudy.images.decode import BadInput, with_channels
+from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
-from selfstudy.images.sources import Source
+from selfstudy.images.sources import Source, read_shrunk
+from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
+from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved, own_settings
+from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.contact_sheet import contact_sheet
 
 _SHOWN = 8  # images on the contact sheet
+_TIMED = 8  # images whose embedding is timed
+_AT_THE_END = 2048  # images that are embedded after the last step, at most
+_FILES_SECONDS = 3.0  # for the last checkpoint, the encoder's files, and the start and the end of the process
 
 
 class Data(NamedTuple):
@@ -61,7 +68,8 @@ def open_data(data: object, config: ImageDataConfig, console: Console, *, labels
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
     memory = None if config.cache_gigabytes == "auto" else int(config.cache_gigabytes * 10**9)
-    found = scan(source, channels=channels, max_bad=config.max_bad, memory_bytes=memory)
+    side = None if config.shrink_to == "auto" else config.shrink_to
+    found = scan(source, channels=channels, max_bad=config.max_bad, memory_bytes=memory, side=side)
     console.print(
         f"data     {source.describe()}: {len(found.good):,} usable images"
         f" ({len(source) - len(found.good)} skipped) in {time.perf_counter() - started:.1f} s",
@@ -118,7 +126,8 @@ class ImageWork(Work):
         """Write the scan as ``inputs.parquet``, and a sheet of views as ``views.png``."""
         source, found = self.opened
         found.write(folder.inputs)
-        sheet = contact_sheet(_first_images(source, found), resolved.inputs.specs, seed=resolved.train.seed)
+        images = _first_images(source, found, _side_of(resolved))
+        sheet = contact_sheet(images, resolved.inputs.specs, seed=resolved.train.seed)
         sheet.save(folder.views)
 
     def batches(self, resolved: Resolved[ImageInputs], shard: Shard) -> tuple[TrainingData, Render]:
@@ -133,6 +142,7 @@ class ImageWork(Work):
             channels=found.channels,
             labels=_labels(resolved.method, self.opened),
             shard=shard,
+            side=_side_of(resolved),
         )
         return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
 
@@ -147,19 +157,45 @@ class ImageWork(Work):
             f"skipped  {len(lines)} inputs that became unreadable, listed in {folder.unreadable}", highlight=False
         )
 
+    def seconds_to_finish(self, method: Method, resolved: Resolved[ImageInputs]) -> float:
+        """See :class:`selfstudy.runs.modality.Work`; the passes over images at the end are timed on a few of noise."""
+        if resolved.train.device != "cpu":
+            return _FILES_SECONDS  # a GPU needs no time worth counting for so few images
+        inputs, (_, encoder) = resolved.inputs, method.representation()
+        images = torch.zeros(_TIMED, inputs.channels, *inputs.size)
+        with evaluation_mode(encoder), torch.inference_mode():
+            began = time.perf_counter()
+            encoder(images)
+        each = (time.perf_counter() - began) / _TIMED
+        available, allowed = len(self.opened.scan.good), allowance(resolved.train.duration, 0)
+        whitening = min(each * min(allowed.inputs, available), allowed.seconds or 0.0)
+        return _FILES_SECONDS + each * min(_AT_THE_END, available) + whitening
+
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
         """Write ``encoder/``."""
         which, encoder = method.representation()
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
         save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
 
+    def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
+        """Add whitening statistics of the training images to ``encoder/``."""
+        embedder = Embedder.load(folder.encoder, device=resolved.train.device)
+        allowed = allowance(resolved.train.duration, seen)
+        whiten_by_scan(embedder, *self.opened, allowed=allowed, console=console)
 
-def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
+
+def _side_of(resolved: Resolved[ImageInputs]) -> int | None:
+    """The shorter side in pixels that images are shrunk to when they are read; None for whole images."""
+    side: int | None = resolved.config.data.model_dump()["shrink_to"]
+    return side
+
+
+def _first_images(source: Source, found: Scan, side: int | None) -> dict[int, Tensor]:
     """The first eight images by position, without those that turn out to be damaged."""
     images = {}
-    for position in range(min(_SHOWN, len(found.good))):
+    for position, index in enumerate(found.good[:_SHOWN].tolist()):
         with suppress(BadInput):
-            images[position] = found.image(source, position)
+            images[position] = with_channels(read_shrunk(source, index, side), found.channels)
     return images
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -54,16 +55,33 @@ def derive(open_work: OpenWork, *, console: Console) -> str:
 
 
 def pretrain(
-    open_work: OpenWork, config: cfg.RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool, console: Console
+    open_work: OpenWork,
+    config: cfg.RunConfig,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+    began: float | None = None,
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
     With several devices, every process calls this function. Only the first one decides, prints and writes; the others
     write only the list of inputs that they could not read.
 
+    Args:
+        open_work: a function that opens the data.
+        config: the settings; some of them may be ``auto``.
+        folder: the run folder.
+        resume: True to continue the run in the folder.
+        overwrite: True to move a run in the folder aside first.
+        console: the console that shows progress.
+        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out.
+
     Raises:
         SelfstudyError: the subclass names the kind of error, and the message says what to do.
     """
+    began = time.monotonic() if began is None else began
     if not resume and not overwrite:
         folder.refuse_if_used()
     fabric = launch(config.train)
@@ -81,9 +99,8 @@ def pretrain(
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
-        trainer = make_trainer(
-            fabric, method, resolved, work, folder
-        )  # before anything is written, because it may raise
+        # before anything is written, because it may raise
+        trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         if resolved.train.compile:
@@ -107,6 +124,7 @@ def pretrain(
             work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
+            _whiten(work, folder, resolved, outcome, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
@@ -138,6 +156,14 @@ def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monito
     if outcome.steps < 1:
         raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome
+
+
+def _whiten(work: Work, folder: RunFolder, resolved: Resolved[object], outcome: Outcome, console: Console) -> None:
+    """Add whitening statistics to ``encoder/``; a run that cannot have them is finished all the same."""
+    try:
+        work.whiten(folder, resolved, outcome.steps * resolved.train.batch_size, console)
+    except DataError as error:
+        console.print(f"whitening statistics were not taken: {first_line(error)}", highlight=False)
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
@@ -187,9 +213,18 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
     stack.enter_context(run_lock(folder.path))
 
 
-def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], work: Work, folder: RunFolder) -> Trainer:
-    """The training loop with its parts."""
+def make_trainer(
+    fabric: Fabric,
+    method: Method,
+    resolved: Resolved[object],
+    work: Work,
+    folder: RunFolder,
+    *,
+    began: float | None = None,
+) -> Trainer:
+    """The training loop with its parts; a budget in minutes holds everything from ``began`` on."""
     train, optimizer = resolved.train, resolved.optimizer
+    reserve = work.seconds_to_finish(method, resolved) if train.duration.unit == "minutes" else 0.0
     groups = arranged(method.parameter_groups(), optimizer, layer_rates(method.encoder, optimizer.layer_decay))
     data, render = work.batches(resolved, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
     plan = Plan(
@@ -222,6 +257,8 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], wor
             steps_per_epoch=data.order.steps_per_epoch,
             batch_size=train.batch_size,
             elapsed_seconds=elapsed,
+            began=began,
+            reserve=reserve,
         ),
         plan=plan,
     )
