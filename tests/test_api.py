@@ -181,11 +181,11 @@ def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
     ]
 
 
-def test_without_a_home_folder_free_rows_are_measured_each_time_and_that_is_said(run, monkeypatch):
+def test_without_a_home_folder_the_console_says_that_free_rows_are_measured_each_time(run, monkeypatch):
     def homeless():
         raise EnvironmentFault("no home folder for a cache\nname a folder")
 
-    monkeypatch.setattr("selfstudy.api.user_cache", homeless)
+    monkeypatch.setattr("selfstudy.probes.kept.user_cache", homeless)
     console = Console(record=True, file=io.StringIO(), width=500)
     for _ in range(2):
         selfstudy.evaluate(
@@ -213,7 +213,7 @@ def asked(monkeypatch):
     """Record for every new network whether timm's weights were requested."""
     create, asked = timm.create_model, []
 
-    def download(name, *, pretrained, **options):
+    def download(name, *, pretrained=False, **options):
         asked.append(pretrained)
         return create(name, **options)
 
@@ -223,9 +223,9 @@ def asked(monkeypatch):
 
 def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, asked):
     run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", set={"encoder.pretrained": True}, **QUICK)
-    assert asked == [True]
+    assert asked.count(True) == 1
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert asked == [True, False, True]  # the trained encoder is loaded from its folder
+    assert asked[-1] and asked.count(True) == 2  # the trained encoder is loaded from its folder
     assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
 
 
@@ -234,13 +234,14 @@ def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(t
     selfstudy.pretrain("sample:digits", **begun)
     settings, described = ((tmp_path / "r" / name).read_text() for name in ("config.yaml", "encoder/config.json"))
     selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
-    assert asked == [True, False]
+    assert asked.count(True) == 1
     assert (tmp_path / "r" / "config.yaml").read_text() == settings.replace("3 steps", "4 steps")
     again = json.loads((tmp_path / "r" / "encoder" / "config.json").read_text())
-    assert again == json.loads(described) | {"sha256": again["sha256"]} and again["pretrained"]
+    digests = {name: again[name] for name in ("sha256", "whitening_sha256")}
+    assert again == json.loads(described) | digests and again["pretrained"]
     shutil.rmtree(tmp_path / "r" / "checkpoints")
     selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
-    assert asked == [True, False, True]
+    assert asked.count(True) == 2
 
 
 def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run, tmp_path, monkeypatch):

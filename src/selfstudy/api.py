@@ -12,14 +12,13 @@ from selfstudy import config as cfg
 from selfstudy import modalities
 from selfstudy.data.names import name_of
 from selfstudy.disk.atomic import replace_file
-from selfstudy.disk.user_cache import user_cache
-from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError, first_line
+from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
 from selfstudy.machine.processors import limit_threads
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
-from selfstudy.probes.kept import KeptScores
+from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
@@ -181,18 +180,9 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out, kept=_kept(out)).on(*names)
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names)
     folder.append(folder.evaluations, (score.line() for score in results))
     return results
-
-
-def _kept(console: Console) -> KeptScores | None:
-    """The scores of free rows in the user's cache; None if there is no place for them."""
-    try:
-        return KeptScores(user_cache() / "scores")
-    except EnvironmentFault as error:
-        console.print(f"         free rows are not kept for later evaluations: {first_line(error)}", highlight=False)
-        return None
 
 
 def embed(

@@ -71,7 +71,7 @@ def test_kept_scores_of_a_subject_with_a_key_are_not_measured_again(tmp_path):
     assert made == ["features"] * 5
 
 
-def test_a_folder_that_cannot_be_written_is_said_and_stops_nothing(tmp_path):
+def test_the_console_names_a_folder_that_cannot_be_written_and_the_evaluation_goes_on(tmp_path):
     (tmp_path / "file").touch()
     console = Console(record=True, file=io.StringIO(), width=500)
     train = signals(20, 0)

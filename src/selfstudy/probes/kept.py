@@ -9,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
+from rich.console import Console
 
 from selfstudy.disk.atomic import replace_file
 from selfstudy.disk.reading import read_bytes
-from selfstudy.errors import FileRefusedError
+from selfstudy.disk.user_cache import user_cache
+from selfstudy.errors import EnvironmentFault, FileRefusedError, first_line
 from selfstudy.probes import Probe
 from selfstudy.probes.results import Score
 
@@ -72,6 +74,15 @@ class KeptScores:
 
     def _file(self, key: str, probe: Probe) -> Path:
         return self._folder / f"{hashlib.sha256(repr((key, probe.name, _code())).encode()).hexdigest()}.json"
+
+
+def in_user_cache(console: Console) -> KeptScores | None:
+    """The scores in the user's cache; None if there is no folder for them, and the console says so."""
+    try:
+        return KeptScores(user_cache() / "scores")
+    except EnvironmentFault as error:
+        console.print(f"         free rows are not kept for later evaluations: {first_line(error)}", highlight=False)
+        return None
 
 
 def _is_ours(probe: Probe) -> bool:

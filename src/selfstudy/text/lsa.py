@@ -1,6 +1,6 @@
 """Latent semantic analysis: few dense numbers made of bags of words, without training.
 
-TF-IDF weights lie in as many directions as there are terms. Their truncated SVD keeps the directions along which texts
+Every term is a direction of its own for TF-IDF weights. Their truncated SVD keeps the directions along which texts
 differ most. Terms that occur in the same texts share a direction, so two texts can be near without a common word.
 
 Source: Deerwester et al. 1990, "Indexing by latent semantic analysis", JASIS 41(6).
