@@ -158,10 +158,11 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert [score.features for score in results][1:] == ["untrained encoder", "pretrained encoder"]
+    assert [score.features for score in results][2::2] == ["untrained encoder", "pretrained encoder"]
+    assert [score.probe for score in results] == ["knn", "knn-whitened"] * 3
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
     lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
-    assert len(lines) == 3 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
+    assert len(lines) == 6 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
 
@@ -197,7 +198,7 @@ def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, ask
     assert asked == [True]
     results = run.evaluate("sample:digits", probe=["knn"])
     assert asked == [True, False, True]  # the trained encoder is loaded from its folder
-    assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
+    assert [score.features for score in results][2::2] == ["timm's weights", "pretrained encoder"]
 
 
 def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(tmp_path, asked):

@@ -105,7 +105,7 @@ def test_a_third_kind_of_data_is_evaluated_under_all_probes_by_saying_how_its_fe
     probes = named(["knn", "linear", "low-shot", "retrieval", "finetune"])
     found = evaluate(Evaluation("80 train, 40 test signals", subjects), probes, console=QUIET)
     columns = [[score.probe for score in found if score.features == one.name] for one in subjects]
-    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "linear", "low-shot-1"]
+    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "knn-whitened", "linear"]
     assert found.accuracy("raw signals", "knn") > 70 and "80 train / 40 test" in str(found)
 
 

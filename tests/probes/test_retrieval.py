@@ -102,8 +102,10 @@ def test_images_that_are_their_class_find_it_and_noise_finds_its_share():
 def test_there_is_a_column_for_every_figure_and_one_protocol():
     train, labels, test, test_labels = problem(40, 8)
     scores = measure(DenseFeatures("x", train, labels, test, test_labels))
-    assert [score.probe for score in scores] == ["retrieval-map", "retrieval-recall-1", "retrieval-recall-5"]
-    assert {score.protocol for score in scores} == {
+    columns = ["retrieval-map", "retrieval-recall-1", "retrieval-recall-5"]
+    assert [score.probe for score in scores] == [*columns, *(f"{column}-whitened" for column in columns)]
+    assert len({score.protocol for score in scores[3:]}) == 1 and "PCA-whitened by 40 of train" in scores[3].protocol
+    assert {score.protocol for score in scores[:3]} == {
         "retrieval: cosine, frozen, final model; test asks, train answers; mAP over the whole ranking, R@k: one of the "
         "query's class among the k nearest, 40 train / 8 test, test used once"
     }

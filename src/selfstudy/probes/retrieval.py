@@ -32,14 +32,22 @@ class Retrieval(NamedTuple):
 
 
 def measure(features: Features) -> list[Score]:
-    """Mean average precision and recall@k of all test examples."""
+    """Mean average precision and recall@k of test, by features as they are and, if they are dense, whitened."""
+    return [score for ending, form in features.forms().items() for score in _scores(form, ending)]
+
+
+def _scores(features: Features, ending: str) -> list[Score]:
+    """The scores of one form of the features; the names of their columns end in ``ending``."""
     found = retrieve(features.cosines(), features.targets, features.test_targets)
     protocol = (
         f"retrieval: cosine, {features.words.plain}; test asks, train answers; mAP over the whole ranking, R@k: one of "
         f"the query's class among the k nearest, {features.counts}, test used once"
     )
-    recall = [Score(features.name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
-    return [Score(features.name, "retrieval-map", found.precision, protocol), *recall]
+    columns = {
+        "retrieval-map": found.precision,
+        **{f"retrieval-recall-{k}": share for k, share in found.recall.items()},
+    }
+    return [Score(features.name, f"{column}{ending}", value, protocol) for column, value in columns.items()]
 
 
 def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, block: int = _BLOCK) -> Retrieval:
