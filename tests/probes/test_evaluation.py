@@ -36,6 +36,21 @@ def test_an_input_is_made_once_for_all_probes_and_only_when_one_needs_it():
     assert made == ["int"]
 
 
+def test_scores_of_free_subjects_say_so_and_the_others_are_compared_with_them():
+    def answers(given):
+        name, right = given
+        return [Score(name, "one", 100.0 * sum(right) / 4, "p", right=bytes(right))]
+
+    subjects = [
+        Subject("a", {tuple: lambda: ("a", (0, 0, 1, 0))}, free=True),
+        Subject("b", {tuple: lambda: ("b", (0, 1, 1, 0))}, free=True),
+        Subject("c", {tuple: lambda: ("c", (1, 1, 1, 0))}),
+    ]
+    found = list(evaluate(Evaluation("", subjects), [Probe("one", answers, tuple)], console=QUIET))
+    assert [score.free for score in found] == [True, True, False]
+    assert found[0].ahead is None and found[2].ahead[0] == 25.0 and found[2].ahead.row == "b"
+
+
 def test_known_scores_of_a_subject_are_taken_over():
     known = [Score("a", "one", 50.0, "p"), Score("a", "third", 1.0, "p"), Score("c", "one", 2.0, "p")]
     subjects = [Subject("a", {int: lambda: pytest.fail("known")}), Subject("b", {int: lambda: 2})]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
+from selfstudy.probes.intervals import compared
 from selfstudy.probes.results import Results, Score
 
 
@@ -93,11 +94,11 @@ def evaluate(
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
-        if found := [score for score in known if score.features == subject.name and score.probe in names]:
-            scores += found
-            continue
-        scores += _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
-    return Results(scores)
+        found = [score for score in known if score.features == subject.name and score.probe in names]
+        if not found:
+            found = _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
+        scores += [score._replace(free=subject.free) for score in found]
+    return Results(compared(scores))
 
 
 def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:

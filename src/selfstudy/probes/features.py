@@ -143,9 +143,11 @@ class Features(ABC):
         """
 
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
-        """The accuracy of predicted class indices (M,)."""
-        accuracy = 100.0 * float((predictions == self.test_targets).double().mean())
-        return Score(self.name, probe, accuracy, protocol, interval=wilson(accuracy, len(self.test_targets)))
+        """The accuracy of predicted class indices (M,), with the test examples that are right."""
+        right = (predictions == self.test_targets).cpu()
+        accuracy = 100.0 * float(right.double().mean())
+        interval = wilson(accuracy, len(right))
+        return Score(self.name, probe, accuracy, protocol, interval=interval, right=bytes(right.numpy()))
 
 
 class DenseFeatures(Features):
