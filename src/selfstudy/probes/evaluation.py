@@ -97,8 +97,9 @@ def evaluate(
         found = [score for score in known if score.features == subject.name and score.probe in names]
         if not found:
             found = _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
-        scores += [score._replace(free=subject.free) for score in found]
-    return Results(compared(scores))
+        scores += [score._replace(free=score.free or subject.free) for score in found]
+    once = {score[:2]: score for score in scores}  # the majority class comes with every subject
+    return Results(compared(list(once.values())))
 
 
 def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:

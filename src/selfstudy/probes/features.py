@@ -17,6 +17,7 @@ from torch import Tensor
 from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
 from selfstudy.ops.whitening import EXAMPLES_EACH, FLOOR, MOST_DIRECTIONS, MOST_ROWS, fit_whitening
+from selfstudy.probes.balance import MAJORITY, balanced, uneven
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.regression import covariance_of, design, logistic_regression, predict, standardisation
 from selfstudy.probes.results import Score, wilson
@@ -148,6 +149,27 @@ class Features(ABC):
         accuracy = 100.0 * float(right.double().mean())
         interval = wilson(accuracy, len(right))
         return Score(self.name, probe, accuracy, protocol, interval=interval, right=bytes(right.numpy()))
+
+    def scores(self, probe: str, predictions: Tensor, protocol: str) -> list[Score]:
+        """The accuracy of predicted class indices (M,), and the scores that it needs where classes are uneven.
+
+        These are balanced accuracy, macro-F1, and the row of the most frequent class, which needs no training.
+        """
+        accuracy = self.score(probe, predictions, protocol)
+        if not uneven(self.test_targets):
+            return [accuracy]
+        found = balanced(predictions, self.test_targets, self.classes)
+        even = [
+            Score(self.name, f"{probe}{ending}", value, protocol, interval=interval)
+            for ending, (value, interval) in found.items()
+        ]
+        return [accuracy, *even, self._majority(probe)]
+
+    def _majority(self, probe: str) -> Score:
+        """The accuracy of the most frequent class of train as the answer to every test example."""
+        answers = torch.full_like(self.test_targets, int(self.targets.bincount().argmax()))
+        protocol = f"{MAJORITY}: the most frequent class of train for every test example, {self.counts}"
+        return self.score(probe, answers, protocol)._replace(features=MAJORITY, free=True)
 
 
 class DenseFeatures(Features):

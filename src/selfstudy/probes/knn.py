@@ -18,8 +18,9 @@ def measure(features: Features) -> list[Score]:
     """The accuracy of the vote of the :data:`K` nearest, by features as they are and, if they are dense, whitened."""
     vote = vote_protocol(K, TEMPERATURE, len(features.targets))
     return [
-        form.score(f"knn{ending}", classify(form), f"{vote}, {form.words.neighbours}")
+        score
         for ending, form in features.forms().items()
+        for score in form.scores(f"knn{ending}", classify(form), f"{vote}, {form.words.neighbours}")
     ]
 
 

@@ -13,6 +13,8 @@ _TITLES |= {"low-shot-1": "1 label", "low-shot-5": "5 labels", "low-shot-25": "2
 _TITLES |= {"retrieval-map": "mAP", "retrieval-recall-1": "R@1", "retrieval-recall-5": "R@5"}
 _TITLES |= {f"{probe}-whitened": f"{_TITLES[probe]} whitened" for probe in ("knn", "retrieval-map")}
 _TITLES |= {f"retrieval-recall-{k}-whitened": f"R@{k} whitened" for k in (1, 5)}
+_TITLES |= {f"{probe}-balanced": f"{_TITLES.get(probe, probe)} balanced" for probe in ("knn", "knn-whitened", "linear")}
+_TITLES |= {f"{probe}-f1": f"{_TITLES.get(probe, probe)} F1" for probe in ("knn", "knn-whitened", "linear")}
 _FORMATS = {"%": (1, " %"), "": (1, ""), "bits/byte": (3, ""), "nats/token": (4, "")}  # digits, and what follows them
 _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "bits_per_byte": ("bits per byte", "bits/byte"),
