@@ -154,14 +154,21 @@ def test_embeddings_replace_no_file_unless_asked_and_create_their_folder(run, tm
         run.embed("sample:digits", out.parent, overwrite=True)
 
 
+def _rows(results):
+    """The rows of a table, without the share of the largest class."""
+    return [name for name in dict.fromkeys(score.features for score in results) if name != "majority class"]
+
+
 def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert [score.features for score in results][1:] == ["untrained encoder, statistics set", "pretrained encoder"]
-    assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
+    assert _rows(results) == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
+    assert {score.probe for score in results} >= {"knn", "knn-whitened"}
+    knn = [score for score in results if score.probe == "knn" and score.features != "majority class"]
+    assert len(knn) == 3 and all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in knn)
     lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
-    assert len(lines) == 3 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
+    assert len(lines) == len(results) and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
 
@@ -226,7 +233,7 @@ def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, ask
     assert asked.count(True) == 1
     results = run.evaluate("sample:digits", probe=["knn"])
     assert asked[-1] and asked.count(True) == 2  # the trained encoder is loaded from its folder
-    assert [score.features for score in results][1:] == ["timm's weights", "pretrained encoder"]
+    assert _rows(results)[1:] == ["timm's weights", "pretrained encoder"]
 
 
 def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(tmp_path, asked):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
+from selfstudy.probes.intervals import compared
 from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Results, Score
 
@@ -103,11 +104,12 @@ def evaluate(
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
-        if found := [score for score in known if score.features == subject.name and score.probe in names]:
-            scores += found
-            continue
-        scores += _scores(subject, [probe for probe in probes if probe.needs in subject.inputs], kept, console)
-    return Results(scores)
+        found = [score for score in known if score.features == subject.name and score.probe in names]
+        if not found:
+            found = _scores(subject, [probe for probe in probes if probe.needs in subject.inputs], kept, console)
+        scores += [score._replace(free=score.free or subject.free) for score in found]
+    once = {score[:2]: score for score in scores}  # the majority class comes with every subject
+    return Results(compared(list(once.values())))
 
 
 def _scores(subject: Subject, probes: Sequence[Probe], kept: KeptScores | None, console: Console) -> list[Score]:

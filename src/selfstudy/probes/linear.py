@@ -24,7 +24,7 @@ def measure(features: Features) -> list[Score]:
         f"held-out {100 * _VALIDATION:g} % of {chosen_on} (seed {features.seed}), {features.words.final}"
         f"{features.counts}, test used once"
     )
-    return [features.score("linear", predictions, protocol)]
+    return features.scores("linear", predictions, protocol)
 
 
 def classify(features: Features) -> tuple[Tensor, float]:
