@@ -33,6 +33,7 @@ class ImageEncoderDescription(EncoderDescription):
     patch_size: int | None
     pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
     pretrained: bool = False
+    settings: dict[str, Any] | None = None
     mean: list[float]
     std: list[float]
     statistics_images: int = Field(default=0, ge=0)

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from selfstudy.config import RunConfig
-from selfstudy.data.batches import Shard
+from selfstudy.data.batches import Passes, Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
@@ -23,12 +23,14 @@ from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
+from selfstudy.images.solve import passes_of, resolve_solved
 from selfstudy.images.sources import Source, read_shrunk
 from selfstudy.images.statistics import enough, set_on_images
 from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
 from selfstudy.methods.reads import Images
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
@@ -104,11 +106,15 @@ class ImageWork(Work):
     """Scanned images to pretrain on."""
 
     def __init__(self, data: object, config: ImageRunConfig, console: Console) -> None:
+        self._began = time.monotonic()
         self._config, self._method = config, method_class(config.method["name"])
         self.opened = open_data(data, config.data, console, labels=Images.of(self._method).labels)
 
     def resolve(self) -> Resolved[ImageInputs]:
         """The configuration with everything decided; a precision of ``auto`` is measured."""
+        if issubclass(self._method, SolvedMethod):
+            spent = time.monotonic() - self._began
+            return resolve_solved(self._config, self.opened.scan, self._method, spent=spent)
         return resolve(self._config, self.opened.scan, self._method)
 
     def unit(self, resolved: Resolved[ImageInputs]) -> Unit:
@@ -146,6 +152,12 @@ class ImageWork(Work):
             side=_side_of(resolved),
         )
         return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
+
+    def passes(self, resolved: Resolved[ImageInputs]) -> Passes:
+        """See :func:`selfstudy.images.solve.passes_of`."""
+        inputs = resolved.inputs
+        preprocessing = Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std)
+        return passes_of(*self.opened, preprocessing, _side_of(resolved), seed=resolved.train.seed)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """Write a list of the inputs that the scan accepted and training could not read, with the reasons."""
