@@ -73,6 +73,7 @@ def pretrain(
     overwrite: bool = False,
     console: Console | None = None,
     began: float | None = None,
+    eval: object = None,
     **settings: Any,
 ) -> Run:
     """Train an encoder on images or text without labels; return the finished run.
@@ -87,7 +88,10 @@ def pretrain(
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
-            up to the end of this call.
+            up to the end of this call, but what ``eval`` asks for.
+        eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
+            examples, and written to ``readings.jsonl``. At the end the run is evaluated; only then test examples are
+            used. None of this changes what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -113,7 +117,10 @@ def pretrain(
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
     opened = modalities.opener(data, built)
     shown = console or _QUIET
-    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=shown, began=began)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown}
+    _pretrain(opened, built, folder, **options, began=began, labelled=eval)
+    if eval is not None:
+        shown.print(str(evaluate(folder.path, eval, console=shown)), markup=False, highlight=False, soft_wrap=True)
     return Run(folder.path)
 
 
