@@ -155,6 +155,7 @@ def _decide_images(draft: Draft, scan: Scan) -> None:
     draft.decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     draft.decide("data.std", [round(value, 6) for value in scan.std], "measured")
     draft.decide("data.views", "own", "the method's own")
+    draft.decide("data.shrink_to", None, "read whole; a plan for minutes shrinks large images")
     gigabytes = round(usable_memory() / 4e9, 1)
     draft.decide("data.cache_gigabytes", gigabytes, "a quarter of the memory that this process may use")
     _require_one_per_channel(draft.settings["data"])

@@ -24,7 +24,7 @@ from selfstudy.images.opening import open_source
 from selfstudy.images.readings import open_eval_set
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
-from selfstudy.images.sources import Source
+from selfstudy.images.sources import Source, read_shrunk
 from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -71,7 +71,8 @@ def open_data(data: object, config: ImageDataConfig, console: Console, *, labels
     channels = None if config.channels == "auto" else config.channels
     started = time.perf_counter()
     memory = None if config.cache_gigabytes == "auto" else int(config.cache_gigabytes * 10**9)
-    found = scan(source, channels=channels, max_bad=config.max_bad, memory_bytes=memory)
+    side = None if config.shrink_to == "auto" else config.shrink_to
+    found = scan(source, channels=channels, max_bad=config.max_bad, memory_bytes=memory, side=side)
     console.print(
         f"data     {source.describe()}: {len(found.good):,} usable images"
         f" ({len(source) - len(found.good)} skipped) in {time.perf_counter() - started:.1f} s",
@@ -128,7 +129,8 @@ class ImageWork(Work):
         """Write the scan as ``inputs.parquet``, and a sheet of views as ``views.png``."""
         source, found = self.opened
         found.write(folder.inputs)
-        sheet = contact_sheet(_first_images(source, found), resolved.inputs.specs, seed=resolved.train.seed)
+        images = _first_images(source, found, _side_of(resolved))
+        sheet = contact_sheet(images, resolved.inputs.specs, seed=resolved.train.seed)
         sheet.save(folder.views)
 
     def eval_set(self, labelled: object, method: Method, resolved: Resolved[ImageInputs]) -> EvalSet:
@@ -148,6 +150,7 @@ class ImageWork(Work):
             channels=found.channels,
             labels=_labels(resolved.method, self.opened),
             shard=shard,
+            side=_side_of(resolved),
         )
         return data, lambda crops, device: render(crops, data.specs, (inputs.mean, inputs.std), device)
 
@@ -189,12 +192,18 @@ class ImageWork(Work):
         whiten_by_scan(embedder, *self.opened, allowed=allowed, console=console)
 
 
-def _first_images(source: Source, found: Scan) -> dict[int, Tensor]:
+def _side_of(resolved: Resolved[ImageInputs]) -> int | None:
+    """The shorter side in pixels that images are shrunk to when they are read; None for whole images."""
+    side: int | None = resolved.config.data.model_dump()["shrink_to"]
+    return side
+
+
+def _first_images(source: Source, found: Scan, side: int | None) -> dict[int, Tensor]:
     """The first eight images by position, without those that turn out to be damaged."""
     images = {}
     for position, index in enumerate(found.good[:_SHOWN].tolist()):
         with suppress(BadInput):
-            images[position] = with_channels(source.read(index), found.channels)
+            images[position] = with_channels(read_shrunk(source, index, side), found.channels)
     return images
 
 
