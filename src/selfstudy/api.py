@@ -11,7 +11,7 @@ from rich.console import Console
 from selfstudy import config as cfg
 from selfstudy import modalities
 from selfstudy.data.names import name_of
-from selfstudy.disk.atomic import replace_file
+from selfstudy.disk.atomic import refuse_existing, replace_file
 from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
 from selfstudy.machine.processors import limit_threads
@@ -90,8 +90,7 @@ def pretrain(
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
             up to the end of this call, but what ``eval`` asks for.
         eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
-            examples, and written to ``readings.jsonl``. At the end the run is evaluated; only then test examples are
-            used. None of this changes what is learnt.
+            examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -219,7 +218,7 @@ def embed(
     """
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     modality, embedder = modalities.of_run(run), load(run)
     if whiten:
         embedder = modalities.whitens(modality).whitened(embedder)
@@ -247,14 +246,6 @@ def whiten(run: str | Path, data: object, *, console: Console | None = None) -> 
     return modality.whiten(modalities.encoder_folder(run), Path(run), data, console or _QUIET)
 
 
-def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Raise if the file exists, or the folder holds files, unless they may be overwritten."""
-    if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
-        return
-    what = "already holds files" if out.is_dir() else "exists already"
-    raise RunFolderError(f"{out} {what}\n--overwrite replaces what is there, --out names another place")
-
-
 def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
     """Write the encoder for another library, load it there and compare the outputs; return the result.
 
@@ -274,7 +265,7 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
     write = modalities.exporter(modalities.of_run(run), to)
     if modalities.holds_encoder(modalities.encoder_folder(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     return write(folder.encoder, Path(out))
 
 
@@ -395,7 +386,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwr
     records = [read_run(RunFolder.existing(run)) for run in runs]
     comparison = Comparison(records, ignored=modalities.ignored_by_compare())
     if out is not None:
-        _refuse_existing(Path(out), overwrite=overwrite)
+        refuse_existing(Path(out), overwrite=overwrite)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         replace_file(Path(out), comparison.to_html().encode("utf-8"))
     return comparison

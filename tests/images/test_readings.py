@@ -79,11 +79,11 @@ def test_the_test_images_of_split_data_are_left_alone(photos, tmp_path):
 def test_few_large_images_are_kept_in_memory(photos, monkeypatch):
     monkeypatch.setattr("selfstudy.images.readings._LEAST", 10)
     examples = open_eval_set(photos, PREPARED._replace(size=(1600, 1600)))
-    assert examples.about == "14 images of train in the bank, 3 asked" or len(_of(examples.free[0]).train) <= 17
+    assert examples.about == "14 images of train in the bank, 2 asked"
 
 
-def test_data_without_labels_are_refused(tmp_path):
-    with pytest.raises(DataError, match="has no labels\nuse class sub-folders"):
+def test_data_without_labels_are_refused():
+    with pytest.raises(DataError, match="has no labels"):
         open_eval_set(np.zeros((4, 16, 16, 3), np.uint8), PREPARED)
 
 
@@ -91,11 +91,9 @@ def _weights(run):
     return (run.folder / "encoder" / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("method", "encoder"), [("simclr", "resnet10t"), ("dino", "vit_tiny_patch16_224"), ("mae", "vit_tiny_patch16_224")]
-)
-def test_a_run_with_readings_learns_the_same_bit_for_bit(photos, tmp_path, method, encoder):
-    settings = QUICK | {"method": method, "encoder": encoder}
+@pytest.mark.parametrize("method", ["simclr", "dino"])  # the second one is read by its teacher
+def test_a_run_with_readings_learns_the_same_bit_for_bit(photos, tmp_path, method):
+    settings = QUICK | {"method": method, "encoder": "resnet10t"}
     plain = selfstudy.pretrain(photos, out=tmp_path / "plain", **settings)
     read = selfstudy.pretrain(photos, out=tmp_path / "read", eval=photos, **settings)
     assert _weights(read) == _weights(plain)

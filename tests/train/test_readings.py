@@ -100,7 +100,7 @@ def test_a_line_has_the_interval_and_a_protocol_that_says_that_training_goes_on(
     assert "reading  step 1: k-NN 100.0 %" in lab.out.getvalue()
 
 
-def test_a_resumed_run_goes_on_with_the_next_reading(monkeypatch):
+def test_a_resumed_run_takes_the_next_reading(monkeypatch):
     lab = _Lab(monkeypatch)
     lab.readings.begin(resumed=True, known=True)
     assert lab.steps(55, 60, 120) == "k-NN 100.0 %"

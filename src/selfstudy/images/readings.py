@@ -1,7 +1,8 @@
 """Labelled images for k-NN readings during training: a small part of train, prepared once."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,10 @@ from selfstudy.images.features import raw_pixels, raw_pixels_name
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
+from selfstudy.nn.statistics import statistics_of
+from selfstudy.ops.devices import to_device
 from selfstudy.ops.pixels import as_float
+from selfstudy.ops.random import permutation
 from selfstudy.probes.evaluation import Subject
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.split import small_bank, split_test_fifth
@@ -24,7 +28,7 @@ from selfstudy.views.preprocess import Preprocessing
 
 _MOST, _LEAST = 2_500, 250  # images
 _MEMORY = 2**27  # bytes of 8-bit pixels
-_BATCH = 256
+_BATCH, _FOR_STATISTICS = 256, 512
 
 
 def open_eval_set(data: object, preprocessing: Preprocessing) -> EvalSet:
@@ -42,20 +46,23 @@ def open_eval_set(data: object, preprocessing: Preprocessing) -> EvalSet:
     height, width = preprocessing.size
     at_most = max(_LEAST, min(_MOST, _MEMORY // (preprocessing.channels * height * width)))
     parts = [_prepared(source, found, labels, part, (height, width)) for part in small_bank(labels, at_most)]
-    (bank, _), (queries, _) = parts
+    (bank, classes), (queries, answers) = parts
 
-    def subject(name: str, extract: Callable[[Tensor], Tensor]) -> Subject:
-        def features() -> Features:
-            (of_bank, classes), (of_queries, answers) = ((extract(images), known) for images, known in parts)
-            return DenseFeatures(name, of_bank, classes, of_queries, answers)
+    def of_pixels() -> Features:
+        return DenseFeatures(pixels, raw_pixels(bank), classes, raw_pixels(queries), answers)
 
-        return Subject(name, {Features: features})
+    def of_encoder(encoder: nn.Module) -> Features:
+        some = bank[permutation(len(bank), 0)[:_FOR_STATISTICS]]
+        with statistics_of(encoder, _batches(encoder, some, preprocessing)):  # a finished run has them too
+            of_bank, of_queries = (_embedded(encoder, images, preprocessing) for images in (bank, queries))
+        return DenseFeatures("encoder in training", of_bank, classes, of_queries, answers)
 
-    def of_encoder(encoder: nn.Module) -> Subject:
-        return subject("encoder in training", lambda images: _embedded(encoder, images, preprocessing))
-
-    pixels = subject(raw_pixels_name((preprocessing.channels, height, width)), raw_pixels)._replace(free=True)
-    return EvalSet(f"{len(bank):,} images of train in the bank, {len(queries):,} asked", [pixels], of_encoder)
+    pixels = raw_pixels_name((preprocessing.channels, height, width))
+    return EvalSet(
+        f"{len(bank):,} images of train in the bank, {len(queries):,} asked",
+        [Subject(pixels, {Features: of_pixels}, free=True)],
+        lambda encoder: Subject("encoder in training", {Features: partial(of_encoder, encoder)}),
+    )
 
 
 def _train_part(data: object, channels: int) -> tuple[Source, Scan, Tensor]:
@@ -96,5 +103,11 @@ def _prepared(
 def _embedded(encoder: nn.Module, images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The embeddings (n, D) float32 of prepared images, on the CPU."""
     device = next(encoder.parameters()).device
-    batches = (normalize(as_float(batch), preprocessing.mean, preprocessing.std) for batch in images.split(_BATCH))
-    return torch.cat([*embed_batches(encoder, batches, device=device)])
+    return torch.cat([*embed_batches(encoder, _batches(encoder, images, preprocessing), device=device)])
+
+
+def _batches(encoder: nn.Module, images: Tensor, preprocessing: Preprocessing) -> Iterator[Tensor]:
+    """Prepared images in even batches (B, C, h, w) float32 on the device of the encoder, normalised."""
+    device = next(encoder.parameters()).device
+    for batch in images.chunk(-(-len(images) // _BATCH)):
+        yield normalize(as_float(to_device(batch, device)), preprocessing.mean, preprocessing.std)

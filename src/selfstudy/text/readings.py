@@ -58,7 +58,7 @@ def _rows(embedder: TextEmbedder, texts: list[str], chosen: Tensor) -> list[tupl
 
 
 def _embedded(encoder: nn.Module, rows: list[Tensor]) -> Tensor:
-    """The embeddings (n, D) float32 of rows, on the CPU; rows of like lengths are embedded together."""
+    """The embeddings (n, D) float32 of rows, on the CPU; rows of similar lengths are embedded together."""
     assert isinstance(encoder, TextEncoder)  # the work of the run built it
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     with evaluation_mode(encoder), torch.no_grad():  # what the network keeps for later must fit training

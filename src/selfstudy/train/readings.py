@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from selfstudy.errors import DataError, first_line
-from selfstudy.probes import available, named
+from selfstudy.probes import named
 from selfstudy.probes.evaluation import Evaluation, Subject, evaluate
 from selfstudy.probes.results import Score, shown, title
 from selfstudy.train.clock import Clock
@@ -20,7 +20,6 @@ from selfstudy.train.monitor import Observation
 
 READINGS = 12
 """The number of readings after the one before the first step."""
-PROBES = ("knn", "knn-whitened")
 Line = Mapping[str, object]
 _QUIET = Console(quiet=True)
 
@@ -65,7 +64,7 @@ class Readings:
     ) -> None:
         self._examples, self._encoder, self._write = examples, encoder, write
         self._clock, self._console = clock, console
-        self._probes = named([name for name in PROBES if name in available()])
+        self._probes = named(["knn"])
         self._note = ""
         self._waiting: list[Line] = []
         self._done: int | None = None  # twelfths of the run that were done at the last reading
