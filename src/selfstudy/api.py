@@ -46,9 +46,9 @@ class Run:
         """See :func:`embed`."""
         return embed(self.folder, data, out, overwrite=overwrite, whiten=whiten)
 
-    def export(self, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+    def export(self, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
         """See :func:`export`."""
-        return export(self.folder, to, out, overwrite=overwrite)
+        return export(self.folder, to, out, overwrite=overwrite, whiten=whiten)
 
     def inspect(self, data: object, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
@@ -246,7 +246,7 @@ def whiten(run: str | Path, data: object, *, console: Console | None = None) -> 
     return modality.whiten(modalities.encoder_folder(run), Path(run), data, console or _QUIET)
 
 
-def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
     """Write the encoder for another library, load it there and compare the outputs; return the result.
 
     Args:
@@ -255,14 +255,15 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
             ``"sentence-transformers"``.
         out: the folder to write into.
         overwrite: True to write into a folder that already holds files; a run is never written into.
+        whiten: True to write the whitening of the run as the last layer, which ``"onnx"`` can hold.
 
     Raises:
-        UsageError: an unknown target, an encoder that the target does not have, or no run at ``run``.
+        UsageError: an unknown target, an encoder or a whitening that the target cannot hold, or no run at ``run``.
         FileRefusedError: the outputs of the two libraries differ by more than rounding.
         RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
-    write = modalities.exporter(modalities.of_run(run), to)
+    write = modalities.exporter(modalities.of_run(run), to, whiten=whiten)
     if modalities.holds_encoder(modalities.encoder_folder(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
     refuse_existing(Path(out), overwrite=overwrite)

@@ -191,11 +191,12 @@ def export(
     to: Annotated[str, typer.Option(help=_EXPORT_HELP)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
+    whiten: Annotated[bool, typer.Option("--whiten", help="Whiten by the last layer; for onnx.")] = False,
 ) -> None:
     """Write the encoder for another library, reload it there and compare."""
     from selfstudy import api
 
-    result = api.export(run, to, out, overwrite=overwrite)
+    result = api.export(run, to, out, overwrite=overwrite, whiten=whiten)
     print(f"{result.path}: reloaded in {result.library}, max |difference| {result.max_abs_difference:.1e}")
     print(f"\n{result.usage}")
 
