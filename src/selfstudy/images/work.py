@@ -21,6 +21,7 @@ from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput, with_channels
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
+from selfstudy.images.readings import open_eval_set
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.solve import passes_of, resolve_solved
@@ -39,6 +40,7 @@ from selfstudy.runs.resolved import Resolved, own_settings
 from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
+from selfstudy.train.readings import EvalSet
 from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.preprocess import Preprocessing
 
@@ -136,6 +138,11 @@ class ImageWork(Work):
         images = _first_images(source, found, _side_of(resolved))
         sheet = contact_sheet(images, resolved.inputs.specs, seed=resolved.train.seed)
         sheet.save(folder.views)
+
+    def eval_set(self, labelled: object, method: Method, resolved: Resolved[ImageInputs]) -> EvalSet:
+        """A part of the train images of labelled data."""
+        inputs = resolved.inputs
+        return open_eval_set(labelled, Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std))
 
     def batches(self, resolved: Resolved[ImageInputs], shard: Shard) -> tuple[TrainingData, Render]:
         """The crops, and the function that turns them into views."""

@@ -40,6 +40,7 @@ from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
+from selfstudy.train.readings import EvalSet, Readings
 from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
@@ -65,6 +66,7 @@ def pretrain(
     overwrite: bool,
     console: Console,
     began: float | None = None,
+    labelled: object = None,
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
@@ -79,6 +81,7 @@ def pretrain(
         overwrite: True to move a run in the folder aside first.
         console: the console that shows progress.
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out.
+        labelled: labelled data for k-NN readings during training, whose time is not part of the budget; or None.
 
     Raises:
         SelfstudyError: the subclass names the kind of error, and the message says what to do.
@@ -101,6 +104,14 @@ def pretrain(
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
+        readings: Readings | None = None
+        if labelled is not None and fabric.is_global_zero and not isinstance(method, SolvedMethod):
+            opening = time.monotonic()
+            examples = work.eval_set(labelled, method.to(fabric.device), resolved)
+            readings = _readings(examples, method, folder, clock=lambda: trainer.clock, console=console)
+            resumed = checkpoint is not None
+            readings.begin(resumed=resumed, known=resumed and folder.readings.is_file())
+            began += time.monotonic() - opening
         # before anything is written, because it may raise
         if isinstance(method, SolvedMethod):
             trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)
@@ -111,25 +122,23 @@ def pretrain(
         if resolved.train.compile:
             stack.enter_context(compiled_encoders(method, fabric.device))
         if fabric.is_global_zero:
-            store.clean()
             store.require_space(method.state_dict())
-            folder.truncate_logs(checkpoint.step if checkpoint else 0)
-            if checkpoint is None:
-                write_beginning(folder, resolved, work)
-            else:
-                write_changes(folder, resolved)  # else a later --resume would end where the old run ended
+            _prepare(folder, store, checkpoint, resolved, work)
         print_plan(resolved, console)
         health = make_health(folder, method, resolved, work)
         unit = work.unit(resolved)
         log = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit)
         try:
             monitors: list[Monitor] = [log, health] if fabric.is_global_zero else []
+            monitors += [] if readings is None else [readings]
             outcome = _trained(trainer, store, monitors, ProgressBar(console, unit))
         finally:
             work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
             _whiten(work, folder, resolved, outcome, console)
+    if readings is not None:
+        console.print(f"readings {readings.count} in {readings.seconds:.0f} s more", highlight=False)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
@@ -218,6 +227,37 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
             console.print(f"moved    the old run to {folder.move_aside()}", highlight=False)
     folder.create()
     stack.enter_context(run_lock(folder.path))
+
+
+def _prepare(
+    folder: RunFolder,
+    store: CheckpointStore,
+    checkpoint: Checkpoint | None,
+    resolved: Resolved[object],
+    work: Work,
+) -> None:
+    """Remove what an earlier process left behind after the checkpoint, and write the files of the beginning."""
+    store.clean()
+    if checkpoint is None:
+        folder.truncate_logs(0)
+        folder.readings.unlink(missing_ok=True)  # what comes before the first step is measured again
+        write_beginning(folder, resolved, work)
+    else:
+        folder.truncate_logs(checkpoint.step)
+        write_changes(folder, resolved)  # else a later --resume would end where the old run ended
+
+
+def _readings(
+    examples: EvalSet, method: Method, folder: RunFolder, *, clock: Callable[[], Clock], console: Console
+) -> Readings:
+    """The monitor that writes ``readings.jsonl``; it reads the encoder that the run keeps at its end."""
+    return Readings(
+        examples,
+        lambda: method.representation()[1],
+        lambda lines: folder.append(folder.readings, lines),
+        clock=clock,
+        console=console,
+    )
 
 
 def make_trainer(
