@@ -18,6 +18,8 @@ from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.results import Results
+from selfstudy.probes.verdict import judge
+from selfstudy.runs.facts import facts_of, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -145,7 +147,8 @@ def evaluate(
     """The scores of an encoder under simple probes, and those of its baselines.
 
     The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
-    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``.
+    timm's weights is compared with these weights. One or two sentences say what the scores mean: ``.verdict`` of the
+    result. The scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -169,9 +172,13 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out).on(*names)
+    results = run_evaluation(opened, chosen, console=out).on(*names, step=steps_of(folder))
+    verdict = judge(facts_of(folder, results, opened.split))
     folder.append(folder.evaluations, (score.line() for score in results))
-    return results
+    if verdict is None:
+        return results
+    folder.append(folder.evaluations, [verdict.line(*names, step=steps_of(folder))])
+    return Results(results.scores, verdict.sentence)
 
 
 def embed(

@@ -12,6 +12,7 @@ from rich.console import Console
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
 from selfstudy.probes.results import Results, Score
+from selfstudy.probes.verdict import Split
 
 
 class Question(NamedTuple):
@@ -68,10 +69,12 @@ class Evaluation(NamedTuple):
     Attributes:
         about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
         subjects: made one after another, so that the features of one are in memory at a time.
+        split: the facts about the data on which a verdict rests.
     """
 
     about: str
     subjects: Iterable[Subject]
+    split: Split = Split()
 
 
 def evaluate(
@@ -90,6 +93,9 @@ def evaluate(
         TrainingError: fine-tuning diverged.
     """
     console.print(f"evaluate {evaluation.about}", highlight=False)
+    if copies := evaluation.split.repeated:
+        total = sum(evaluation.split.test)
+        console.print(f"         {copies:,} of {total:,} test examples also stand in train", highlight=False)
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
