@@ -55,7 +55,7 @@ def settings(combination: str, batch: int) -> dict[str, Any]:
 
 def predicted(data: str, combination: str, batch: int) -> dict[str, Any]:
     """The settings of a plan for many minutes, with its prediction."""
-    config = configured(data, {}, {**settings(combination, batch), "minutes": 600})
+    config = configured(data, {}, {**settings(combination, batch), "minutes": 60})
     assert isinstance(config, ImageRunConfig)
     keep_freed_memory()  # as a run does
     work = ImageWork(data, config, Console(quiet=True))

@@ -91,7 +91,7 @@ def test_the_commands_of_the_page_work(folder):
     outputs = [run(line.replace("--epochs 100", "--steps 3").replace("--epochs 150", "--steps 5")) for line in COMMANDS]
     assert "signals (768, 3, 128)" in outputs[0] and "signals/s" in outputs[0]
     rows = ("raw signals", "untrained encoder", "pretrained encoder")
-    assert all(re.search(rf"^{row} +\d+\.\d % +\d+\.\d %$", outputs[1], flags=re.MULTILINE) for row in rows)
+    assert all(re.search(rf"^{row}( +\d+\.\d( ±\d+\.\d)? %){{3}}$", outputs[1], flags=re.MULTILINE) for row in rows)
     assert "768 train, 256 test signals" in outputs[1]
     assert "1,024 embeddings in waves.parquet" in outputs[2]
     assert "from step 3" in outputs[3] and "step 5/5" in outputs[3]
@@ -138,6 +138,20 @@ def test_the_test_can_lie_in_a_file_of_its_own_or_be_a_fifth(folder):
     assert {"1,024 train / 64 test" in score.protocol for score in apart} == {True}
     fifth = trained.evaluate("a.npz", probe=["knn"])
     assert {bool(re.search(r"8[12]\d train / 20\d test", score.protocol)) for score in fifth} == {True}
+
+
+def test_whitening_and_readings_with_labels_are_refused_in_a_line(folder):
+    trained = pretrain()
+    for refused in (
+        lambda: trained.embed("waves.npz", "a.parquet", whiten=True),
+        lambda: selfstudy.whiten(trained.folder, "x"),
+    ):
+        with pytest.raises(UsageError, match="encoders of signals have no whitening statistics\nleave whiten out"):
+            refused()
+    with pytest.raises(
+        UsageError, match="^runs on signals cannot be read with labels while they train; leave eval out$"
+    ):
+        pretrain(eval="waves.npz", overwrite=True)
 
 
 def test_a_probe_that_needs_more_than_features_is_refused(folder):

@@ -15,7 +15,7 @@ from selfstudy.data.batches import Passes, Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
-from selfstudy.encoders.timm import TimmEncoder, build_encoder
+from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
 from selfstudy.errors import DataError, EnvironmentFault, UsageError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
@@ -23,10 +23,12 @@ from selfstudy.images.decode import BadInput
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
 from selfstudy.images.prospect import Decision, Prospect, fixed, is_planned, with_method, with_side
+from selfstudy.images.readings import open_eval_set
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Data, Scan, scan
 from selfstudy.images.solve import passes_of, resolve_solved
 from selfstudy.images.sources import Source
+from selfstudy.images.statistics import enough, set_on_images
 from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.machine.allocator import freed_memory_returned
 from selfstudy.machine.devices import best_device
@@ -43,12 +45,12 @@ from selfstudy.runs.trial import StepCost, step_cost
 from selfstudy.runs.whitening import allowance
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
+from selfstudy.train.readings import EvalSet
 from selfstudy.views.contact_sheet import contact_sheet
 from selfstudy.views.preprocess import Preprocessing
 
 _SHOWN = 8  # images on the contact sheet
 _TIMED = 8  # images whose embedding is timed
-_AT_THE_END = 2048  # images that are embedded after the last step, at most
 _FILES_SECONDS = 3.0  # for the last checkpoint, the encoder's files, and the start and the end of the process
 
 
@@ -196,6 +198,11 @@ class ImageWork(Work):
         sheet = contact_sheet(_first_images(source, found), resolved.inputs.specs, seed=resolved.train.seed)
         sheet.save(folder.views)
 
+    def eval_set(self, labelled: object, method: Method, resolved: Resolved[ImageInputs]) -> EvalSet:
+        """A part of the train images of labelled data."""
+        inputs = resolved.inputs
+        return open_eval_set(labelled, Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std))
+
     def batches(self, resolved: Resolved[ImageInputs], shard: Shard) -> tuple[TrainingData, Render]:
         """The crops, and the function that turns them into views."""
         inputs, train, (source, found) = resolved.inputs, resolved.train, self.opened
@@ -242,13 +249,21 @@ class ImageWork(Work):
         each = (time.perf_counter() - began) / _TIMED
         available, allowed = len(self.opened.scan.good), allowance(resolved.train.duration, 0)
         whitening = min(each * min(allowed.inputs, available), allowed.seconds or 0.0)
-        return _FILES_SECONDS + each * min(_AT_THE_END, available) + whitening
+        return _FILES_SECONDS + each * min(enough(inputs.size), available) + whitening
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
-        """Write ``encoder/``."""
-        which, encoder = method.representation()
+        """Write ``encoder/``, with the normalisation statistics of the training images."""
+        which, trained = method.representation()
+        encoder, inputs, (source, found) = _rebuilt(trained), resolved.inputs, self.opened
+        preprocessing = Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std)
+        device, began = torch.device(resolved.train.device), time.perf_counter()
+        layers, images = set_on_images(encoder, preprocessing, source=source, found=found, device=device)
+        if layers:
+            text = f"statistics of {layers} normalisation layers set on {images:,} training images"
+            console.print(f"{text} in {time.perf_counter() - began:.1f} s", highlight=False)
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
-        save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
+        extra |= {"statistics_images": images}
+        save_encoder(encoder, folder.encoder, mean=inputs.mean, std=inputs.std, extra=extra)
 
     def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
         """Add whitening statistics of the training images to ``encoder/``."""
@@ -278,7 +293,9 @@ def _labels(cls: type[Method], opened: Data) -> Tensor | None:
     return torch.from_numpy(opened.source.labels[opened.scan.good]).long()
 
 
-def _plain(encoder: nn.Module) -> TimmEncoder:
-    """The encoder, on the CPU and in the default memory layout."""
+def _rebuilt(encoder: nn.Module) -> TimmEncoder:
+    """A copy as it will be loaded from its files: not compiled, and with statistics of its own on several devices."""
     assert isinstance(encoder, TimmEncoder)  # build_method made it, and a method returns it or a copy
-    return encoder.cpu().to(memory_format=torch.contiguous_format)
+    copy = build_encoder(spec_of(encoder.description), fetch=False)
+    copy.network.load_state_dict(encoder.network.state_dict())
+    return copy

@@ -40,6 +40,7 @@ from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
+from selfstudy.train.readings import EvalSet, Readings
 from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
@@ -65,6 +66,7 @@ def pretrain(
     overwrite: bool,
     console: Console,
     began: float | None = None,
+    labelled: object = None,
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
@@ -79,6 +81,7 @@ def pretrain(
         overwrite: True to move a run in the folder aside first.
         console: the console that shows progress.
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out.
+        labelled: labelled data for k-NN readings during training, whose time is not part of the budget; or None.
 
     Raises:
         SelfstudyError: the subclass names the kind of error, and the message says what to do.
@@ -98,7 +101,7 @@ def pretrain(
         resolved = fabric.broadcast(work.resolve() if fabric.is_global_zero else None)
         if resume:
             require_same_run(folder, resolved, work)
-        session = _Session(fabric, work, folder, store, checkpoint, console, began)
+        session = _Session(fabric, work, folder, store, checkpoint, labelled, console, began)
         try:
             outcome, health = session.train(resolved, checked=True)
         except PlanChanged as change:
@@ -119,6 +122,7 @@ class _Session:
     folder: RunFolder
     store: CheckpointStore
     checkpoint: Checkpoint | None
+    labelled: object
     console: Console
     began: float
 
@@ -132,16 +136,25 @@ class _Session:
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
+        readings, began = None, self.began
+        if self.labelled is not None and fabric.is_global_zero and not isinstance(method, SolvedMethod):
+            opening = time.monotonic()
+            examples = work.eval_set(self.labelled, method.to(fabric.device), resolved)
+            readings = _readings(examples, method, folder, clock=lambda: trainer.clock, console=self.console)
+            resumed = checkpoint is not None
+            readings.begin(resumed=resumed, known=resumed and folder.readings.is_file())
+            began += time.monotonic() - opening
         # before anything is written, because it may raise
         if isinstance(method, SolvedMethod):
-            trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=self.began)
+            trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)
         else:
-            trainer = make_trainer(fabric, method, resolved, work, folder, began=self.began)
+            trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         with compiled_encoders(method, fabric.device) if resolved.train.compile else nullcontext():
             if fabric.is_global_zero:
-                self._write_beginning(method, resolved)
+                self.store.require_space(method.state_dict())
+                _prepare(folder, self.store, checkpoint, resolved, work)
             print_plan(resolved, self.console)
             health = make_health(folder, method, resolved, work)
             unit = work.unit(resolved)
@@ -149,6 +162,7 @@ class _Session:
             monitors: list[Monitor] = [log, health] if fabric.is_global_zero else []
             if checked and checkpoint is None and (planned := work.planned_seconds()) is not None:
                 monitors.append(PlanCheck(planned, work.resolve_again, folder.checkpoints))
+            monitors += [] if readings is None else [readings]
             try:
                 outcome = _trained(trainer, self.store, monitors, ProgressBar(self.console, unit))
             finally:
@@ -156,17 +170,9 @@ class _Session:
             if fabric.is_global_zero:
                 work.finish(folder, method, resolved, self.console)
                 _whiten(work, folder, resolved, outcome, self.console)
+        if readings is not None:
+            self.console.print(f"readings {readings.count} in {readings.seconds:.0f} s more", highlight=False)
         return outcome, health.last
-
-    def _write_beginning(self, method: Method, resolved: Resolved[Any]) -> None:
-        """Make the folder ready for the first step, and write the settings."""
-        self.store.clean()
-        self.store.require_space(method.state_dict())
-        self.folder.truncate_logs(self.checkpoint.step if self.checkpoint else 0)
-        if self.checkpoint is None:
-            write_beginning(self.folder, resolved, self.work)
-        else:
-            write_changes(self.folder, resolved)  # else a later --resume would end where the old run ended
 
 
 def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
@@ -247,6 +253,37 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
             console.print(f"moved    the old run to {folder.move_aside()}", highlight=False)
     folder.create()
     stack.enter_context(run_lock(folder.path))
+
+
+def _prepare(
+    folder: RunFolder,
+    store: CheckpointStore,
+    checkpoint: Checkpoint | None,
+    resolved: Resolved[object],
+    work: Work,
+) -> None:
+    """Remove what an earlier process left behind after the checkpoint, and write the files of the beginning."""
+    store.clean()
+    if checkpoint is None:
+        folder.truncate_logs(0)
+        folder.readings.unlink(missing_ok=True)  # what comes before the first step is measured again
+        write_beginning(folder, resolved, work)
+    else:
+        folder.truncate_logs(checkpoint.step)
+        write_changes(folder, resolved)  # else a later --resume would end where the old run ended
+
+
+def _readings(
+    examples: EvalSet, method: Method, folder: RunFolder, *, clock: Callable[[], Clock], console: Console
+) -> Readings:
+    """The monitor that writes ``readings.jsonl``; it reads the encoder that the run keeps at its end."""
+    return Readings(
+        examples,
+        lambda: method.representation()[1],
+        lambda lines: folder.append(folder.readings, lines),
+        clock=clock,
+        console=console,
+    )
 
 
 def make_trainer(
