@@ -40,7 +40,7 @@ def test_distances_are_those_of_mahalanobis():
     assert float((a - b).square().sum()) == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_directions_are_ordered_by_variance_and_at_most_so_many_are_kept():
+def test_directions_are_ordered_by_variance_and_at_most_the_number_asked_for_is_kept():
     x = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 8.0, 2.0, 4.0])
     fitted = fit_whitening(x, most=2)
     assert fitted.projection.abs().argmax(dim=0).tolist() == [1, 3]

@@ -48,7 +48,7 @@ def test_a_spread_over_draws_is_printed_with_its_number(make_run):
         score("raw pixels", 30.0, spread=None),
     ]
     text = words(page(make_run("a", scores=scores)))
-    assert "features 5 labels k-NN pretrained encoder 51.5 ± 1.3 % - raw pixels - 30.0 %" in text
+    assert "features 5 labels k-NN pretrained encoder 51.5 sd 1.3 % - raw pixels - 30.0 %" in text
 
 
 def test_without_scores_the_page_says_how_to_get_them(make_run):

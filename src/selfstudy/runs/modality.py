@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from selfstudy.config import RunConfig
-from selfstudy.data.batches import Batches, Shard
+from selfstudy.data.batches import Batches, Passes, Shard
 from selfstudy.errors import UsageError
 from selfstudy.methods.base import Method
 from selfstudy.probes.evaluation import Evaluation, Question
@@ -77,6 +77,16 @@ class Work(Protocol):
     def batches(self, resolved: Resolved[Any], shard: Shard) -> tuple[Batches, Render]:
         """The micro-batches of this process, and the function that turns one into the inputs of the method."""
         ...
+
+    def passes(self, resolved: Resolved[Any]) -> Passes:
+        """The inputs in whole passes, for a method that is solved; by default there are none.
+
+        Raises:
+            UsageError: the modality has no such methods.
+        """
+        raise UsageError(
+            f"{resolved.method.__name__} is solved, which these data cannot be read for\nuse another method"
+        )
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """Write a list of the inputs, by position, that training could not read; by default, write nothing."""

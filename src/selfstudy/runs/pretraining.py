@@ -23,6 +23,7 @@ from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memor
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.ops.duration import Duration
 from selfstudy.optim.clip import CLIPS
 from selfstudy.optim.groups import arranged
@@ -40,6 +41,7 @@ from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
 from selfstudy.train.readings import EvalSet, Readings
+from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
 _MAX_ENVIRONMENT_BYTES = 1_000_000
@@ -103,7 +105,7 @@ def pretrain(
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
         readings: Readings | None = None
-        if labelled is not None and fabric.is_global_zero:
+        if labelled is not None and fabric.is_global_zero and not isinstance(method, SolvedMethod):
             opening = time.monotonic()
             examples = work.eval_set(labelled, method.to(fabric.device), resolved)
             readings = _readings(examples, method, folder, clock=lambda: trainer.clock, console=console)
@@ -111,7 +113,10 @@ def pretrain(
             readings.begin(resumed=resumed, known=resumed and folder.readings.is_file())
             began += time.monotonic() - opening
         # before anything is written, because it may raise
-        trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
+        if isinstance(method, SolvedMethod):
+            trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)
+        else:
+            trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         if resolved.train.compile:
@@ -152,7 +157,9 @@ def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
     return work
 
 
-def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monitor], bar: ProgressBar) -> Outcome:
+def _trained(
+    trainer: Trainer | Solver, store: CheckpointStore, monitors: Sequence[Monitor], bar: ProgressBar
+) -> Outcome:
     """The outcome of the whole training.
 
     Raises:
@@ -276,7 +283,7 @@ def make_trainer(
         ahead=fabric.device.type != "cpu",
         workers=train.workers,
         checkpoint_every=train.checkpoint_every,
-        resume_hint=f"continue: selfstudy pretrain {resolved.config.data.path} --out {folder.path} --resume",
+        resume_hint=_hint(resolved, folder),
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
     return Trainer(
@@ -302,6 +309,25 @@ def make_trainer(
         ),
         plan=plan,
     )
+
+
+def make_solver(
+    fabric: Fabric,
+    method: SolvedMethod,
+    resolved: Resolved[object],
+    work: Work,
+    folder: RunFolder,
+    *,
+    began: float | None = None,
+) -> Solver:
+    """The run of a solved method on the device of ``fabric``."""
+    passes, hint = work.passes(resolved), _hint(resolved, folder)
+    return Solver(method.to(fabric.device), passes, seed=resolved.train.seed, resume_hint=hint, began=began)
+
+
+def _hint(resolved: Resolved[object], folder: RunFolder) -> str:
+    """The end of an error message, with the command that continues the run."""
+    return f"continue: selfstudy pretrain {resolved.config.data.path} --out {folder.path} --resume"
 
 
 def make_health(folder: RunFolder, method: Method, resolved: Resolved[object], work: Work) -> HealthMonitor:
