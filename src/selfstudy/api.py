@@ -20,6 +20,8 @@ from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
+from selfstudy.probes.verdict import judge
+from selfstudy.runs.facts import facts_of, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -112,7 +114,7 @@ def pretrain(
         nested = merge(cfg.read_yaml(folder.config), nested)
     built = modalities.configured(data, nested, settings)
     if folder is None:
-        folder = RunFolder(default_out(data, built.method["name"]))
+        folder = RunFolder(default_out(data, built.method["name"], resume=resume))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
     opened = modalities.opener(data, built)
@@ -161,8 +163,8 @@ def evaluate(
     normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
     compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
     step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
-    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. All scores are added to
-    ``evaluations.jsonl``.
+    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
+    scores mean: ``.verdict`` of the result. The scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -186,9 +188,13 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names)
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
+    verdict = judge(facts_of(folder, results, opened.split))
     folder.append(folder.evaluations, (score.line() for score in results))
-    return results
+    if verdict is None:
+        return results
+    folder.append(folder.evaluations, [verdict.line(*names, step=steps_of(folder))])
+    return Results(results.scores, verdict.sentence)
 
 
 def embed(

@@ -35,6 +35,14 @@ class Work(Protocol):
         """
         ...
 
+    def planned_seconds(self) -> float | None:
+        """The seconds of a step by the plan that :meth:`resolve` made; None if it made none, as by default."""
+        return None
+
+    def resolve_again(self, step_seconds: float) -> Resolved[Any] | None:
+        """The configuration for steps that take this long on the plan's settings; None if they stay the best."""
+        return None
+
     def unit(self, resolved: Resolved[Any]) -> Unit:
         """The unit in which speed is counted, such as images."""
         ...
