@@ -90,8 +90,7 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
-        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
-            up to the end of this call, but what ``eval`` asks for.
+        began: the ``time.monotonic()`` at which a budget in minutes began; it holds all but what ``eval`` asks for.
         eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
             examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
@@ -117,10 +116,9 @@ def pretrain(
         folder = RunFolder(default_out(data, built.method["name"], resume=resume))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
-    opened = modalities.opener(data, built)
     shown = console or _QUIET
-    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown}
-    _pretrain(opened, built, folder, **options, began=began, labelled=eval)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown, "began": began}
+    _pretrain(modalities.opener(data, built), built, folder, **options, labelled=eval)
     if eval is not None:
         shown.print(str(evaluate(folder.path, eval, console=shown)), markup=False, highlight=False, soft_wrap=True)
     return Run(folder.path)
@@ -132,8 +130,7 @@ def recipe(data: object, *, config: str | Path | Mapping[str, Any] | None = None
     The data is read, and nothing is trained or written.
 
     Args:
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts.
+        data: images or texts, in any form that :func:`pretrain` takes.
         config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
         settings: the keywords of ``docs/settings.md``, and ``set`` for settings by their dotted names.
 
@@ -214,8 +211,7 @@ def embed(
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts. Text is divided into documents as in the run, and taken from the same column of a table.
+        data: images or texts, in any form that :func:`pretrain` takes. Text is divided into documents as in the run.
         out: the file to write; its folder is made if it does not exist.
         overwrite: True to replace the file if it exists.
         whiten: True to whiten the embeddings by the statistics of the run, so that cosines compare them better.
@@ -240,7 +236,7 @@ def embed(
 def whiten(run: str | Path, data: object, *, console: Console | None = None) -> int:
     """Add whitening statistics to the encoder of a run, or replace them; return the number of inputs they took.
 
-    A run adds them itself at its end. Runs of earlier versions have none.
+    Runs of earlier versions have none; others add them at their end.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
