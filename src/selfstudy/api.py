@@ -90,7 +90,7 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
-        began: the ``time.monotonic()`` at which a budget in minutes began; it holds all but what ``eval`` asks for.
+        began: the ``time.monotonic()`` at which a budget in minutes began; it holds all except what ``eval`` asks for.
         eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
             examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
