@@ -91,7 +91,7 @@ def test_the_commands_of_the_page_work(folder):
     outputs = [run(line.replace("--epochs 100", "--steps 3").replace("--epochs 150", "--steps 5")) for line in COMMANDS]
     assert "signals (768, 3, 128)" in outputs[0] and "signals/s" in outputs[0]
     rows = ("raw signals", "untrained encoder", "pretrained encoder")
-    assert all(re.search(rf"^{row} +\d+\.\d % +\d+\.\d %$", outputs[1], flags=re.MULTILINE) for row in rows)
+    assert all(re.search(rf"^{row}( +\d+\.\d( ±\d+\.\d)? %){{3}}$", outputs[1], flags=re.MULTILINE) for row in rows)
     assert "768 train, 256 test signals" in outputs[1]
     assert "1,024 embeddings in waves.parquet" in outputs[2]
     assert "from step 3" in outputs[3] and "step 5/5" in outputs[3]

@@ -18,6 +18,7 @@ from selfstudy.machine.processors import limit_threads
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
+from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
 from selfstudy.probes.verdict import judge
 from selfstudy.runs.facts import facts_of, steps_of
@@ -152,9 +153,12 @@ def evaluate(
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
-    The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
-    timm's weights is compared with these weights. One or two sentences say what the scores mean: ``.verdict`` of the
-    result. The scores and the verdict are added to ``evaluations.jsonl``.
+    The baselines need no training. For images they are the raw pixels and the same encoder before its first step, whose
+    normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
+    compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
+    step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
+    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
+    scores mean: ``.verdict`` of the result. All scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -178,12 +182,13 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out).on(*names, step=steps_of(folder))
+    step = steps_of(folder)
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=step)
     verdict = judge(facts_of(folder, results, opened.split))
     folder.append(folder.evaluations, (score.line() for score in results))
     if verdict is None:
         return results
-    folder.append(folder.evaluations, [verdict.line(*names, step=steps_of(folder))])
+    folder.append(folder.evaluations, [verdict.line(*names, step=step)])
     return Results(results.scores, verdict.sentence)
 
 

@@ -149,7 +149,7 @@ def evaluate(
         str | None, typer.Option(help="Column of a table with the texts; if left out, a column of a usual name.")
     ] = None,
 ) -> None:
-    """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
+    """Measure an encoder with simple probes, next to features that need no training, such as raw pixels or TF-IDF."""
     from selfstudy import api
 
     names, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}

@@ -43,7 +43,7 @@ def test_a_run_is_recorded_with_its_scores_and_not_run_again(methods, data, tmp_
     assert names == {
         (features, probe)
         for features in ("raw pixels", "untrained encoder, statistics set", "pretrained encoder")
-        for probe in ("knn", "linear")
+        for probe in ("knn", "knn-whitened", "linear")
     }
     assert all("8 test" in score["protocol"] for score in found["scores"])
     assert found["circumstances"]["hardware"]["processors"] >= 1

@@ -60,6 +60,13 @@ def test_modes_and_momenta_come_back_after_an_error():
     assert [part.training for part in net.modules()] == [False] * 5 + [True] and net[4].momentum == 0.1
 
 
+def test_without_a_batch_the_statistics_stay():
+    net = network()
+    net[1].running_mean.fill_(7)
+    set_statistics(net, [])
+    assert net[1].running_mean.tolist() == [7] * 4 and net[1].momentum == 0.1
+
+
 def test_layers_without_moving_statistics_are_left_alone():
     net = nn.Sequential(nn.LayerNorm(3), nn.BatchNorm1d(3, track_running_stats=False), Frozen(3))
     assert layers_with_statistics(net) == []

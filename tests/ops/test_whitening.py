@@ -40,7 +40,7 @@ def test_distances_are_those_of_mahalanobis():
     assert float((a - b).square().sum()) == pytest.approx(float(expected), rel=1e-3)
 
 
-def test_directions_are_ordered_by_variance_and_at_most_so_many_are_kept():
+def test_directions_are_ordered_by_variance_and_at_most_the_number_asked_for_is_kept():
     x = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 8.0, 2.0, 4.0])
     fitted = fit_whitening(x, most=2)
     assert fitted.projection.abs().argmax(dim=0).tolist() == [1, 3]
@@ -54,12 +54,17 @@ def test_a_constant_column_is_no_direction():
     assert fitted.projection.shape == (5, 4) and float(fitted.projection[2].abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize(("n", "d", "rank", "kept"), [(300, 20, 6, 6), (40, 90, None, 39), (40, 90, 6, 6)])
+@pytest.mark.parametrize(("n", "d", "rank", "kept"), [(300, 20, 6, 6), (40, 90, 6, 6), (40, 30, 6, 6)])
 def test_only_directions_that_the_examples_use_are_kept(n, d, rank, kept):
     x = correlated(n, d, rank)
     white = fit_whitening(x).apply(x)
     assert white.shape == (n, kept)
     torch.testing.assert_close(covariance(white), torch.eye(kept, dtype=torch.float64), atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("n", "kept"), [(3, 1), (40, 10), (43, 10)])
+def test_every_direction_rests_on_four_examples(n, kept):
+    assert fit_whitening(correlated(n, 90)).projection.shape == (90, kept)
 
 
 def test_directions_below_the_floor_are_dropped():
@@ -102,5 +107,6 @@ def test_half_precision_and_autocast_change_nothing():
 
 
 def test_the_default_number_of_directions_is_that_of_the_protocol():
-    x = torch.randn(700, 600, generator=torch.Generator().manual_seed(0))
-    assert fit_whitening(x).projection.shape == (600, MOST_DIRECTIONS)
+    assert MOST_DIRECTIONS == 512
+    x = torch.randn(2052, 514, generator=torch.Generator().manual_seed(0))
+    assert fit_whitening(x).projection.shape == (514, 512)

@@ -11,6 +11,7 @@ from selfstudy.probes import Probe, named
 from selfstudy.probes.evaluation import Evaluation, Question, Subject, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Score
 from selfstudy.probes.verdict import Split
 
@@ -37,11 +38,63 @@ def test_an_input_is_made_once_for_all_probes_and_only_when_one_needs_it():
     assert made == ["int"]
 
 
+def test_scores_of_free_subjects_say_so_and_the_others_are_compared_with_them():
+    def answers(given):
+        name, right = given
+        return [Score(name, "one", 100.0 * sum(right) / 4, "p", right=bytes(right))]
+
+    subjects = [
+        Subject("a", {tuple: lambda: ("a", (0, 0, 1, 0))}, free=True),
+        Subject("b", {tuple: lambda: ("b", (0, 1, 1, 0))}, free=True),
+        Subject("c", {tuple: lambda: ("c", (1, 1, 1, 0))}),
+    ]
+    found = list(evaluate(Evaluation("", subjects), [Probe("one", answers, tuple)], console=QUIET))
+    assert [score.free for score in found] == [True, True, False]
+    assert found[0].ahead is None and found[2].ahead[0] == 25.0 and found[2].ahead.row == "b"
+
+
 def test_known_scores_of_a_subject_are_taken_over():
     known = [Score("a", "one", 50.0, "p"), Score("a", "third", 1.0, "p"), Score("c", "one", 2.0, "p")]
     subjects = [Subject("a", {int: lambda: pytest.fail("known")}), Subject("b", {int: lambda: 2})]
     found = evaluate(Evaluation("", subjects), [ONE], console=QUIET, known=known)
     assert [(score.features, score.accuracy) for score in found] == [("a", 50.0), ("2", 1.0)]
+
+
+def test_kept_scores_of_a_subject_with_a_key_are_not_measured_again(tmp_path):
+    train, test = signals(20, 0), signals(10, 1)
+    made, kept = [], KeptScores(tmp_path / "scores")
+
+    def features():
+        made.append("features")
+        return DenseFeatures("raw", *flat(train), *flat(test))
+
+    def scores(probes, key="signals"):
+        console = Console(record=True, file=io.StringIO(), width=200)
+        subject = Subject("raw", {Features: features}, free=True, key=key)
+        found = evaluate(Evaluation("", [subject]), named(probes), console=console, kept=kept)
+        return list(found), console.export_text().splitlines()[1:]
+
+    first, lines = scores(["linear", "low-shot"])
+    assert made == ["features"] and lines == ["         raw"]
+    both, lines = scores(["knn", "low-shot", "linear"])
+    assert made == ["features"] * 2 and [one.probe for one in both[:1]] == ["knn"]
+    assert [one for one in both if not one.probe.startswith("knn")] == first[1:] + first[:1]
+    assert lines == ["         raw: kept from an earlier evaluation: low-shot, linear", "         raw"]
+    assert scores(["knn", "low-shot", "linear"])[0] == both and made == ["features"] * 2
+    scores(["knn"], key="others")
+    scores(["knn"], key=None)
+    scores(["knn"], key=None)
+    assert made == ["features"] * 5
+
+
+def test_the_console_names_a_folder_that_cannot_be_written_and_the_evaluation_goes_on(tmp_path):
+    (tmp_path / "file").touch()
+    console = Console(record=True, file=io.StringIO(), width=500)
+    train = signals(20, 0)
+    subject = Subject("raw", {Features: lambda: DenseFeatures("raw", *flat(train), *flat(train))}, key="signals")
+    kept = KeptScores(tmp_path / "file" / "scores")
+    found = evaluate(Evaluation("", [subject]), named(["knn"]), console=console, kept=kept)
+    assert found and "raw: not kept for later evaluations: [Errno 20] Not a dir" in console.export_text()
 
 
 def test_the_console_says_what_is_measured():
@@ -112,7 +165,7 @@ def test_a_third_kind_of_data_is_evaluated_under_all_probes_by_saying_how_its_fe
     probes = named(["knn", "linear", "low-shot", "retrieval", "finetune"])
     found = evaluate(Evaluation("80 train, 40 test signals", subjects), probes, console=QUIET)
     columns = [[score.probe for score in found if score.features == one.name] for one in subjects]
-    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "linear", "low-shot-1"]
+    assert columns[1] == [*columns[0], "finetune"] and columns[0][:3] == ["knn", "knn-whitened", "linear"]
     assert found.accuracy("raw signals", "knn") > 70 and "80 train / 40 test" in str(found)
 
 

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from selfstudy.errors import DataError
 from selfstudy.images.features import raw_pixels
 from selfstudy.probes import DEFAULT, named
+from selfstudy.probes import features as room
 from selfstudy.probes.features import DenseFeatures
 
 FROZEN = ("knn", "linear", "low-shot", "retrieval")
@@ -26,7 +27,8 @@ def digits():
 
 
 def test_both_probes_read_digits_from_their_pixels(digits):
-    knn, linear = evaluate_features("raw pixels", *digits)
+    knn, whitened, linear = evaluate_features("raw pixels", *digits)
+    assert whitened[:2] == ("raw pixels", "knn-whitened") and 90 < whitened.accuracy < 99
     assert (knn.features, knn.probe) == ("raw pixels", "knn") and 94 < knn.accuracy < 99
     assert (linear.features, linear.probe) == ("raw pixels", "linear") and 87 < linear.accuracy < 96
     assert knn.protocol == "k-NN k=20 T=0.07 cosine, frozen, final model, 1,000 train / 797 test"
@@ -45,7 +47,7 @@ def test_shuffled_labels_give_chance(digits):
     train, labels, test, test_labels = digits
     shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     for score in evaluate_features("raw pixels", train, shuffled, test, test_labels, probes=FROZEN):
-        assert score.accuracy < 20 or score.probe == "retrieval-recall-5"  # five guesses
+        assert score.accuracy < 20 or score.probe.startswith("retrieval-recall-5")  # five guesses
 
 
 def test_label_values_need_not_be_consecutive(digits):
@@ -90,3 +92,43 @@ def test_every_train_example_can_be_the_nearest(digits):
     train, labels = digits[0][:50], digits[1][:50]
     similarity, rows = DenseFeatures("x", train, labels, train, labels).nearest(3)
     assert rows[:, 0].tolist() == list(range(50)) and similarity[:, 0].tolist() == pytest.approx([1.0] * 50)
+
+
+def test_whitened_features_are_those_of_train_and_the_protocol_names_every_setting(digits):
+    features = DenseFeatures("x", *digits, seed=3)
+    white = features.whitened
+    assert white is features.whitened and white.whitened.words.neighbours != white.words.plain
+    covariance = torch.cov(white.train.T.double(), correction=0)
+    torch.testing.assert_close(covariance, torch.eye(len(covariance), dtype=torch.float64), atol=1e-3, rtol=0)
+    assert white.test.shape == (797, len(covariance)) and torch.equal(white.targets, features.targets)
+    assert white.words.plain == (
+        "frozen, PCA-whitened by 1,000 of train (at most 512 directions and 1 for 4 examples, variances above 0.0001 "
+        "of the largest; seed 3), final model"
+    )
+    assert white.words.neighbours == f"{white.words.plain}, 1,000 train / 797 test"
+
+
+def test_the_statistics_of_whitening_are_taken_from_a_sample_of_a_large_train_part(digits, monkeypatch):
+    monkeypatch.setattr(room, "MOST_ROWS", 500)
+    fitted = []
+    fit = room.fit_whitening
+    monkeypatch.setattr(room, "fit_whitening", lambda rows: fitted.append(rows) or fit(rows))
+    white = DenseFeatures("x", *digits).whitened
+    assert fitted[0].shape == (500, 64) and "PCA-whitened by 500 of train" in white.words.plain
+    assert len(fitted[0].unique(dim=0)) == len(fitted[0]) and not torch.equal(fitted[0], digits[0][:500])
+
+
+def test_whitening_lets_a_small_direction_with_the_class_be_heard():
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(400) % 2
+    x = torch.randn(400, 10, generator=draw) * 10 + 100
+    x[:, 0] = labels * 2.0 + torch.randn(400, generator=draw) * 0.2  # the class, hidden by the mean and the others
+    plain, whitened = named(["knn"])[0].measure(DenseFeatures("x", x[:300], labels[:300], x[300:], labels[300:]))
+    assert plain.value < 65 and whitened.value > 80
+
+
+def test_features_that_do_not_vary_can_be_whitened_and_give_chance():
+    x, labels = torch.full((40, 8), 3.0), torch.arange(40) % 4
+    scores = evaluate_features("collapsed", x, labels, x, labels, probes=["knn", "retrieval"])
+    found = {score.probe: score.value for score in scores}
+    assert found["knn-whitened"] == pytest.approx(25) and found["retrieval-map-whitened"] == pytest.approx(25, abs=2)

@@ -74,10 +74,10 @@ def test_it_trains_as_the_loop_written_out_does():
 def test_what_can_be_learnt_is_learnt_and_noise_is_not():
     long = RECIPE._replace(learning_rate=1e-2)
     task = problem(512, recipe=long)
-    assert finetune(task, optimizer=adamw) > 95
+    assert 100 * finetune(task, optimizer=adamw).double().mean() > 95
     draw = torch.Generator().manual_seed(1)
     noise = task._replace(train=lambda step: Batch(torch.randn(64, 6, generator=draw), torch.arange(64) % 2))
-    assert 35 < finetune(noise, optimizer=adamw) < 65
+    assert 35 < 100 * finetune(noise, optimizer=adamw).double().mean() < 65
 
 
 def test_the_encoder_that_was_given_stays_as_it_is():

@@ -89,14 +89,18 @@ def test_more_neighbours_than_images_means_all_of_them_and_the_protocol_says_so(
     draw = torch.Generator().manual_seed(0)
     train, labels, test = torch.randn(7, 6, generator=draw), torch.arange(7) % 2, torch.randn(40, 6, generator=draw)
     assert torch.equal(knn_classify(train, labels, test, k=20), slow_knn(train, labels, test, 7, 0.07))
-    (score,) = knn.measure(DenseFeatures("x", train, labels, test, torch.arange(40) % 2))
+    score, whitened = knn.measure(DenseFeatures("x", train, labels, test, torch.arange(40) % 2))
     assert score.protocol == (
         "k-NN k=7 (asked for 20, the bank holds 7) T=0.07 cosine, frozen, final model, 7 train / 40 test"
     )
+    assert whitened.protocol.startswith("k-NN k=7 (asked for 20, the bank holds 7) T=0.07 cosine, frozen, PCA-whitened")
 
 
 def test_accuracy_is_in_percent_under_the_protocol_that_names_every_choice():
     labels = torch.arange(200) % 4
-    (score,) = knn.measure(DenseFeatures("x", torch.eye(4)[labels], labels, torch.eye(4), torch.tensor([0, 1, 3, 2])))
+    score, whitened = knn.measure(
+        DenseFeatures("x", torch.eye(4)[labels], labels, torch.eye(4), torch.tensor([0, 1, 3, 2]))
+    )
     assert score[:3] == ("x", "knn", 50.0) and score.interval == wilson(50.0, 4) and score.unit == "%"
     assert score.protocol == "k-NN k=20 T=0.07 cosine, frozen, final model, 200 train / 4 test"
+    assert whitened[:3] == ("x", "knn-whitened", 50.0) and "PCA-whitened by 200 of train" in whitened.protocol

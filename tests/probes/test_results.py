@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import re
 
 import pytest
 
@@ -41,9 +42,28 @@ def test_the_line_of_a_verdict_is_no_score():
     assert scores_in(Verdict("use", "Use this encoder.").line("d", None, step=3)) == []
 
 
-def test_a_spread_is_printed_with_its_number():
+def test_a_spread_is_printed_with_its_number_and_the_legend_says_what_it_is():
     text = str(Results([Score("x", "low-shot-1", 45.25, "p", 1.04), Score("x", "low-shot-5", 50.0, "p", 0.0)]))
-    assert text.splitlines()[:2] == ["features       1 label      5 labels", "x         45.2 ± 1.0 %  50.0 ± 0.0 %"]
+    assert text.splitlines() == [
+        "features        1 label       5 labels",
+        "x         45.2 sd 1.0 %  50.0 sd 0.0 %",
+        "",
+        "sd: standard deviation over draws of labels",
+        "p",
+    ]
+
+
+def test_half_the_interval_is_printed_with_its_number_and_the_legend_says_what_it_is():
+    few = Score("x", "low-shot-1", 45.25, "p", 1.04, interval=(43.0, 47.4))
+    text = str(
+        Results([Score("x", "knn", 71.5, "p", interval=(70.6, 72.4)), Score("x", "sts", 60.0, "p", unit=""), few])
+    )
+    assert re.split("  +", text.splitlines()[1])[-3:] == ["71.5 ±0.9 %", "60.0", "45.2 ±2.2 sd 1.0 %"]
+    assert text.splitlines()[3] == (
+        "±: half of the 95 % interval over draws of the test examples, sd: standard deviation over draws of labels"
+    )
+    unknown = Score("x", "sts", 71.5, "p", interval=(math.nan, math.nan))
+    assert str(Results([unknown])).splitlines()[1] == "x         71.5 %"
 
 
 def test_a_table_wider_than_a_page_goes_on_below():
@@ -73,17 +93,20 @@ def test_it_is_a_sequence_of_scores(results):
 def test_the_dictionary_holds_columns(results):
     columns = results.to_dict()
     names = ["features", "probe", "accuracy", "protocol", "spread", "unit", "low", "high", "data", "test"]
+    names += ["free", "ahead", "ahead_low", "ahead_high", "ahead_of"]
     assert list(columns) == names == list(Results([]).to_dict())
     assert columns["accuracy"] == [36.3, 41.33, 53.7] and columns["unit"] == ["%"] * 3
     assert columns["probe"] == ["knn", "linear", "knn"]
 
 
 def test_csv_survives_commas_and_goes_to_a_file(tmp_path):
-    scores = [Score("raw pixels", "knn", 36.3, "k=20, 50,000 train", interval=(30.5, 42.0), data="x")]
+    scores = [Score("raw pixels", "knn", 36.3, "k=20, 50,000 train", interval=(30.5, 42.0), data="x", free=True)]
+    scores.append(Score("encoder", "knn", 30.0, "p", ahead=Ahead(-6.3, -9.0, -3.5, "raw pixels")))
     text = Results(scores).to_csv(tmp_path / "results.csv")
     assert text == (
-        "features,probe,accuracy,protocol,spread,unit,low,high,data,test\n"
-        'raw pixels,knn,36.3,"k=20, 50,000 train",,%,30.5,42.0,x,\n'
+        "features,probe,accuracy,protocol,spread,unit,low,high,data,test,free,ahead,ahead_low,ahead_high,ahead_of\n"
+        'raw pixels,knn,36.3,"k=20, 50,000 train",,%,30.5,42.0,x,,True,,,,\n'
+        "encoder,knn,30.0,p,,%,,,,,False,-6.3,-9.0,-3.5,raw pixels\n"
     )
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file))[0]["protocol"] == "k=20, 50,000 train"

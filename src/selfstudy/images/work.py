@@ -14,7 +14,7 @@ from selfstudy.data.batches import Passes, Shard
 from selfstudy.data.order import EpochOrder
 from selfstudy.encoders.attention import spell_out_attention
 from selfstudy.encoders.store import save_encoder
-from selfstudy.encoders.timm import TimmEncoder, build_encoder
+from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
 from selfstudy.errors import DataError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageDataConfig, ImageRunConfig
@@ -25,6 +25,7 @@ from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.solve import passes_of, resolve_solved
 from selfstudy.images.sources import Source, read_shrunk
+from selfstudy.images.statistics import enough, set_on_images
 from selfstudy.images.whitening import whiten_by_scan
 from selfstudy.methods import method_class
 from selfstudy.methods.base import Method
@@ -43,7 +44,6 @@ from selfstudy.views.preprocess import Preprocessing
 
 _SHOWN = 8  # images on the contact sheet
 _TIMED = 8  # images whose embedding is timed
-_AT_THE_END = 2048  # images that are embedded after the last step, at most
 _FILES_SECONDS = 3.0  # for the last checkpoint, the encoder's files, and the start and the end of the process
 
 
@@ -182,13 +182,21 @@ class ImageWork(Work):
         each = (time.perf_counter() - began) / _TIMED
         available, allowed = len(self.opened.scan.good), allowance(resolved.train.duration, 0)
         whitening = min(each * min(allowed.inputs, available), allowed.seconds or 0.0)
-        return _FILES_SECONDS + each * min(_AT_THE_END, available) + whitening
+        return _FILES_SECONDS + each * min(enough(inputs.size), available) + whitening
 
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[ImageInputs], console: Console) -> None:
-        """Write ``encoder/``."""
-        which, encoder = method.representation()
+        """Write ``encoder/``, with the normalisation statistics of the training images."""
+        which, trained = method.representation()
+        encoder, inputs, (source, found) = _rebuilt(trained), resolved.inputs, self.opened
+        preprocessing = Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std)
+        device, began = torch.device(resolved.train.device), time.perf_counter()
+        layers, images = set_on_images(encoder, preprocessing, source=source, found=found, device=device)
+        if layers:
+            text = f"statistics of {layers} normalisation layers set on {images:,} training images"
+            console.print(f"{text} in {time.perf_counter() - began:.1f} s", highlight=False)
         extra = {"weights": which, "method": resolved.config.method["name"], "seed": resolved.train.seed}
-        save_encoder(_plain(encoder), folder.encoder, mean=resolved.inputs.mean, std=resolved.inputs.std, extra=extra)
+        extra |= {"statistics_images": images}
+        save_encoder(encoder, folder.encoder, mean=inputs.mean, std=inputs.std, extra=extra)
 
     def whiten(self, folder: RunFolder, resolved: Resolved[ImageInputs], seen: int, console: Console) -> None:
         """Add whitening statistics of the training images to ``encoder/``."""
@@ -224,7 +232,9 @@ def _labels(cls: type[Method], opened: Data) -> Tensor | None:
     return torch.from_numpy(opened.source.labels[opened.scan.good]).long()
 
 
-def _plain(encoder: nn.Module) -> TimmEncoder:
-    """The encoder, on the CPU and in the default memory layout."""
+def _rebuilt(encoder: nn.Module) -> TimmEncoder:
+    """A copy as it will be loaded from its files: not compiled, and with statistics of its own on several devices."""
     assert isinstance(encoder, TimmEncoder)  # build_method made it, and a method returns it or a copy
-    return encoder.cpu().to(memory_format=torch.contiguous_format)
+    copy = build_encoder(spec_of(encoder.description), fetch=False)
+    copy.network.load_state_dict(encoder.network.state_dict())
+    return copy

@@ -1,6 +1,7 @@
 """Running statistics of normalisation layers, set on data without learning anything."""
 
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +29,22 @@ def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
     Args:
         network: every part of it has its earlier mode and momentum afterwards.
-        batches: one or more batches of inputs on the device of the network, each of two or more examples.
+        batches: batches of inputs on the device of the network, each of two or more examples; without a single one
+            the statistics stay as they are.
 
     Source: Wu & Johnson 2021, arXiv:2105.07576, section 3 ("precise" statistics).
     """
-    layers = layers_with_statistics(network)
+    layers, rest = layers_with_statistics(network), iter(batches)
+    first = next(rest, None) if layers else None
+    if first is None:
+        return
     momenta = [layer.momentum for layer in layers]
     with evaluation_mode(network), torch.no_grad():  # dropout and skipped blocks are off
         for layer in layers:
             layer.reset_running_stats()
             layer.training, layer.momentum = True, None  # None: the average of all batches
         try:
-            for batch in batches if layers else ():
+            for batch in chain([first], rest):
                 network(batch)
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):

@@ -2,6 +2,10 @@
 
 Cosines of features that are not centred are all close to 1, and a few directions of large variance decide the rest.
 After whitening every direction that is kept counts the same. The statistics need no labels.
+
+The limits were chosen by k-NN within the train images of CIFAR-10 (docs/log.md): 512 directions lose little to the best
+number for raw pixels (128) and for features of patches (1,024), and with few examples a quarter of their number is near
+the best. As many directions as examples would put all examples at one distance from each other.
 """
 
 from typing import NamedTuple
@@ -11,6 +15,7 @@ from torch import Tensor
 
 MOST_ROWS = 20_000  # examples that callers take the statistics from, at most
 MOST_DIRECTIONS = 512
+EXAMPLES_EACH = 4  # examples for every direction that is kept, at least
 FLOOR = 1e-4  # of the largest variance of a direction: below it lie float32's rounding and noise
 _ROUNDING = 1e-6  # of the length of a feature vector: a standard deviation below it is rounding, not signal
 _EXACT = 1024  # directions found by a full decomposition; of more, only the largest are looked for
@@ -44,11 +49,13 @@ def fit_whitening(features: Tensor, *, most: int = MOST_DIRECTIONS, floor: float
         floor: the smallest variance of a direction that is kept, as a share of the largest, in (0, 1).
 
     Returns:
-        The mean and a projection to d directions; d is at most ``most``, D and N - 1, and 0 if all rows are equal.
+        The mean and a projection to d directions; d is at most ``most``, D and a quarter of N, and 0 if all rows are
+        equal.
     """
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         mean = features.float().mean(dim=0)
         x = features.float() - mean
+        most = min(most, max(1, len(x) // EXAMPLES_EACH))
         if len(x) < x.shape[1]:  # the same directions from the smaller matrix
             variances, left = principal(x @ x.T / len(x), most)
             directions = x.T @ left / (len(x) * variances.clamp_min(torch.finfo(x.dtype).tiny)).sqrt()

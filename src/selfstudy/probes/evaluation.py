@@ -11,6 +11,8 @@ from rich.console import Console
 
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
+from selfstudy.probes.intervals import compared
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Results, Score
 from selfstudy.probes.verdict import Split
 
@@ -56,11 +58,14 @@ class Subject(NamedTuple):
         name: such as ``"raw pixels"``, ``"untrained encoder"`` or ``"pretrained encoder"``.
         inputs: functions that make the inputs of probes, by type. A probe whose type is missing leaves a gap.
         free: True for features that need no training; the trained encoder has to beat them.
+        key: a text that differs if anything differs that decides the scores of the row: its data, its split, and how
+            its features are made; None for a row whose scores are not kept for later evaluations.
     """
 
     name: str
     inputs: Mapping[type, Callable[[], object]]
     free: bool = False
+    key: str | None = None
 
 
 class Evaluation(NamedTuple):
@@ -78,7 +83,12 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    evaluation: Evaluation, probes: Sequence[Probe], *, console: Console, known: Sequence[Score] = ()
+    evaluation: Evaluation,
+    probes: Sequence[Probe],
+    *,
+    console: Console,
+    known: Sequence[Score] = (),
+    kept: KeptScores | None = None,
 ) -> Results:
     """The scores of every subject under every probe; test is used once, by the final encoder.
 
@@ -87,6 +97,7 @@ def evaluate(
         probes: the probes, in the order they are asked.
         console: the console that shows progress.
         known: scores of other evaluations; a subject with a score of one of these probes is not measured again.
+        kept: scores that are found by the key of a subject and not measured again; new ones are added.
 
     Raises:
         DataError: labels or features on which a score would mean nothing.
@@ -99,21 +110,39 @@ def evaluate(
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
-        if found := [score for score in known if score.features == subject.name and score.probe in names]:
-            scores += found
-            continue
-        scores += _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
-    return Results(scores)
+        found = [score for score in known if score.features == subject.name and score.probe in names]
+        if not found:
+            found = _scores(subject, [probe for probe in probes if probe.needs in subject.inputs], kept, console)
+        scores += [score._replace(free=score.free or subject.free) for score in found]
+    once = {score[:2]: score for score in scores}  # the majority class comes with every subject
+    return Results(compared(list(once.values())))
 
 
-def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:
-    """The scores of one subject; an input is made once for all the probes that need it."""
+def _scores(subject: Subject, probes: Sequence[Probe], kept: KeptScores | None, console: Console) -> list[Score]:
+    """The scores of one subject: those that are kept, and those that are measured now."""
+    if kept is None or subject.key is None:
+        return [score for found in _measured(subject, probes, console).values() for score in found]
+    found = kept.find(subject.key, probes)
+    if found:
+        console.print(f"         {subject.name}: kept from an earlier evaluation: {', '.join(found)}", highlight=False)
+    measured = _measured(subject, [probe for probe in probes if probe.name not in found], console)
+    try:
+        for probe in probes:
+            if probe.name in measured:
+                kept.keep(subject.key, probe, measured[probe.name])
+    except OSError as error:
+        console.print(f"         {subject.name}: not kept for later evaluations: {error}", highlight=False)
+    return [score for probe in probes for score in (found | measured)[probe.name]]
+
+
+def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> dict[str, list[Score]]:
+    """The scores of one subject by probe; an input is made once for all the probes that need it."""
     if probes:
         console.print(f"         {subject.name}", highlight=False)
     inputs: dict[type, object] = {}
-    scores: list[Score] = []
+    scores: dict[str, list[Score]] = {}
     for probe in probes:
         if probe.needs not in inputs:
             inputs[probe.needs] = subject.inputs[probe.needs]()
-        scores += probe.measure(inputs[probe.needs])
+        scores[probe.name] = probe.measure(inputs[probe.needs])
     return scores

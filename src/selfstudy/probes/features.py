@@ -7,6 +7,7 @@ in how cosines are computed and how a logistic regression is solved, and in noth
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
+from selfstudy.ops.whitening import EXAMPLES_EACH, FLOOR, MOST_DIRECTIONS, MOST_ROWS, fit_whitening
+from selfstudy.probes.balance import MAJORITY, balanced, uneven
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.regression import covariance_of, design, logistic_regression, predict, standardisation
 from selfstudy.probes.results import Score, wilson
 
 _BLOCK = 16 * 2**20  # cosines held at once: 64 MiB of float32
+_WHITENING_STREAM = 3
 _PATH_ELEMENTS = 2**26  # above this many numbers (256 MiB of float32) the L2 strength is chosen on part of the examples
 Rows = Tensor | slice
 Cosines = Callable[[Tensor], Tensor]
@@ -95,6 +99,19 @@ class Features(ABC):
         """The numbers of examples, for protocol strings."""
         return f"{len(self.targets):,} train / {len(self.test_targets):,} test"
 
+    @property
+    def whitened(self) -> "Features | None":
+        """The same examples PCA-whitened, for probes that read cosines; None where centring is not possible.
+
+        Bags of words have none: a matrix of words that is centred is no longer sparse. Its whitened form is a row of
+        its own, a truncated SVD (latent semantic analysis).
+        """
+        return None
+
+    def forms(self) -> "dict[str, Features]":
+        """The features as they are and, if there are any, whitened, by what the name of the probe ends in."""
+        return {"": self} if self.whitened is None else {"": self, "-whitened": self.whitened}
+
     @abstractmethod
     def cosines(self) -> Cosines:
         """A function from test rows (m,) int64 to their cosines (m, N) with all of train."""
@@ -127,9 +144,32 @@ class Features(ABC):
         """
 
     def score(self, probe: str, predictions: Tensor, protocol: str) -> Score:
-        """The accuracy of predicted class indices (M,)."""
-        accuracy = 100.0 * float((predictions == self.test_targets).double().mean())
-        return Score(self.name, probe, accuracy, protocol, interval=wilson(accuracy, len(self.test_targets)))
+        """The accuracy of predicted class indices (M,), with the test examples that are right."""
+        right = (predictions == self.test_targets).cpu()
+        accuracy = 100.0 * float(right.double().mean())
+        interval = wilson(accuracy, len(right))
+        return Score(self.name, probe, accuracy, protocol, interval=interval, right=bytes(right.numpy()))
+
+    def scores(self, probe: str, predictions: Tensor, protocol: str) -> list[Score]:
+        """The accuracy of predicted class indices (M,), and the scores that it needs where classes are uneven.
+
+        These are balanced accuracy, macro-F1, and the row of the most frequent class, which needs no training.
+        """
+        accuracy = self.score(probe, predictions, protocol)
+        if not uneven(self.test_targets):
+            return [accuracy]
+        found = balanced(predictions, self.test_targets, self.classes)
+        even = [
+            Score(self.name, f"{probe}{ending}", value, protocol, interval=interval)
+            for ending, (value, interval) in found.items()
+        ]
+        return [accuracy, *even, self._majority(probe)]
+
+    def _majority(self, probe: str) -> Score:
+        """The accuracy of the most frequent class of train as the answer to every test example."""
+        answers = torch.full_like(self.test_targets, int(self.targets.bincount().argmax()))
+        protocol = f"{MAJORITY}: the most frequent class of train for every test example, {self.counts}"
+        return self.score(probe, answers, protocol)._replace(features=MAJORITY, free=True)
 
 
 class DenseFeatures(Features):
@@ -157,13 +197,31 @@ class DenseFeatures(Features):
         _check_vectors(name, test, test_labels)
         super().__init__(name, train_labels, test_labels, seed=seed)
         self.train, self.test, self.scale = train, test, train.shape[1]
-        with self._exact():
-            self._scaling = standardisation(train)
         few = f"frozen features standardised by all {len(train):,} of train, L2 = {{l2:g}} of their number, final model"
         frozen = "frozen, final model"
         self.words = Words(
             frozen, f"{frozen}, {self.counts}", "standardised frozen features", few, final="final model, "
         )
+
+    @cached_property
+    def whitened(self) -> "DenseFeatures":
+        """The same examples turned to their principal directions and scaled to variance 1 in each, without labels."""
+        rows = permutation(len(self.train), self.seed, _WHITENING_STREAM)[:MOST_ROWS].to(self.train.device)
+        fitted = fit_whitening(self.train[rows])
+        train, test = fitted.apply(self.train), fitted.apply(self.test)
+        found = DenseFeatures(self.name, train, self.targets, test, self.test_targets, seed=self.seed)
+        how = (
+            f"frozen, PCA-whitened by {len(rows):,} of train (at most {MOST_DIRECTIONS} directions and 1 for "
+            f"{EXAMPLES_EACH} examples, variances above {FLOOR:g} of the largest; seed {self.seed}), final model"
+        )
+        found.words = found.words._replace(plain=how, neighbours=f"{how}, {self.counts}")
+        return found
+
+    @cached_property
+    def _scaling(self) -> tuple[Tensor, Tensor]:
+        """Mean and divisor (D,) of every feature, by all of train."""
+        with self._exact():
+            return standardisation(self.train)
 
     @contextmanager
     def _exact(self) -> Iterator[None]:

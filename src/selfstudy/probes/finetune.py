@@ -115,13 +115,14 @@ def measure(task: Task) -> list[Score]:
         groups, rate, decay = parameter_groups(module), recipe.learning_rate, recipe.weight_decay
         return build_optimizer(groups, name="adamw", lr=rate, weight_decay=decay)
 
-    accuracy = finetune(task, optimizer=optimizer)
+    right = finetune(task, optimizer=optimizer)
+    accuracy = 100.0 * float(right.double().mean())
     interval = wilson(accuracy, task.n_test)
-    return [Score(task.name, "finetune", accuracy, protocol_of(task), interval=interval)]
+    return [Score(task.name, "finetune", accuracy, protocol_of(task), interval=interval, right=bytes(right.numpy()))]
 
 
-def finetune(task: Task, *, optimizer: Callable[[nn.Module], torch.optim.Optimizer]) -> float:
-    """Accuracy on test, in percent, of a copy of the encoder and a linear head after training both.
+def finetune(task: Task, *, optimizer: Callable[[nn.Module], torch.optim.Optimizer]) -> Tensor:
+    """The test examples (M,) bool that a copy of the encoder and a linear head get right after training both.
 
     Args:
         task: the encoder and the data.
@@ -136,7 +137,7 @@ def finetune(task: Task, *, optimizer: Callable[[nn.Module], torch.optim.Optimiz
         if task.half and device.type == "cpu":
             spell_out_attention(classifier)
         _train(classifier, task, optimizer(classifier))
-        return _accuracy(classifier.eval(), task.test)
+        return _right(classifier.eval(), task.test)
 
 
 class _Classifier(nn.Module):
@@ -189,10 +190,9 @@ def _step(classifier: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer,
 
 
 @torch.inference_mode()
-def _accuracy(classifier: nn.Module, test: Iterable[Batch]) -> float:
-    """The share of test that a classifier in eval mode gets right, in percent."""
-    right = [classifier(batch.inputs).argmax(dim=1) == batch.targets for batch in test]
-    return 100.0 * float(torch.cat(right).double().mean())
+def _right(classifier: nn.Module, test: Iterable[Batch]) -> Tensor:
+    """The test examples (M,) bool, on the CPU, that a classifier in eval mode gets right."""
+    return torch.cat([classifier(batch.inputs).argmax(dim=1) == batch.targets for batch in test]).cpu()
 
 
 def protocol_of(task: Task) -> str:

@@ -15,9 +15,13 @@ K, TEMPERATURE = 20, 0.07
 
 
 def measure(features: Features) -> list[Score]:
-    """The accuracy of the vote of the :data:`K` nearest."""
-    protocol = f"{vote_protocol(K, TEMPERATURE, len(features.targets))}, {features.words.neighbours}"
-    return [features.score("knn", classify(features), protocol)]
+    """The accuracy of the vote of the :data:`K` nearest, by features as they are and, if they are dense, whitened."""
+    vote = vote_protocol(K, TEMPERATURE, len(features.targets))
+    return [
+        score
+        for ending, form in features.forms().items()
+        for score in form.scores(f"knn{ending}", classify(form), f"{vote}, {form.words.neighbours}")
+    ]
 
 
 def classify(features: Features, *, k: int = K, temperature: float = TEMPERATURE) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfstudy.ops.random import permutation
 from selfstudy.probes.features import Features
+from selfstudy.probes.intervals import interval_of_mean
 from selfstudy.probes.results import Score
 
 SHOTS = (1, 5, 25)  # labels of each class
@@ -20,7 +21,11 @@ _DRAW_STREAM = 0x73686F74
 
 
 def measure(features: Features) -> list[Score]:
-    """For each of :data:`SHOTS` that every class has, the mean accuracy over draws of labels, and its spread."""
+    """For each of :data:`SHOTS` that every class has, the mean accuracy over draws of labels, and its spread.
+
+    The interval is over draws of the test examples; each of them counts with the share of the draws of labels that get
+    it right. So no test example is right or wrong, and the scores have no paired differences.
+    """
     fewest = int(torch.bincount(features.targets).min())
     return [_score(features, shots) for shots in SHOTS if shots <= fewest]
 
@@ -29,13 +34,15 @@ def _score(features: Features, shots: int) -> Score:
     """The score for one number of labels."""
     draws = [drawn_labels(features.targets, shots, features.seed, draw) for draw in range(_DRAWS)]
     predictions = [features.classify(rows, L2 * features.scale) for rows in draws]
-    accuracies = 100 * torch.stack([(one == features.test_targets).double().mean() for one in predictions])
+    right = 100.0 * (torch.stack(predictions) == features.test_targets).double().cpu()  # (draws, M)
+    value, spread = float(right.mean()), float(right.mean(dim=1).std())
     how = features.words.few.format(l2=L2)
     protocol = (
         f"low-shot: 1 to {SHOTS[-1]} labels of each class, mean and standard deviation of {_DRAWS} draws (seed "
         f"{features.seed}), logistic regression, {how}, {len(features.test_targets):,} test"
     )
-    return Score(features.name, f"low-shot-{shots}", float(accuracies.mean()), protocol, float(accuracies.std()))
+    interval = interval_of_mean(right.mean(dim=0).numpy())
+    return Score(features.name, f"low-shot-{shots}", value, protocol, spread, interval=interval)
 
 
 def drawn_labels(targets: Tensor, shots: int, seed: int, draw: int) -> Tensor:

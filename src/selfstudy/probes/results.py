@@ -11,6 +11,10 @@ from typing import Any, NamedTuple, TypeGuard
 _TITLES = {"knn": "k-NN", "sts": "STS", "finetune": "fine-tuned"}
 _TITLES |= {"low-shot-1": "1 label", "low-shot-5": "5 labels", "low-shot-25": "25 labels"}
 _TITLES |= {"retrieval-map": "mAP", "retrieval-recall-1": "R@1", "retrieval-recall-5": "R@5"}
+_TITLES |= {f"{probe}-whitened": f"{_TITLES[probe]} whitened" for probe in ("knn", "retrieval-map")}
+_TITLES |= {f"retrieval-recall-{k}-whitened": f"R@{k} whitened" for k in (1, 5)}
+_TITLES |= {f"{probe}-balanced": f"{_TITLES.get(probe, probe)} balanced" for probe in ("knn", "knn-whitened", "linear")}
+_TITLES |= {f"{probe}-f1": f"{_TITLES.get(probe, probe)} F1" for probe in ("knn", "knn-whitened", "linear")}
 _FORMATS = {"%": (1, " %"), "": (1, ""), "bits/byte": (3, ""), "nats/token": (4, "")}  # digits, and what follows them
 _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "bits_per_byte": ("bits per byte", "bits/byte"),
@@ -18,6 +22,7 @@ _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "perplexity": ("perplexity", ""),
     "accuracy": ("token accuracy", "%"),
 }
+PRETRAINED = "pretrained encoder"
 UNTRAINED, UNTRAINED_SET = "untrained encoder", "untrained encoder, statistics set"
 """The rows of the encoder before its first step; the second has normalisation statistics of the train images."""
 HELD_OUT_TEXT = tuple(name for name, _ in _HELD_OUT_TEXT.values())
@@ -135,7 +140,7 @@ def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
     own = f"{protocol}; {tokens:,} tokens, {size:,} bytes"
     return [
         Score(
-            "pretrained encoder",
+            PRETRAINED,
             name,
             figures[key],
             protocol if key == "bits_per_byte" else own,
@@ -191,19 +196,28 @@ class Results:
         return len(self.scores)
 
     def __str__(self) -> str:
-        """Features down, probes across, in as many blocks as a page needs, then each protocol once, and the verdict."""
+        """Features down, probes across, in as many blocks as a page needs, then legend, protocols and the verdict."""
         first, *columns = (list(column) for column in zip(*self.table(), strict=True))
-        lines = [line for block in _blocks(first, columns) for line in [*block, ""]] + self.protocols()
-        return "\n".join(lines + (["", self.verdict] if self.verdict else []))
+        below = [*self.legend(), *self.protocols(), *(["", self.verdict] if self.verdict else [])]
+        return "\n".join([line for block in _blocks(first, columns) for line in [*block, ""]] + below)
 
     def table(self) -> list[list[str]]:
         """Features down, probes across, as text; the first row and the first column are headings."""
-        cells = {score[:2]: shown(score.value, score.unit, score.spread) for score in self.scores}
+        cells = {score[:2]: _cell(score) for score in self.scores}
         probes = list(dict.fromkeys(score.probe for score in self.scores))
         rows = [["features", *(title(probe) for probe in probes)]]
         for name in dict.fromkeys(score.features for score in self.scores):
             rows.append([name, *(cells.get((name, probe), "-") for probe in probes)])
         return rows
+
+    def legend(self) -> list[str]:
+        """One line on the numbers after ± and sd, or none where the table has none."""
+        meanings = {
+            "±: half of the 95 % interval over draws of the test examples": any(s.interval for s in self.scores),
+            "sd: standard deviation over draws of labels": any(s.spread is not None for s in self.scores),
+        }
+        found = [meaning for meaning, needed in meanings.items() if needed]
+        return [", ".join(found)] if found else []
 
     def protocols(self) -> list[str]:
         """The protocols of all scores, each once."""
@@ -225,7 +239,11 @@ class Results:
         return Results((score._replace(data=data, test=test, step=step) for score in self.scores), self.verdict)
 
     def to_dict(self) -> dict[str, list[object]]:
-        """The scores as columns for ``pandas.DataFrame``; ``low`` and ``high`` are the ends of the interval."""
+        """The scores as columns for ``pandas.DataFrame``.
+
+        ``low`` and ``high`` are the ends of the interval; ``ahead`` is the paired difference to the free row
+        ``ahead_of``, with the ends of its interval.
+        """
         rows = [_cells(score) for score in self.scores]
         return {column: [row[column] for row in rows] for column in _cells(Score("", "", math.nan, ""))}
 
@@ -243,13 +261,20 @@ class Results:
 def _cells(score: Score) -> dict[str, object]:
     """A score by column; the first five are those that tables of scores have always had."""
     low, high = score.interval or (None, None)
+    ahead = score.ahead or (None, None, None, None)
     names = ("features", "probe", "accuracy", "protocol", "spread", "unit")
-    return {name: getattr(score, name) for name in names} | {
-        "low": low,
-        "high": high,
-        "data": score.data,
-        "test": score.test,
-    }
+    more = {"low": low, "high": high, "data": score.data, "test": score.test, "free": score.free}
+    columns = ("ahead", "ahead_low", "ahead_high", "ahead_of")
+    return {name: getattr(score, name) for name in names} | more | dict(zip(columns, ahead, strict=True))
+
+
+def _cell(score: Score) -> str:
+    """The value with half its interval, its deviation over draws of labels, and its unit."""
+    digits, after = _FORMATS.get(score.unit, (1, f" {score.unit}"))
+    low, high = score.interval or (math.nan, math.nan)
+    half = "" if math.isnan(high - low) else f" ±{(high - low) / 2:.{digits}f}"
+    deviation = "" if score.spread is None else f" sd {score.spread:.{digits}f}"
+    return f"{score.value:.{digits}f}{half}{deviation}{after}"
 
 
 def title(probe: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selfstudy.probes.features import Cosines, Features
+from selfstudy.probes.intervals import interval_of_mean
 from selfstudy.probes.results import Score
 
 NEAREST = (1, 5)  # the k of recall@k
@@ -20,30 +21,38 @@ _BLOCK = 2**22  # cosines held at once, and twice as many while they are sorted:
 
 
 class Retrieval(NamedTuple):
-    """Means over the queries, in percent.
+    """The figures of every query, (M,) float64 in percent.
 
     Attributes:
-        precision: the mean average precision.
-        recall: recall@k, by k.
+        precision: the average precision; its mean is the mean average precision.
+        recall: the chance that the k nearest hold the class, by k; its mean is recall@k.
     """
 
-    precision: float
-    recall: dict[int, float]
+    precision: Tensor
+    recall: dict[int, Tensor]
 
 
 def measure(features: Features) -> list[Score]:
-    """Mean average precision and recall@k of all test examples."""
+    """Mean average precision and recall@k of test, by features as they are and, if they are dense, whitened."""
+    return [score for ending, form in features.forms().items() for score in _scores(form, ending)]
+
+
+def _scores(features: Features, ending: str) -> list[Score]:
+    """The scores of one form of the features; the names of their columns end in ``ending``."""
     found = retrieve(features.cosines(), features.targets, features.test_targets)
     protocol = (
         f"retrieval: cosine, {features.words.plain}; test asks, train answers; mAP over the whole ranking, R@k: one of "
         f"the query's class among the k nearest, {features.counts}, test used once"
     )
-    recall = [Score(features.name, f"retrieval-recall-{k}", value, protocol) for k, value in found.recall.items()]
-    return [Score(features.name, "retrieval-map", found.precision, protocol), *recall]
+    figures = {"retrieval-map": found.precision, **{f"retrieval-recall-{k}": hits for k, hits in found.recall.items()}}
+    return [
+        Score(features.name, f"{name}{ending}", float(of.mean()), protocol, interval=interval_of_mean(of.numpy()))
+        for name, of in figures.items()
+    ]
 
 
 def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, block: int = _BLOCK) -> Retrieval:
-    """Mean average precision and recall@k of ranking train by cosine.
+    """Average precision and hits of every query, from ranking train by cosine.
 
     Args:
         cosines: a function that is called with some queries of one class at a time.
@@ -52,17 +61,17 @@ def retrieve(cosines: Cosines, train_labels: Tensor, test_labels: Tensor, *, blo
         block: the number of cosines held at once. It bounds memory and does not change the result.
     """
     at_once = max(1, block // len(train_labels))
-    precision, hits = 0.0, dict.fromkeys(NEAREST, 0.0)
+    precision = torch.zeros(len(test_labels), dtype=torch.float64)
+    hits = {k: torch.zeros_like(precision) for k in NEAREST}
     for label in torch.unique(test_labels).tolist():
         members = torch.nonzero(train_labels == label).flatten()  # (R,)
         for rows in torch.split(torch.nonzero(test_labels == label).flatten(), at_once):
             cosine = cosines(rows)  # (m, N)
             near, same = _rising(cosine), _rising(cosine[:, members])  # (m, N), (m, R)
-            precision += float(average_precision(near, same).sum())
+            precision[rows] = 100 * average_precision(near, same)
             for k in NEAREST:
-                hits[k] += float(hit_chance(near, same, k).sum())
-    percent = 100 / len(test_labels)
-    return Retrieval(percent * precision, {k: percent * total for k, total in hits.items()})
+                hits[k][rows] = 100 * hit_chance(near, same, k)
+    return Retrieval(precision, hits)
 
 
 def _rising(rows: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ the pairs. Alignment and uniformity of the embeddings, which need no scores, are
 (:mod:`selfstudy.train.health`; Gao et al. 2021, arXiv:2104.08821, section 7).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from selfstudy.errors import DataError
+from selfstudy.probes.intervals import interval_of
 from selfstudy.probes.results import Score
 
 ENCODER_COSINE = "the cosine of both embeddings, frozen, final model"
@@ -45,10 +47,13 @@ def measure(pairs: Similarities) -> list[Score]:
     except DataError as error:
         raise DataError(f"{pairs.name}: {error}") from None
     protocol = f"STS: Spearman correlation x 100 with human scores of {pairs.how}, {len(pairs.scores):,} pairs"
-    return [Score(pairs.name, "sts", 100 * correlation, protocol, unit="")]
+    interval = interval_of(lambda rows: 100 * _of_ranks(pairs.values[rows], pairs.scores[rows]), len(pairs.scores))
+    return [Score(pairs.name, "sts", 100 * correlation, protocol, unit="", interval=interval)]
 
 
-def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) -> Similarities:
+def of_embeddings(
+    name: str, first: Tensor, second: Tensor, scores: np.ndarray, *, how: str = ENCODER_COSINE
+) -> Similarities:
     """The cosines of embedded pairs.
 
     Args:
@@ -56,6 +61,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         first: (N, D), the first part of every pair.
         second: (N, D), the second part.
         scores: (N,), the human scores.
+        how: a description of the cosines, for the protocol.
 
     Raises:
         DataError: not one embedding each for every pair.
@@ -67,7 +73,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         )
     # in float64, for rounding would shuffle the ranks of embeddings that all lie close together
     one, other = (F.normalize(part.detach().cpu().double(), dim=1) for part in (first, second))
-    return Similarities(name, (one * other).sum(dim=1).numpy(), scores)
+    return Similarities(name, (one * other).sum(dim=1).numpy(), scores, how)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -96,4 +102,12 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
                 f"all {len(numbers):,} numbers are equal ({numbers[0]:g}): there is no order to compare\n"
                 "the scores must differ, and so must the embeddings\nlook at the run's health if training collapsed"
             )
-    return float(stats.spearmanr(first, second).statistic)
+    return _of_ranks(first, second)
+
+
+def _of_ranks(first: np.ndarray, second: np.ndarray) -> float:
+    """The correlation of the ranks of two lists (N,); NaN where all numbers of one are equal."""
+    ranks = [stats.rankdata(numbers) for numbers in (first, second)]
+    one, other = (rank - rank.mean() for rank in ranks)
+    size = float(np.sqrt((one @ one) * (other @ other)))
+    return float(one @ other) / size if size else math.nan

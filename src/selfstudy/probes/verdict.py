@@ -49,6 +49,7 @@ _ROWS = {  # the first word of a free row: its name in a sentence, and what a us
     "LSA": ("LSA", "use LSA"),
     "untrained": ("the untrained encoder", "use it without training"),
     "timm's": ("timm's weights", "use them as they are"),
+    "majority": ("always answering the largest class", "label more examples of the others"),
 }
 
 

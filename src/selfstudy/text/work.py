@@ -1,7 +1,6 @@
 """Pretraining on text: the corpus, the encoder and the rows for :mod:`selfstudy.runs.pretraining`."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import torch
 from rich.console import Console
 
 from selfstudy.data.batches import Shard
+from selfstudy.disk.user_cache import user_cache
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import EnvironmentFault, UsageError
+from selfstudy.errors import UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
@@ -180,17 +180,12 @@ def open_text(data: object, config: TextDataConfig, console: Console, *, pieces:
 
 
 def cache_folder(config: TextDataConfig) -> Path:
-    """The folder of tokenised corpora: the one in the configuration, or the user's cache.
+    """The folder of tokenised corpora: the one in the configuration, or one in the user's cache.
 
     Raises:
         EnvironmentFault: the user has no home folder.
     """
-    if config.cache != "auto":
-        return Path(config.cache)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
-    except RuntimeError:
-        raise EnvironmentFault("no home folder to keep tokens in\nname a folder: --set data.cache=FOLDER") from None
+    return user_cache() / "tokens" if config.cache == "auto" else Path(config.cache)
 
 
 def wrap_of(corpus: Corpus) -> Wrap:
