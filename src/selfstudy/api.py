@@ -20,8 +20,7 @@ from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
-from selfstudy.probes.verdict import judge
-from selfstudy.runs.facts import facts_of, steps_of
+from selfstudy.runs.facts import judged, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -182,14 +181,8 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    step = steps_of(folder)
-    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=step)
-    verdict = judge(facts_of(folder, results, opened.split))
-    folder.append(folder.evaluations, (score.line() for score in results))
-    if verdict is None:
-        return results
-    folder.append(folder.evaluations, [verdict.line(*names, step=step)])
-    return Results(results.scores, verdict.sentence)
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
+    return judged(folder, results, opened.split)
 
 
 def embed(
