@@ -223,7 +223,7 @@ def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path)
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Record for every new network whether timm's weights were requested."""
+    """Record for every new network whether timm's weights were requested; a network without memory is not one."""
     create, asked = timm.create_model, []
 
     def download(name, *, pretrained=False, **options):

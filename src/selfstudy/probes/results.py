@@ -176,7 +176,7 @@ class Results:
 
     Args:
         scores: the scores.
-        verdict: the meaning of the scores for the user, in one or two sentences.
+        verdict: what they mean for the user, in one or two sentences.
 
     >>> print(Results([Score("raw pixels", "knn", 36.3, "k-NN k=20"), Score("pretrained", "knn", 53.7, "k-NN k=20")]))
     features      k-NN
@@ -196,10 +196,10 @@ class Results:
         return len(self.scores)
 
     def __str__(self) -> str:
-        """Features down, probes across, in as many blocks as a page needs, then legend, protocols and the verdict."""
+        """Features down, probes across, in as many blocks as fit a page; below: legend, protocols, and the verdict."""
         first, *columns = (list(column) for column in zip(*self.table(), strict=True))
-        below = [*self.legend(), *self.protocols(), *(["", self.verdict] if self.verdict else [])]
-        return "\n".join([line for block in _blocks(first, columns) for line in [*block, ""]] + below)
+        lines = [line for block in _blocks(first, columns) for line in [*block, ""]]
+        return "\n".join([*lines, *self.legend(), *self.protocols()] + (["", self.verdict] if self.verdict else []))
 
     def table(self) -> list[list[str]]:
         """Features down, probes across, as text; the first row and the first column are headings."""
