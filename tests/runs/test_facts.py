@@ -40,6 +40,10 @@ def test_labels_of_the_test_were_seen_by_a_method_with_labels_on_the_same_data(t
     assert facts_of(run(tmp_path, method=method), RESULTS, Split(fingerprint=fingerprint)).seen is seen
 
 
+def test_a_method_without_gradients_is_known_to_be_solved(tmp_path):
+    assert facts_of(run(tmp_path, method="patches"), RESULTS, Split()).solved
+
+
 def test_readings_are_those_of_one_probe_with_its_best_free_row(tmp_path):
     folder = run(tmp_path)
     free = {"step": None, "row": "patches", "free": True}
