@@ -20,8 +20,7 @@ from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
-from selfstudy.probes.verdict import judge
-from selfstudy.runs.facts import facts_of, steps_of
+from selfstudy.runs.facts import judged, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -161,7 +160,7 @@ def evaluate(
     compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
     step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
     again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
-    scores mean: ``.verdict`` of the result. The scores and the verdict are added to ``evaluations.jsonl``.
+    scores mean: ``.verdict`` of the result. All scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -186,12 +185,7 @@ def evaluate(
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
     results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
-    verdict = judge(facts_of(folder, results, opened.split))
-    folder.append(folder.evaluations, (score.line() for score in results))
-    if verdict is None:
-        return results
-    folder.append(folder.evaluations, [verdict.line(*names, step=steps_of(folder))])
-    return Results(results.scores, verdict.sentence)
+    return judged(folder, results, opened.split)
 
 
 def embed(

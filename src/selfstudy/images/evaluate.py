@@ -45,16 +45,15 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     train, test, split = open_labelled(question.data, question.test, embedder.preprocessing.channels, column)
     about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(
-        about, _subjects(embedder, train, test, half=half, console=console), _facts(embedder, train, test)
-    )
+    subjects = _subjects(embedder, train, test, half=half, console=console)
+    return Evaluation(about, subjects, _facts(embedder, train, test))
 
 
 def _facts(embedder: Embedder, train: Labelled, test: Labelled) -> Split:
     """The facts about labelled images on which a verdict rests."""
     of_train, of_test = (tuple(Counter(part.labels.tolist()).values()) for part in (train, test))
     copies = count_repeated((train.source, train.scan), (test.source, test.scan))
-    own = None if embedder.description["pretrained"] else (embedder.preprocessing.mean, embedder.preprocessing.std)
+    own = None if embedder.description.get("pretrained") else (embedder.preprocessing.mean, embedder.preprocessing.std)
     shift = own and shift_between(own, (train.scan.mean, train.scan.std))
     return Split(of_train, of_test, copies, test.source.fingerprint(), shift)
 
