@@ -91,7 +91,7 @@ class Patches(SolvedMethod):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """As many filters as the time of a budget in minutes allows, measured on this machine; else a fixed number."""
+        """The number of filters that the time of a budget in minutes allows, measured here; else a fixed number."""
         sizes = tuple(min(size, max(facts.size)) for size in _SIZES)
         most, why = _USUAL, "the usual number"
         if facts.seconds is not None:
