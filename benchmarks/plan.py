@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("plan.jsonl"))
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--only", type=int, help="the first so-many combinations, to try the program")
+    parser.add_argument("--only", type=int, help="only the first combinations, to try the program")
     parser.add_argument("--table", action="store_true", help="print the table of the file, and measure nothing")
     parser.add_argument("--part", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from selfstudy import config as cfg
+from selfstudy.errors import EnvironmentFault
 from selfstudy.images import prospect
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.opening import open_source
@@ -114,3 +115,19 @@ def test_a_solved_method_reads_large_images_at_twice_the_size_it_looks_at(shape,
     source = open_source(np.zeros(shape, np.uint8))
     config, reasons = prospect.with_side(_config(duration=duration), source, 48)
     assert config.data.shrink_to == side and bool(reasons) == (side != "auto")
+
+
+def test_a_batch_is_divided_until_its_parts_fit(monkeypatch):
+    cost = StepCost(0.1, 0.1, 1e9, 1e8)
+    for free, parts in ((30e9, 1), (26.6e9, 1), (26.5e9, 2), (8e9, 4), (1.5e9, 64)):
+        monkeypatch.setattr(prospect, "free_memory", lambda free=free: free)
+        assert prospect.parts_for(cost, 256) == parts
+    monkeypatch.setattr(prospect, "free_memory", lambda: 1.1e9)
+    with pytest.raises(EnvironmentFault, match="2 images need 1.2 GB, 1.1 GB are free\nuse a smaller --image-size or"):
+        prospect.parts_for(cost, 256)
+
+
+def test_the_free_memory_is_half_of_all_without_that_in_use(monkeypatch):
+    monkeypatch.setattr(prospect, "usable_memory", lambda: 10e9)
+    monkeypatch.setattr(prospect, "used_memory", lambda: 1e9)
+    assert prospect.free_memory() == 4e9

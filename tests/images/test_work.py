@@ -15,6 +15,7 @@ from selfstudy import config as cfg
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.work import ImageWork
 from selfstudy.nn.statistics import set_statistics
+from selfstudy.runs.trial import StepCost
 
 QUICK = {"encoder": "resnet10t", "steps": 4, "batch_size": 2, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -105,3 +106,16 @@ def test_an_encoder_without_running_statistics_is_saved_as_it_is(tmp_path):
     settings = QUICK | {"encoder": "test_vit", "steps": 1}
     run = selfstudy.pretrain(images, out=tmp_path / "run", method="mae", console=console, **settings)
     assert run.encoder.description["statistics_images"] == 0 and "normalisation layers" not in console.export_text()
+
+
+@pytest.mark.parametrize(("gigabytes", "parts"), [(100, 1), (1.3, 4)])
+def test_a_step_that_needs_too_much_memory_gets_more_micro_batches(monkeypatch, gigabytes, parts):
+    monkeypatch.setattr("selfstudy.images.prospect.free_memory", lambda: gigabytes * 1e9)
+    monkeypatch.setattr("selfstudy.images.work.step_cost", lambda *work, **limits: StepCost(1, 1, 1e9, 1e7))
+    settings = {"data": {"path": "x"}, "method": {"name": "simclr"}, "encoder": {"name": "resnet10t"}}
+    settings["train"] = {"device": "cpu", "duration": "9 steps", "precision": "fp32", "batch_size": 64}
+    config = cfg.validate(ImageRunConfig, settings)
+    resolved = ImageWork(np.zeros((64, 32, 32, 3), np.uint8), config, Console(quiet=True)).resolve()
+    assert resolved.train.accumulate == parts
+    why = {1: "methods compare the images of a whole batch", 4: "all 64 images at once need 2 GB, "}
+    assert resolved.reasons["train.accumulate"].startswith(why[parts])

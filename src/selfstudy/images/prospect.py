@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from selfstudy.config import AUTO_METHOD, set_key, validate
+from selfstudy.errors import EnvironmentFault
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.glance import Glance, glance, side_for
 from selfstudy.images.plan import Candidate, Plan, Room, as_pair, candidates, make_plan, method_for
@@ -23,6 +24,7 @@ from selfstudy.runs.draft import Draft, largest_batch
 from selfstudy.runs.resolved import Resolved
 from selfstudy.runs.trial import StepCost
 from selfstudy.views.presets import changed
+from selfstudy.views.spec import View, one_each
 
 MEMORY_SHARE = 0.5
 """Share of the memory that this process may use; the rest is for the system, other programs and what varies."""
@@ -31,6 +33,8 @@ _TRIALS = 3  # that a plan usually needs
 _OTHER_SECONDS = 8.0  # for the imports, the files at the beginning and at the end, and the end of the process
 _AT_THE_END = 2048  # images that are embedded after the last step, in about a sixth of the time of their steps
 _WHITENING_SHARE = 0.05  # of the budget; statistics take at most this time
+# Tokens of 4 x 4 px in a large transformer take about this much; a ResNet takes a tenth.
+_MOST_BYTES_A_PIXEL = 20_000
 _WHOLE = "the images are not much larger than needed"
 _PRECISION_BATCH = 16  # images in a trial of the two precisions
 
@@ -88,6 +92,35 @@ def with_side(config: ImageRunConfig, source: Source, largest: int) -> tuple[Ima
     if 2 * side > float(np.median(seen.scan.sizes.min(axis=1))):
         return fixed(config, {"data.shrink_to": None}), {"data.shrink_to": _WHOLE}
     return fixed(config, {"data.shrink_to": side}), {"data.shrink_to": "twice the size that the method looks at"}
+
+
+def free_memory() -> float:
+    """The bytes that training may use in addition to what this process uses now."""
+    return MEMORY_SHARE * usable_memory() - used_memory()
+
+
+def surely_fits(resolved: Resolved[ImageInputs]) -> bool:
+    """True if the batch fits into the free memory by a high estimate for any encoder, so that no trial is needed."""
+    views = [spec for spec in one_each(resolved.inputs.specs) if isinstance(spec, View)]
+    pixels = sum(view.size[0] * view.size[1] for view in views)
+    return _MOST_BYTES_A_PIXEL * pixels * resolved.train.batch_size <= free_memory()
+
+
+def parts_for(cost: StepCost, batch: int) -> int:
+    """The smallest number of equal micro-batches, a power of two, that fit into the free memory.
+
+    Raises:
+        EnvironmentFault: two images are too many.
+    """
+    parts = 1
+    while cost.memory(batch // parts) > free_memory():
+        if batch % (2 * parts) or batch // (2 * parts) < 2:
+            need = f"{batch // parts} images need {cost.memory(batch // parts) / 1e9:.1f} GB"
+            raise EnvironmentFault(
+                f"{need}, {max(0.0, free_memory()) / 1e9:.1f} GB are free\nuse a smaller --image-size or --encoder"
+            )
+        parts *= 2
+    return parts
 
 
 def is_planned(config: ImageRunConfig) -> bool:

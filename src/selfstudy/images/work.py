@@ -22,7 +22,17 @@ from selfstudy.images.config import ImageDataConfig, ImageRunConfig
 from selfstudy.images.decode import BadInput
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.opening import open_source
-from selfstudy.images.prospect import Decision, Prospect, fixed, is_planned, with_method, with_side
+from selfstudy.images.prospect import (
+    Decision,
+    Prospect,
+    fixed,
+    free_memory,
+    is_planned,
+    parts_for,
+    surely_fits,
+    with_method,
+    with_side,
+)
 from selfstudy.images.readings import open_eval_set
 from selfstudy.images.resolve import ImageInputs, resolve
 from selfstudy.images.scan import Data, Scan, scan
@@ -136,13 +146,29 @@ class ImageWork(Work):
             spent = time.monotonic() - self._began
             resolved = resolve_solved(self._config, self.opened.scan, self._method, spent=spent)
         else:
-            resolved = resolve(self._config, self.opened.scan, self._method)
+            resolved = self._within_memory(resolve(self._config, self.opened.scan, self._method))
         return replace(resolved, reasons=self._reasons | resolved.reasons)
 
     def _planned(self) -> Resolved[ImageInputs]:
         """The configuration by a plan; the images are scanned in the size that it needs."""
         self._prospect = Prospect.of(self._config, self._method, self._source)
         return self._decided(self._prospect.plan(self._trial, time.monotonic() - self._began))
+
+    def _within_memory(self, resolved: Resolved[ImageInputs]) -> Resolved[ImageInputs]:
+        """The configuration with more micro-batches if the memory asks for it; only if their number is open."""
+        given, batch = self._config.train, resolved.train.batch_size
+        if given.accumulate != "auto" or given.devices > 1 or resolved.train.device != "cpu" or surely_fits(resolved):
+            return resolved
+        cost = self._trial(self.opened, resolved, seconds=0.0)
+        parts = parts_for(cost, batch)
+        if parts == 1:
+            return resolved
+        config = fixed(self._config, {"train.accumulate": parts})
+        again = resolve(config, self.opened.scan, self._method)
+        why = (
+            f"all {batch} images at once need {cost.memory(batch) / 1e9:.0f} GB, {free_memory() / 1e9:.0f} GB are free"
+        )
+        return replace(again, reasons=again.reasons | {"train.accumulate": why})
 
     def planned_seconds(self) -> float | None:
         """See :class:`selfstudy.runs.modality.Work`."""
