@@ -1,8 +1,10 @@
 """Tests of the public functions from start to end, on small real data."""
 
+import html
 import io
 import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ import selfstudy
 from selfstudy.config import read_yaml
 from selfstudy.errors import DataError, EnvironmentFault, RunFolderError, TrainingError, UsageError
 from selfstudy.probes.finetune import RECIPE
+from selfstudy.probes.verdict import Kind
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -167,10 +170,13 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     assert {score.probe for score in results} >= {"knn", "knn-whitened"}
     knn = [score for score in results if score.probe == "knn" and score.features != "majority class"]
     assert len(knn) == 4 and all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in knn)
-    lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
+    *lines, said = [json.loads(line) for line in file.read_text().splitlines()[before:]]
     assert len(lines) == len(results) and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
+    assert said["sentence"] == results.verdict == str(results).splitlines()[-1]
+    assert said["verdict"] in get_args(Kind) and said["step"] == lines[0]["step"] == 3
+    assert results.verdict in html.unescape(run.report().read_text(encoding="utf-8"))
 
 
 def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
@@ -217,7 +223,7 @@ def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path)
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Record for every new network whether timm's weights were requested."""
+    """Record for every new network whether timm's weights were requested; a network without memory is not one."""
     create, asked = timm.create_model, []
 
     def download(name, *, pretrained=False, **options):

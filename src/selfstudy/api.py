@@ -11,7 +11,7 @@ from rich.console import Console
 from selfstudy import config as cfg
 from selfstudy import modalities
 from selfstudy.data.names import name_of
-from selfstudy.disk.atomic import replace_file
+from selfstudy.disk.atomic import refuse_existing, replace_file
 from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
 from selfstudy.machine.processors import limit_threads
@@ -20,6 +20,7 @@ from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
+from selfstudy.runs.facts import judged, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -47,9 +48,9 @@ class Run:
         """See :func:`embed`."""
         return embed(self.folder, data, out, overwrite=overwrite, whiten=whiten)
 
-    def export(self, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+    def export(self, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
         """See :func:`export`."""
-        return export(self.folder, to, out, overwrite=overwrite)
+        return export(self.folder, to, out, overwrite=overwrite, whiten=whiten)
 
     def inspect(self, data: object, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
@@ -74,6 +75,7 @@ def pretrain(
     overwrite: bool = False,
     console: Console | None = None,
     began: float | None = None,
+    eval: object = None,
     **settings: Any,
 ) -> Run:
     """Train an encoder on images or text without labels; return the finished run.
@@ -88,7 +90,9 @@ def pretrain(
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
-            up to the end of this call.
+            up to the end of this call, but what ``eval`` asks for.
+        eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
+            examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -109,12 +113,15 @@ def pretrain(
         nested = merge(cfg.read_yaml(folder.config), nested)
     built = modalities.configured(data, nested, settings)
     if folder is None:
-        folder = RunFolder(default_out(data, built.method["name"]))
+        folder = RunFolder(default_out(data, built.method["name"], resume=resume))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
     opened = modalities.opener(data, built)
     shown = console or _QUIET
-    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=shown, began=began)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown}
+    _pretrain(opened, built, folder, **options, began=began, labelled=eval)
+    if eval is not None:
+        shown.print(str(evaluate(folder.path, eval, console=shown)), markup=False, highlight=False, soft_wrap=True)
     return Run(folder.path)
 
 
@@ -155,7 +162,8 @@ def evaluate(
     encoder before its first step, with normalisation statistics of the images that the probes learn from; a run that
     began with timm's weights is compared with these. For text they are TF-IDF, its truncated SVD (LSA) and the encoder
     before its first step. Their scores are kept in the user's cache, or in ``SELFSTUDY_CACHE``, so that a second
-    evaluation on the same data need not measure them. All scores are added to ``evaluations.jsonl``.
+    evaluation on the same data need not measure them. One or two sentences say what the scores mean: ``.verdict`` of
+    the result. All scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -179,9 +187,8 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names)
-    folder.append(folder.evaluations, (score.line() for score in results))
-    return results
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
+    return judged(folder, results, opened.split)
 
 
 def embed(
@@ -216,7 +223,7 @@ def embed(
     """
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     modality, embedder = modalities.of_run(run), load(run)
     if whiten:
         embedder = modalities.whitens(modality).whitened(embedder)
@@ -244,15 +251,7 @@ def whiten(run: str | Path, data: object, *, console: Console | None = None) -> 
     return modality.whiten(modalities.encoder_folder(run), Path(run), data, console or _QUIET)
 
 
-def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Raise if the file exists, or the folder holds files, unless they may be overwritten."""
-    if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
-        return
-    what = "already holds files" if out.is_dir() else "exists already"
-    raise RunFolderError(f"{out} {what}\n--overwrite replaces what is there, --out names another place")
-
-
-def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
     """Write the encoder for another library, load it there and compare the outputs; return the result.
 
     Args:
@@ -261,17 +260,18 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
             ``"sentence-transformers"``.
         out: the folder to write into.
         overwrite: True to write into a folder that already holds files; a run is never written into.
+        whiten: True to write the whitening of the run as the last layer, which ``"onnx"`` can hold.
 
     Raises:
-        UsageError: an unknown target, an encoder that the target does not have, or no run at ``run``.
+        UsageError: an unknown target, an encoder or a whitening that the target cannot hold, or no run at ``run``.
         FileRefusedError: the outputs of the two libraries differ by more than rounding.
         RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
-    write = modalities.exporter(modalities.of_run(run), to)
+    write = modalities.exporter(modalities.of_run(run), to, whiten=whiten)
     if modalities.holds_encoder(modalities.encoder_folder(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     return write(folder.encoder, Path(out))
 
 
@@ -392,7 +392,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwr
     records = [read_run(RunFolder.existing(run)) for run in runs]
     comparison = Comparison(records, ignored=modalities.ignored_by_compare())
     if out is not None:
-        _refuse_existing(Path(out), overwrite=overwrite)
+        refuse_existing(Path(out), overwrite=overwrite)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         replace_file(Path(out), comparison.to_html().encode("utf-8"))
     return comparison

@@ -12,6 +12,7 @@ import selfstudy
 from selfstudy.errors import UsageError
 from selfstudy.images.evaluate import open_evaluation
 from selfstudy.images.free import untrained
+from selfstudy.images.opening import open_source
 from selfstudy.probes import named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.features import Features
@@ -102,3 +103,14 @@ def test_what_images_cannot_be_asked_is_refused(run):
         opened(run.folder, probes=("knn", "sts"))
     with pytest.raises(UsageError, match="text column 'kind': .* is a run on images\nleave the text column out"):
         opened(run.folder, columns={"text_column": "kind"})
+
+
+def test_the_split_holds_what_a_verdict_rests_on(run, tmp_path):
+    split = opened(run.folder, probes=("knn",)).split
+    assert len(split.train) == len(split.test) == 10 and sum(split.test) < sum(split.train)
+    assert split.shift < 0.1 and split.fingerprint == open_source("sample:digits", split="test").fingerprint()
+    pixels, labels = (np.arange(6 * 16 * 16) % 251).astype(np.uint8).reshape(6, 16, 16), np.array([0, 0, 0, 1, 1, 1])
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "b.npz", images=pixels[[0, 5]], labels=labels[[0, 5]])
+    split = opened(run.folder, tmp_path / "a.npz", test=tmp_path / "b.npz", probes=("knn",)).split
+    assert (split.train, split.test, split.repeated) == ((3, 3), (1, 1), 2)

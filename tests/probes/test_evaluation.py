@@ -13,6 +13,7 @@ from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Score
+from selfstudy.probes.verdict import Split
 
 QUIET = Console(quiet=True)
 
@@ -112,6 +113,12 @@ def test_the_console_says_what_is_measured():
     subjects = [Subject("a", {}), Subject("b", {int: lambda: 1})]
     evaluate(Evaluation("6 train, 3 test things", subjects), [ONE], console=console)
     assert console.export_text().splitlines() == ["evaluate 6 train, 3 test things", "         b"]
+
+
+def test_test_examples_that_also_stand_in_train_are_counted_aloud():
+    console = Console(record=True, file=io.StringIO(), width=200)
+    evaluate(Evaluation("things", [], Split((900, 900), (600, 600), repeated=12)), [ONE], console=console)
+    assert console.export_text().splitlines()[1] == "         12 of 1,200 test examples also stand in train"
 
 
 def test_a_probe_that_the_data_have_no_input_for_is_refused_before_any_work():

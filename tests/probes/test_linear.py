@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from selfstudy.probes import features as room
 from selfstudy.probes import linear
-from selfstudy.probes.features import DenseFeatures
+from selfstudy.probes.features import DenseFeatures, Trial
 
 
 def problem(n, dim=20, classes=4, *, seed=0):
@@ -145,3 +145,18 @@ def test_fifty_thousand_images_take_seconds():
     result = linear_probe(train, train_labels, test, test_labels)
     assert time.perf_counter() - began < 60  # 4 s on two free cores
     assert result.accuracy > 50
+
+
+def test_weaker_strengths_are_not_tried_after_two_in_a_row_that_are_worse(monkeypatch):
+    features = DenseFeatures("x", *problem(100), *problem(40, seed=1))
+    tried = []
+
+    def path(rows, check):
+        wrong = (features.targets[check] + 1) % 4
+        for place, right in enumerate((3, 5, 4, 5, 4, 3, 9)):  # right answers of seven strengths
+            tried.append(place)
+            yield Trial(torch.where(torch.arange(len(check)) < right, features.targets[check], wrong), None)
+
+    monkeypatch.setattr(features, "path", path)
+    assert linear.classify(features)[1] == features.strengths[1]
+    assert tried == [0, 1, 2, 3, 4, 5]

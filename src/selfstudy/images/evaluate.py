@@ -1,5 +1,6 @@
 """Opens labelled images for an evaluation: the free rows, and the pretrained encoder."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -9,11 +10,13 @@ from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.free import FirstEncoder, FreePatches, RawPixels
 from selfstudy.images.labelled import Extract, Labelled, batches_of, digest, features_of, open_labelled
+from selfstudy.images.repeats import count_repeated
 from selfstudy.probes.evaluation import Evaluation, Question, Subject
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.results import PRETRAINED
+from selfstudy.probes.verdict import Split, shift_between
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.views.spec import Labels, View
@@ -42,7 +45,17 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     train, test, split = open_labelled(question.data, question.test, embedder.preprocessing.channels, column)
     about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console))
+    subjects = _subjects(embedder, train, test, half=half, console=console)
+    return Evaluation(about, subjects, _facts(embedder, train, test))
+
+
+def _facts(embedder: Embedder, train: Labelled, test: Labelled) -> Split:
+    """The facts about labelled images on which a verdict rests."""
+    of_train, of_test = (tuple(Counter(part.labels.tolist()).values()) for part in (train, test))
+    copies = count_repeated((train.source, train.scan), (test.source, test.scan))
+    own = None if embedder.description.get("pretrained") else (embedder.preprocessing.mean, embedder.preprocessing.std)
+    shift = own and shift_between(own, (train.scan.mean, train.scan.std))
+    return Split(of_train, of_test, copies, test.source.fingerprint(), shift)
 
 
 def _subjects(

@@ -1,6 +1,7 @@
 """Running statistics of normalisation layers, set on data without learning anything."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
@@ -49,6 +50,20 @@ def set_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
+
+
+@contextmanager
+def statistics_of(network: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Give each layer the statistics of ``batches`` inside the block, as :func:`set_statistics`, then its own again."""
+    layers = layers_with_statistics(network)
+    before = [[buffer.clone() for buffer in layer.buffers(recurse=False)] for layer in layers]
+    try:
+        set_statistics(network, batches)
+        yield
+    finally:
+        for layer, kept in zip(layers, before, strict=True):
+            for buffer, old in zip(layer.buffers(recurse=False), kept, strict=True):
+                buffer.copy_(old)
 
 
 def _moves(layer: _BatchNorm) -> bool:

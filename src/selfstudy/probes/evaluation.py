@@ -14,6 +14,7 @@ from selfstudy.probes import Probe
 from selfstudy.probes.intervals import compared
 from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Results, Score
+from selfstudy.probes.verdict import Split
 
 
 class LeftOutError(DataError):
@@ -77,10 +78,12 @@ class Evaluation(NamedTuple):
     Attributes:
         about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
         subjects: made one after another, so that the features of one are in memory at a time.
+        split: the facts about the data on which a verdict rests.
     """
 
     about: str
     subjects: Iterable[Subject]
+    split: Split = Split()
 
 
 def evaluate(
@@ -105,6 +108,9 @@ def evaluate(
         TrainingError: fine-tuning diverged.
     """
     console.print(f"evaluate {evaluation.about}", highlight=False)
+    if copies := evaluation.split.repeated:
+        total = sum(evaluation.split.test)
+        console.print(f"         {copies:,} of {total:,} test examples also stand in train", highlight=False)
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]

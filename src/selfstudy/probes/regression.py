@@ -52,14 +52,14 @@ def logistic_regression(x: Tensor, targets: Tensor, l2: float, *, start: Tensor,
 
 def _mean_cross_entropy(x: Tensor, targets: Tensor, weights: Tensor) -> tuple[float, Tensor]:
     """The mean cross entropy and its gradient (D + 1, K), written out, so that no graph over all rows is kept."""
-    loss, gradient = 0.0, torch.zeros_like(weights)
+    loss, gradient = 0.0, weights.new_zeros(weights.shape[1], weights.shape[0])
     for rows, wanted in zip(torch.split(x, _CHUNK), torch.split(targets[:, None], _CHUNK), strict=True):
         log_probabilities = (rows @ weights).log_softmax(dim=1)  # (n, K)
         loss -= float(log_probabilities.gather(1, wanted).sum())
         residual = log_probabilities.exp_()
         residual.scatter_add_(1, wanted, residual.new_full((1, 1), -1.0).expand_as(wanted))
-        gradient.addmm_(rows.T, residual)
-    return loss / len(x), gradient / len(x)
+        gradient.addmm_(residual.T, rows)  # the product with the wide side last is several times faster on CPUs
+    return loss / len(x), gradient.T / len(x)
 
 
 def standardisation(train: Tensor) -> tuple[Tensor, Tensor]:

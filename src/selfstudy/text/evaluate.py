@@ -1,6 +1,7 @@
 """Opens labelled texts for an evaluation: TF-IDF, LSA, the untrained encoder and the pretrained one."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
@@ -18,6 +19,7 @@ from selfstudy.probes.labels import check_labels
 from selfstudy.probes.results import PRETRAINED, UNTRAINED
 from selfstudy.probes.split import require_same_classes, split_test_fifth
 from selfstudy.probes.sts import Similarities, of_embeddings
+from selfstudy.probes.verdict import Split
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.text.bag_of_words import NAME, PAIRED, BagsOfWords, paired_cosines
@@ -49,7 +51,14 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     train, test, split = _open(question)
     about = f"{len(train.texts):,} train, {len(test.texts):,} test texts; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console))
+    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console), _facts(train, test))
+
+
+def _facts(train: LabelledTexts, test: LabelledTexts) -> Split:
+    """The facts about labelled texts on which a verdict rests."""
+    of_train, of_test = (tuple(Counter(part.labels.tolist()).values()) for part in (train, test))
+    known = set(train.texts)
+    return Split(of_train, of_test, sum(text in known for text in test.texts))
 
 
 def _subjects(

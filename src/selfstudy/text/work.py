@@ -28,11 +28,13 @@ from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
 from selfstudy.text.embedder import TextEmbedder
 from selfstudy.text.held_out import measure_held_out
+from selfstudy.text.readings import open_eval_set
 from selfstudy.text.resolve import Measurements, TextFacts, TextInputs, resolve
 from selfstudy.text.tokenizer import load_tokenizer, require, starts_word
 from selfstudy.text.whitening import whiten_by_tokens
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
+from selfstudy.train.readings import EvalSet
 from selfstudy.views.spec import Spec
 
 _TRIAL_TOKENS = 1024
@@ -93,6 +95,13 @@ class TextWork(Work):
         store = self.corpus.store
         of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
         return self.corpus.census.documents, of_both.hexdigest()
+
+    def eval_set(self, labelled: object, method: Method, resolved: Resolved[TextInputs]) -> EvalSet:
+        """A part of the train texts of labelled data."""
+        encoder, about = method.encoder, {"context": resolved.inputs.context}
+        assert isinstance(encoder, TextEncoder)  # build_method made it
+        device = next(encoder.parameters()).device
+        return open_eval_set(labelled, TextEmbedder(encoder, self.corpus.tokenizer, about, device=device))
 
     def batches(self, resolved: Resolved[TextInputs], shard: Shard) -> tuple[TokenRows, Render]:
         """Rows of tokens, and the function that renders them for the method."""
