@@ -155,12 +155,12 @@ def evaluate(
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
-    The baselines need no training. For images they are the raw pixels and the same encoder before its first step, whose
-    normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
-    compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
-    step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
-    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
-    scores mean: ``.verdict`` of the result. All scores and the verdict are added to ``evaluations.jsonl``.
+    The baselines need no training. For images they are the raw pixels, ``patches`` in a small fixed form, and the same
+    encoder before its first step, with normalisation statistics of the images that the probes learn from; a run that
+    began with timm's weights is compared with these. For text they are TF-IDF, its truncated SVD (LSA) and the encoder
+    before its first step. Their scores are kept in the user's cache, or in ``SELFSTUDY_CACHE``, so that a second
+    evaluation on the same data need not measure them. One or two sentences say what the scores mean: ``.verdict`` of
+    the result. All scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.

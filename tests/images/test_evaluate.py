@@ -21,6 +21,7 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 
 QUIET = Console(file=io.StringIO())
+ROWS = ["raw pixels", "patches", "untrained encoder, statistics set", "pretrained encoder"]
 STILL = {"optimizer.lr": 1e-30, "optimizer.weight_decay": 0.0}  # one step that moves no weight
 
 
@@ -43,15 +44,15 @@ def noise(count):
 
 def test_raw_pixels_and_the_untrained_encoder_come_before_the_pretrained_one(run):
     subjects = list(opened(run.folder).subjects)
-    assert [one.name for one in subjects] == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
-    assert [Task in one.inputs for one in subjects] == [False, True, True]
-    assert [one.free for one in subjects] == [True, True, False]
+    assert [one.name for one in subjects] == ROWS
+    assert [Task in one.inputs for one in subjects] == [False, False, True, True]
+    assert [one.free for one in subjects] == [True, True, True, False]
 
 
 def test_free_rows_have_a_key_for_their_data_and_the_pretrained_encoder_has_none(run):
     data, other = noise(8), noise(9)
     keys = [[one.key for one in opened(run.folder, *pair).subjects] for pair in ((data,), (data,), (other,))]
-    assert keys[0] == keys[1] and len({*keys[0][:2], *keys[2][:2]}) == 4
+    assert keys[0] == keys[1] and len({*keys[0][:3], *keys[2][:3]}) == 6
     assert {found[-1] for found in keys} == {None}
 
 
