@@ -1,8 +1,10 @@
 """Tests of the public functions from start to end, on small real data."""
 
+import html
 import io
 import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ import selfstudy
 from selfstudy.config import read_yaml
 from selfstudy.errors import DataError, EnvironmentFault, RunFolderError, TrainingError, UsageError
 from selfstudy.probes.finetune import RECIPE
+from selfstudy.probes.verdict import Kind
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -163,14 +166,17 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert _rows(results) == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
+    assert _rows(results) == ["raw pixels", "patches", "untrained encoder, statistics set", "pretrained encoder"]
     assert {score.probe for score in results} >= {"knn", "knn-whitened"}
     knn = [score for score in results if score.probe == "knn" and score.features != "majority class"]
-    assert len(knn) == 3 and all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in knn)
-    lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
+    assert len(knn) == 4 and all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in knn)
+    *lines, said = [json.loads(line) for line in file.read_text().splitlines()[before:]]
     assert len(lines) == len(results) and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
+    assert said["sentence"] == results.verdict == str(results).splitlines()[-1]
+    assert said["verdict"] in get_args(Kind) and said["step"] == lines[0]["step"] == 3
+    assert results.verdict in html.unescape(run.report().read_text(encoding="utf-8"))
 
 
 def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
@@ -181,7 +187,7 @@ def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
     again = selfstudy.evaluate(run.folder, "sample:digits", probe=["knn"], console=console)
     assert list(again) == list(first) and again is not first
     lines = console.export_text().splitlines()[1:]
-    rows = ("raw pixels", "untrained encoder, statistics set")
+    rows = ("raw pixels", "patches", "untrained encoder, statistics set")
     assert lines == [
         *(f"         {row}: kept from an earlier evaluation: knn" for row in rows),
         "         pretrained encoder",
@@ -233,7 +239,7 @@ def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, ask
     assert asked.count(True) == 1
     results = run.evaluate("sample:digits", probe=["knn"])
     assert asked[-1] and asked.count(True) == 2  # the trained encoder is loaded from its folder
-    assert _rows(results)[1:] == ["timm's weights", "pretrained encoder"]
+    assert _rows(results)[2:] == ["timm's weights", "pretrained encoder"]
 
 
 def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(tmp_path, asked):

@@ -20,8 +20,7 @@ from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
 from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
-from selfstudy.probes.verdict import judge
-from selfstudy.runs.facts import facts_of, steps_of
+from selfstudy.runs.facts import judged, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -90,8 +89,7 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
-        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
-            up to the end of this call, but what ``eval`` asks for.
+        began: the ``time.monotonic()`` at which a budget in minutes began; it holds all except what ``eval`` asks for.
         eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
             examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
@@ -117,10 +115,9 @@ def pretrain(
         folder = RunFolder(default_out(data, built.method["name"], resume=resume))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
-    opened = modalities.opener(data, built)
     shown = console or _QUIET
-    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown}
-    _pretrain(opened, built, folder, **options, began=began, labelled=eval)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown, "began": began}
+    _pretrain(modalities.opener(data, built), built, folder, **options, labelled=eval)
     if eval is not None:
         shown.print(str(evaluate(folder.path, eval, console=shown)), markup=False, highlight=False, soft_wrap=True)
     return Run(folder.path)
@@ -132,8 +129,7 @@ def recipe(data: object, *, config: str | Path | Mapping[str, Any] | None = None
     The data is read, and nothing is trained or written.
 
     Args:
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts.
+        data: images or texts, in any form that :func:`pretrain` takes.
         config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
         settings: the keywords of ``docs/settings.md``, and ``set`` for settings by their dotted names.
 
@@ -159,12 +155,12 @@ def evaluate(
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
-    The baselines need no training. For images they are the raw pixels and the same encoder before its first step, whose
-    normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
-    compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
-    step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
-    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
-    scores mean: ``.verdict`` of the result. The scores and the verdict are added to ``evaluations.jsonl``.
+    The baselines need no training. For images they are the raw pixels, ``patches`` in a small fixed form, and the same
+    encoder before its first step, with normalisation statistics of the images that the probes learn from; a run that
+    began with timm's weights is compared with these. For text they are TF-IDF, its truncated SVD (LSA) and the encoder
+    before its first step. Their scores are kept in the user's cache, or in ``SELFSTUDY_CACHE``, so that a second
+    evaluation on the same data need not measure them. One or two sentences say what the scores mean: ``.verdict`` of
+    the result. All scores and the verdict are added to ``evaluations.jsonl``.
 
     Args:
         run: the run folder.
@@ -189,12 +185,7 @@ def evaluate(
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
     results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
-    verdict = judge(facts_of(folder, results, opened.split))
-    folder.append(folder.evaluations, (score.line() for score in results))
-    if verdict is None:
-        return results
-    folder.append(folder.evaluations, [verdict.line(*names, step=steps_of(folder))])
-    return Results(results.scores, verdict.sentence)
+    return judged(folder, results, opened.split)
 
 
 def embed(
@@ -214,8 +205,7 @@ def embed(
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts. Text is divided into documents as in the run, and taken from the same column of a table.
+        data: images or texts, in any form that :func:`pretrain` takes. Text is divided into documents as in the run.
         out: the file to write; its folder is made if it does not exist.
         overwrite: True to replace the file if it exists.
         whiten: True to whiten the embeddings by the statistics of the run, so that cosines compare them better.
@@ -240,7 +230,7 @@ def embed(
 def whiten(run: str | Path, data: object, *, console: Console | None = None) -> int:
     """Add whitening statistics to the encoder of a run, or replace them; return the number of inputs they took.
 
-    A run adds them itself at its end. Runs of earlier versions have none.
+    Runs of earlier versions have none; others add them at their end.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.

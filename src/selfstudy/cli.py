@@ -118,6 +118,9 @@ def pretrain(
     settings |= {"resume": resume, "overwrite": overwrite, "console": console, "began": began, "eval": eval_}
     run = api.pretrain(data, out=out, config=config, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
+    if eval_ is None:
+        console.print(f"measure  selfstudy evaluate {run.folder} LABELLED", highlight=False, markup=False)
+    console.print(f"use      selfstudy embed {run.folder} {data}", highlight=False, markup=False)
 
 
 @app.command()

@@ -12,6 +12,7 @@ import selfstudy
 from selfstudy.errors import UsageError
 from selfstudy.images.evaluate import open_evaluation
 from selfstudy.images.free import untrained
+from selfstudy.images.opening import open_source
 from selfstudy.probes import named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.features import Features
@@ -20,6 +21,7 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 
 QUIET = Console(file=io.StringIO())
+ROWS = ["raw pixels", "patches", "untrained encoder, statistics set", "pretrained encoder"]
 STILL = {"optimizer.lr": 1e-30, "optimizer.weight_decay": 0.0}  # one step that moves no weight
 
 
@@ -42,15 +44,15 @@ def noise(count):
 
 def test_raw_pixels_and_the_untrained_encoder_come_before_the_pretrained_one(run):
     subjects = list(opened(run.folder).subjects)
-    assert [one.name for one in subjects] == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
-    assert [Task in one.inputs for one in subjects] == [False, True, True]
-    assert [one.free for one in subjects] == [True, True, False]
+    assert [one.name for one in subjects] == ROWS
+    assert [Task in one.inputs for one in subjects] == [False, False, True, True]
+    assert [one.free for one in subjects] == [True, True, True, False]
 
 
 def test_free_rows_have_a_key_for_their_data_and_the_pretrained_encoder_has_none(run):
     data, other = noise(8), noise(9)
     keys = [[one.key for one in opened(run.folder, *pair).subjects] for pair in ((data,), (data,), (other,))]
-    assert keys[0] == keys[1] and len({*keys[0][:2], *keys[2][:2]}) == 4
+    assert keys[0] == keys[1] and len({*keys[0][:3], *keys[2][:3]}) == 6
     assert {found[-1] for found in keys} == {None}
 
 
@@ -101,3 +103,14 @@ def test_what_images_cannot_be_asked_is_refused(run):
         opened(run.folder, probes=("knn", "sts"))
     with pytest.raises(UsageError, match="text column 'kind': .* is a run on images\nleave the text column out"):
         opened(run.folder, columns={"text_column": "kind"})
+
+
+def test_the_split_holds_what_a_verdict_rests_on(run, tmp_path):
+    split = opened(run.folder, probes=("knn",)).split
+    assert len(split.train) == len(split.test) == 10 and sum(split.test) < sum(split.train)
+    assert split.shift < 0.1 and split.fingerprint == open_source("sample:digits", split="test").fingerprint()
+    pixels, labels = (np.arange(6 * 16 * 16) % 251).astype(np.uint8).reshape(6, 16, 16), np.array([0, 0, 0, 1, 1, 1])
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "b.npz", images=pixels[[0, 5]], labels=labels[[0, 5]])
+    split = opened(run.folder, tmp_path / "a.npz", test=tmp_path / "b.npz", probes=("knn",)).split
+    assert (split.train, split.test, split.repeated) == ((3, 3), (1, 1), 2)

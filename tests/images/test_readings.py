@@ -10,6 +10,7 @@ from torch import nn
 
 import selfstudy
 from selfstudy.errors import DataError, UsageError
+from selfstudy.images.labelled import open_labelled
 from selfstudy.images.readings import open_eval_set
 from selfstudy.probes.features import Features
 from selfstudy.views.preprocess import Preprocessing
@@ -54,13 +55,11 @@ def test_four_fifths_of_the_train_part_are_the_bank_and_a_fifth_is_asked(photos)
 
 
 def test_no_image_is_one_that_an_evaluation_tests_on(photos, tmp_path):
-    from selfstudy.images.evaluate import _open
-
     (tmp_path / "a").mkdir()
     for number in range(40):
         (tmp_path / "a" / f"c{number % 2}").mkdir(exist_ok=True)
         Image.new("L", (16, 16), number).save(tmp_path / "a" / f"c{number % 2}" / f"{number:02d}.png")
-    _, test, _ = _open(tmp_path / "a", None, 1)
+    _, test, _ = open_labelled(tmp_path / "a", None, 1)
     tested = {int(test.scan.images[i][0, 0, 0]) for i in range(len(test.labels))}
     raw = _of(open_eval_set(tmp_path / "a", Preprocessing((16, 16), 1, [0.5], [0.25])).free[0])
     seen = {round(255 * value) for value in [*raw.train[:, 0].tolist(), *raw.test[:, 0].tolist()]}

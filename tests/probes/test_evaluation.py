@@ -8,7 +8,7 @@ from torch import nn
 
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe, named
-from selfstudy.probes.evaluation import Evaluation, Question, Subject, evaluate
+from selfstudy.probes.evaluation import Evaluation, LeftOutError, Question, Subject, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.kept import KeptScores
@@ -95,6 +95,17 @@ def test_the_console_names_a_folder_that_cannot_be_written_and_the_evaluation_go
     kept = KeptScores(tmp_path / "file" / "scores")
     found = evaluate(Evaluation("", [subject]), named(["knn"]), console=console, kept=kept)
     assert found and "raw: not kept for later evaluations: [Errno 20] Not a dir" in console.export_text()
+
+
+def test_a_free_row_that_the_data_cannot_have_is_left_out_and_the_console_says_why():
+    def none():
+        raise LeftOutError("the images are flat\nthe rest")
+
+    console = Console(record=True, file=io.StringIO(), width=200)
+    subjects = [Subject("a", {int: none}, free=True), Subject("b", {int: lambda: 2})]
+    found = evaluate(Evaluation("", subjects), [ONE], console=console)
+    assert [score.features for score in found] == ["2"]
+    assert console.export_text().splitlines()[2] == "         a: left out: the images are flat"
 
 
 def test_the_console_says_what_is_measured():

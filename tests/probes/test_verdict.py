@@ -80,7 +80,7 @@ def test_without_a_free_row_or_a_trained_one_there_is_no_verdict():
     assert judge(Facts([])) is None
 
 
-def test_a_probe_beside_the_two_decides_only_alone():
+def test_a_probe_other_than_the_two_decides_only_alone():
     few = [Score("raw pixels", "low-shot-5", 90.0, "p", free=True)]
     few += [Score("pretrained encoder", "low-shot-5", 50.0, "p", ahead=Ahead(-40.0, -42.0, -38.0, "raw pixels"))]
     assert judge(Facts([*facts((4.0, 1.0), (4.0, 1.0)).scores, *few])).kind == "use"

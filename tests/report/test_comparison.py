@@ -148,11 +148,13 @@ def test_the_difference_to_the_best_free_row_has_its_own_row_with_half_the_inter
     a = make_run("a", scores=[score("patches", 50.0, free=True), score("pretrained encoder", 48.0, ahead=ahead)])
     seeds = [
         make_run(f"s{seed}", seed=seed, method="moco", scores=[score("pretrained encoder", 52.0, ahead=one)])
-        for seed, one in enumerate([Ahead(1.0, 0.0, 2.0, "patches"), Ahead(3.0, 2.0, 4.0, "patches")])
+        for seed, one in enumerate(
+            [Ahead(1.0, 0.0, 2.0, "patches"), Ahead(3.0, 2.0, 4.0, "untrained encoder, statistics set")]
+        )
     ]
     found = compare(a, *seeds)
     rows = [row for name, rows in found.sections() if "k-NN" in name for row in rows]
-    assert rows[-1] == ["ahead of the best free row", "-2.0 ± 1.0 (raw pixels)", "+2.0 (patches)"]
+    assert rows[-1] == ["ahead of the best free row", "-2.0 ± 1.0 (raw pixels)", "+2.0 (patches, untrained encoder)"]
     assert "ahead,low,high,free_row" in found.to_csv().splitlines()[0]
     assert "ahead of the best" not in str(compare(make_run("x"), make_run("y", method="byol", scores=scored(50.0))))
 

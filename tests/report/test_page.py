@@ -110,7 +110,7 @@ def test_data_sets_are_not_mixed_in_one_table():
 
 def test_numbers_measured_in_two_ways_are_both_shown():
     tables = score_tables([score("raw pixels", 30.0), score("raw pixels", 40.0, protocol="k-NN k=200")])
-    assert [(table.rows[1][1].text, table.protocols) for table in tables] == [
+    assert [(table.rows[1][1].text, table.notes) for table in tables] == [
         ("30.0 %", [PROTOCOL]),
         ("40.0 %", ["k-NN k=200"]),
     ]
@@ -149,7 +149,7 @@ def test_what_was_measured_at_an_earlier_step_says_so(make_run):
     assert "of step" not in now
 
 
-def test_intervals_and_the_best_free_row_are_marked():
+def test_the_best_free_row_of_a_column_is_marked():
     scores = [
         score("raw pixels", 30.0, free=True),
         score("patches", 40.0, free=True, interval=(38.0, 42.04)),
@@ -159,7 +159,7 @@ def test_intervals_and_the_best_free_row_are_marked():
     (table,) = score_tables(scores)
     assert table.free and [row[1] for row in table.rows[1:]] == [
         Cell("30.0 %"),
-        Cell("40.0 %", "38.0 to 42.0", best=True),
+        Cell("40.0 ±2.0 %", best=True),
         Cell("50.0 %"),
     ]
     assert table.rows[1][2] == Cell("-") and not score_tables(scores[2:])[0].free

@@ -141,3 +141,10 @@ def test_pairs_have_the_same_subjects_and_nothing_else_can_be_asked_of_them(run,
         opened(run, pairs, probes=["sts"], test="x.tsv")
     with pytest.raises(UsageError, match="probe sts reads columns sentence1, sentence2 and score\nleave the label"):
         opened(run, pairs, probes=["sts"], columns={"label_column": "x"})
+
+
+def test_the_split_holds_what_a_verdict_rests_on(run, table, pairs):
+    split = opened(run, table, test=table, probes=("knn",)).split
+    assert (sorted(split.train), sorted(split.test), split.repeated) == ([10, 10], [10, 10], 20)
+    assert opened(run, table, probes=("knn",)).split.repeated == 0
+    assert opened(run, pairs, probes=("sts",)).split.test == ()

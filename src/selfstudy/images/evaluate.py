@@ -1,4 +1,4 @@
-"""Opens labelled images for an evaluation: raw pixels, the untrained encoder and the pretrained one."""
+"""Opens labelled images for an evaluation: the free rows, and the pretrained encoder."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from rich.console import Console
 from selfstudy.errors import UsageError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.embedder import Embedder
-from selfstudy.images.free import FirstEncoder, RawPixels
+from selfstudy.images.free import FirstEncoder, FreePatches, RawPixels
 from selfstudy.images.labelled import Extract, Labelled, batches_of, digest, features_of, open_labelled
 from selfstudy.images.repeats import count_repeated
 from selfstudy.probes.evaluation import Evaluation, Question, Subject
@@ -45,16 +45,15 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     train, test, split = open_labelled(question.data, question.test, embedder.preprocessing.channels, column)
     about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(
-        about, _subjects(embedder, train, test, half=half, console=console), _facts(embedder, train, test)
-    )
+    subjects = _subjects(embedder, train, test, half=half, console=console)
+    return Evaluation(about, subjects, _facts(embedder, train, test))
 
 
 def _facts(embedder: Embedder, train: Labelled, test: Labelled) -> Split:
     """The facts about labelled images on which a verdict rests."""
     of_train, of_test = (tuple(Counter(part.labels.tolist()).values()) for part in (train, test))
     copies = count_repeated((train.source, train.scan), (test.source, test.scan))
-    own = None if embedder.description["pretrained"] else (embedder.preprocessing.mean, embedder.preprocessing.std)
+    own = None if embedder.description.get("pretrained") else (embedder.preprocessing.mean, embedder.preprocessing.std)
     shift = own and shift_between(own, (train.scan.mean, train.scan.std))
     return Split(of_train, of_test, copies, test.source.fingerprint(), shift)
 
@@ -62,7 +61,7 @@ def _facts(embedder: Embedder, train: Labelled, test: Labelled) -> Split:
 def _subjects(
     embedder: Embedder, train: Labelled, test: Labelled, *, half: bool, console: Console
 ) -> Iterator[Subject]:
-    """The subjects: raw pixels, the encoder before its first step, and the trained encoder."""
+    """The subjects: raw pixels, patches, the encoder before its first step, and the trained encoder."""
     data = digest(train), digest(test)
 
     def key(*facts: object) -> str | None:
@@ -74,11 +73,16 @@ def _subjects(
     def task(name: str, encoder: Embedder) -> Task:
         return _task(name, encoder, train, test, half=half, console=console)
 
-    pixels = RawPixels(embedder.preprocessing)
-    yield Subject(pixels.name, inputs(pixels.name, pixels), free=True, key=key(pixels.name, *pixels.shape))
-    first = FirstEncoder(embedder, source=train.source, found=train.scan, console=console)
-    own = inputs(first.name, first) | {Task: lambda: task(first.name, first.embedder)}
-    yield Subject(first.name, own, free=True, key=key(first.name, first.key, half))
+    solved = embedder.description["name"] == FreePatches.name  # such an encoder is nothing before it is solved
+    rows: list[RawPixels | FreePatches] = [RawPixels(embedder.preprocessing)]
+    if not solved:
+        rows.append(FreePatches(embedder.preprocessing, train.source, train.scan))
+    for row in rows:
+        yield Subject(row.name, inputs(row.name, row), free=True, key=key(row.name, *row.shape))
+    if not solved:
+        first = FirstEncoder(embedder, train.source, train.scan, console=console)
+        own = inputs(first.name, first) | {Task: lambda: task(first.name, first.embedder)}
+        yield Subject(first.name, own, free=True, key=key(first.name, first.key, half))
     own = inputs(PRETRAINED, embedder.of_images) | {Task: lambda: task(PRETRAINED, embedder)}
     yield Subject(PRETRAINED, own)
 

@@ -61,6 +61,22 @@ def open_labelled(
     return train_set, _numbered_like(train_set, test_set), how
 
 
+def train_part(data: object, channels: int) -> Labelled:
+    """The images that an evaluation on ``data`` learns from, read when they are used; test images are left alone.
+
+    Args:
+        data: labelled images.
+        channels: the number of channels that images must have.
+
+    Raises:
+        UsageError: the data does not exist.
+        DataError: there are no labels, or too many images cannot be used.
+    """
+    apart = _test_split(data) is not None
+    whole = _scan_labels(open_source(data, labels=True, split="train" if apart else None), channels, memory_bytes=0)
+    return whole if apart else _split(whole)[0]
+
+
 def _numbered_like(train: Labelled, test: Labelled) -> Labelled:
     """The test images with the class numbers of train, since folders sort classes as text and arrays count them."""
     if test.classes == train.classes:
@@ -81,10 +97,10 @@ def _labelled(data: object, split: str | None, channels: int, column: str | None
     return _scan_labels(open_source(data, labels=True, split=split, label_column=column), channels)
 
 
-def _scan_labels(source: Source, channels: int) -> Labelled:
+def _scan_labels(source: Source, channels: int, *, memory_bytes: int | None = None) -> Labelled:
     if source.labels is None or source.class_names is None:
         raise DataError(f"{source.describe()} has no labels\nuse class sub-folders, or a list with a label column")
-    found = scan(source, channels=channels)
+    found = scan(source, channels=channels, memory_bytes=memory_bytes)
     return Labelled(source, found, torch.from_numpy(source.labels[found.good]).long(), source.class_names)
 
 

@@ -7,20 +7,17 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from selfstudy.errors import DataError, UsageError
 from selfstudy.images.decode import BadInput
 from selfstudy.images.embedder import embed_batches
 from selfstudy.images.features import raw_pixels, raw_pixels_name
-from selfstudy.images.opening import open_source
-from selfstudy.images.scan import Scan, scan
-from selfstudy.images.sources import Source
+from selfstudy.images.labelled import Labelled, train_part
 from selfstudy.nn.statistics import statistics_of
 from selfstudy.ops.devices import to_device
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
 from selfstudy.probes.evaluation import Subject
 from selfstudy.probes.features import DenseFeatures, Features
-from selfstudy.probes.split import small_bank, split_test_fifth
+from selfstudy.probes.split import small_bank
 from selfstudy.train.readings import EvalSet
 from selfstudy.views.augment import normalize
 from selfstudy.views.geometry import fit
@@ -42,10 +39,10 @@ def open_eval_set(data: object, preprocessing: Preprocessing) -> EvalSet:
         UsageError: the data does not exist.
         DataError: there are no labels, or fewer than two classes of two images.
     """
-    source, found, labels = _train_part(data, preprocessing.channels)
+    labelled = train_part(data, preprocessing.channels)
     height, width = preprocessing.size
     at_most = max(_LEAST, min(_MOST, _MEMORY // (preprocessing.channels * height * width)))
-    parts = [_prepared(source, found, labels, part, (height, width)) for part in small_bank(labels, at_most)]
+    parts = [_prepared(labelled, part, (height, width)) for part in small_bank(labelled.labels, at_most)]
     (bank, classes), (queries, answers) = parts
 
     def of_pixels() -> Features:
@@ -65,39 +62,16 @@ def open_eval_set(data: object, preprocessing: Preprocessing) -> EvalSet:
     )
 
 
-def _train_part(data: object, channels: int) -> tuple[Source, Scan, Tensor]:
-    """The images that an evaluation on the data learns from, which are read when they are used, and their labels."""
-    split = "train" if _has_test_split(data) else None
-    source = open_source(data, labels=True, split=split)
-    if source.labels is None:
-        raise DataError(f"{source.describe()} has no labels\nuse class sub-folders, or a list with a label column")
-    found = scan(source, channels=channels, memory_bytes=0)
-    labels = torch.from_numpy(source.labels[found.good]).long()
-    if split is not None:
-        return source, found, labels
-    positions, _ = split_test_fifth(labels)  # as in an evaluation
-    return source, found.subset(positions.numpy()), labels[positions]
-
-
-def _has_test_split(data: object) -> bool:
-    try:
-        return bool(len(open_source(data, labels=True, split="test")))
-    except UsageError:
-        return False
-
-
-def _prepared(
-    source: Source, found: Scan, labels: Tensor, positions: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def _prepared(labelled: Labelled, positions: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The images at some positions, (n, C, h, w) in their own dtype, and labels (n,); unreadable ones are left out."""
     images, kept = [], []
     for position in positions.tolist():
         with suppress(BadInput):
-            images.append(fit(found.image(source, position), size))
+            images.append(fit(labelled.scan.image(labelled.source, position), size))
             kept.append(position)
     if len({image.dtype for image in images}) > 1:
         images = [as_float(image) for image in images]
-    return torch.stack(images), labels[kept]
+    return torch.stack(images), labelled.labels[kept]
 
 
 def _embedded(encoder: nn.Module, images: Tensor, preprocessing: Preprocessing) -> Tensor:

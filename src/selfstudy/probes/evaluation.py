@@ -9,12 +9,16 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from selfstudy.errors import UsageError
+from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.probes import Probe
 from selfstudy.probes.intervals import compared
 from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Results, Score
 from selfstudy.probes.verdict import Split
+
+
+class LeftOutError(DataError):
+    """A free row that these data cannot have; an evaluation goes on without it."""
 
 
 class Question(NamedTuple):
@@ -111,8 +115,10 @@ def evaluate(
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
         found = [score for score in known if score.features == subject.name and score.probe in names]
-        if not found:
-            found = _scores(subject, [probe for probe in probes if probe.needs in subject.inputs], kept, console)
+        try:
+            found = found or _scores(subject, [one for one in probes if one.needs in subject.inputs], kept, console)
+        except LeftOutError as error:
+            console.print(f"         {subject.name}: left out: {first_line(error)}", highlight=False)
         scores += [score._replace(free=score.free or subject.free) for score in found]
     once = {score[:2]: score for score in scores}  # the majority class comes with every subject
     return Results(compared(list(once.values())))

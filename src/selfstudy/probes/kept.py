@@ -77,7 +77,7 @@ class KeptScores:
 
 
 def in_user_cache(console: Console) -> KeptScores | None:
-    """The scores in the user's cache; None if there is no folder for them, and the console says so."""
+    """The scores in the user's cache; None without a folder for them, and the console says so."""
     try:
         return KeptScores(user_cache() / "scores")
     except EnvironmentFault as error:

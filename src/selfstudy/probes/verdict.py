@@ -49,6 +49,7 @@ _ROWS = {  # the first word of a free row: its name in a sentence, and what a us
     "LSA": ("LSA", "use LSA"),
     "untrained": ("the untrained encoder", "use it without training"),
     "timm's": ("timm's weights", "use them as they are"),
+    "majority": ("always answering the largest class", "label more examples of the others"),
 }
 
 
@@ -109,7 +110,7 @@ class Facts(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What an evaluation means for the user.
+    """The meaning of an evaluation for the user.
 
     Attributes:
         kind: ``"use"`` the encoder; use what is ``"free"`` instead; ``"mixed"``; ``"none"`` is of use; it is
@@ -120,7 +121,7 @@ class Verdict(NamedTuple):
     kind: Kind
     sentence: str
 
-    def line(self, data: str, test: str | None, *, step: int | None) -> dict[str, object]:
+    def line(self, data: str | None, test: str | None, *, step: int | None) -> dict[str, object]:
         """The verdict as the object of one line of ``evaluations.jsonl``, which has no value and is thus no score."""
         return {"verdict": self.kind, "sentence": self.sentence, "data": data, "test": test, "step": step}
 
@@ -159,7 +160,7 @@ class _Lead(NamedTuple):
 
     @property
     def instead(self) -> str:
-        """What to do if the free row is better."""
+        """The words for a user who takes the free row."""
         return _ROWS.get(self.free.features.split(" ")[0], ("", "use that"))[1]
 
     @property

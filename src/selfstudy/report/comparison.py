@@ -300,7 +300,7 @@ def _number(column: str, key: tuple[str, ...], pairs: list[tuple[Score, float]])
     found = [score.ahead for score, _ in pairs if score.ahead is not None]
     ahead = statistics.fmean(one.value for one in found) if found else math.nan
     low, high = (found[0].low, found[0].high) if len(values) == len(found) == 1 else (math.nan, math.nan)
-    rows = ", ".join(dict.fromkeys(one.row.partition(" (")[0] for one in found))
+    rows = ", ".join(dict.fromkeys(one.row.partition(" (")[0].partition(",")[0] for one in found))
     about = (data, test, protocol, unit, ahead, low, high, rows)
     return Number(column, features, probe, mean, deviation, len(values), gain, *about)
 

@@ -1,13 +1,13 @@
 """The page about one run: its scores, curves, data and settings, and how to use its encoder."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
-from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number, shown, title
+from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number, title
 from selfstudy.report.figures import Curve, Panel, draw
 from selfstudy.report.record import Line, RunRecord
 
@@ -32,12 +32,10 @@ class Cell(NamedTuple):
 
     Attributes:
         text: the score, or a heading.
-        interval: the 95 % interval of the score in words; empty without one.
         best: True for the best score of a column among the rows that are free.
     """
 
     text: str
-    interval: str = ""
     best: bool = False
 
 
@@ -49,14 +47,14 @@ class Table(NamedTuple):
         test: the name of the test data; None if they were not given separately.
         rows: rows of cells; the first is the heading.
         free: True if a row is marked as the best of those that are free.
-        protocols: the protocols of all scores, each once.
+        notes: the meaning of the numbers after ±, and the protocols of all scores, each once.
     """
 
     data: str | None
     test: str | None
     rows: list[list[Cell]]
     free: bool
-    protocols: list[str]
+    notes: list[str]
 
 
 def render_run(record: RunRecord) -> str:
@@ -123,25 +121,19 @@ def _dated(score: Score, step: int | None) -> Score:
 
 
 def _table(data: str | None, test: str | None, results: Results) -> Table:
-    """The table of results, with intervals and the best free row of each column."""
-    by_place = {score[:2]: score for score in results}
+    """The table of results, with the best free row of each column."""
     free = [score for score in results if score.free]
-    best = {probe: max(s.value for s in free if s.probe == probe) for probe in {score.probe for score in free}}
-    heading, *rows = results.table()
+    best = {probe: max(one.value for one in free if one.probe == probe) for probe in {score.probe for score in free}}
+    marked = {score[:2] for score in free if score.value == best[score.probe]}
     probes = list(dict.fromkeys(score.probe for score in results))
-    cells = [[Cell(text) for text in heading]]
-    for name, *texts in rows:
-        found = [by_place.get((name, probe)) for probe in probes]
-        cells.append([Cell(name), *(_cell(text, one, best) for text, one in zip(texts, found, strict=True))])
-    return Table(data, test, cells, bool(free), results.protocols())
-
-
-def _cell(text: str, score: Score | None, best: Mapping[str, float]) -> Cell:
-    """The cell of a score, which may be missing."""
-    if score is None:
-        return Cell(text)
-    ends = "" if score.interval is None else f"{shown(score.interval[0], '')} to {shown(score.interval[1], '')}"
-    return Cell(text, ends, score.free and score.value == best[score.probe])
+    heading, *rows = results.table()
+    cells = [
+        [Cell(name), *(Cell(text, (name, probe) in marked) for text, probe in zip(texts, probes, strict=True))]
+        for name, *texts in rows
+    ]
+    return Table(
+        data, test, [[Cell(text) for text in heading], *cells], bool(free), results.legend() + results.protocols()
+    )
 
 
 def reading_panels(record: RunRecord) -> list[Panel]:

@@ -4,11 +4,31 @@ from selfstudy import config as cfg
 from selfstudy.disk.reading import read_json
 from selfstudy.methods import available
 from selfstudy.probes.results import Results, is_number
-from selfstudy.probes.verdict import Facts, Reading, Split
+from selfstudy.probes.verdict import Facts, Reading, Split, judge
 from selfstudy.runs.folder import RunFolder
 
 _MAX_JSON_BYTES = 1_000_000
 _SOLVED = "no gradient"  # the family of methods that are solved and not trained by steps
+
+
+def judged(folder: RunFolder, results: Results, split: Split) -> Results:
+    """The results of an evaluation with their verdict, if there is one; both are added to ``evaluations.jsonl``.
+
+    Args:
+        folder: the run folder.
+        results: the scores with the names of their data.
+        split: the labelled examples.
+
+    Raises:
+        FileRefusedError: a file of the run is damaged.
+    """
+    verdict = judge(facts_of(folder, results, split))
+    folder.append(folder.evaluations, (score.line() for score in results))
+    if verdict is None:
+        return results
+    about = results.scores[0]
+    folder.append(folder.evaluations, [verdict.line(about.data, about.test, step=about.step)])
+    return Results(results.scores, verdict.sentence)
 
 
 def facts_of(folder: RunFolder, results: Results, split: Split) -> Facts:

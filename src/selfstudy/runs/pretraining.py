@@ -143,7 +143,8 @@ class _Session:
             readings = _readings(examples, method, folder, clock=lambda: trainer.clock, console=self.console)
             resumed = checkpoint is not None
             readings.begin(resumed=resumed, known=resumed and folder.readings.is_file())
-            began += time.monotonic() - opening
+            readings.seconds = time.monotonic() - opening
+            began += readings.seconds
         # before anything is written, because it may raise
         if isinstance(method, SolvedMethod):
             trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)

@@ -50,7 +50,7 @@ class Readings:
 
     Attributes:
         count: the number of readings so far.
-        seconds: the time that they took, with that of the free rows.
+        seconds: the time that they took, with that of the free rows; its owner may add that of opening the examples.
     """
 
     def __init__(
