@@ -103,9 +103,9 @@ def known_scores(found: list[Record], data: str, settings: Record) -> list[Score
     untrained: list[Score] = []
     for record in (record for record in found if record.get("data") == data):
         scores = [score for line in record.get("scores", []) for score in scores_in(line)]
-        pixels = pixels or [score for score in scores if score.features not in (PRETRAINED, UNTRAINED)]
+        pixels = pixels or [score for score in scores if not score.features.startswith((PRETRAINED, UNTRAINED))]
         if _first_encoder(record.get("settings")) == _first_encoder(settings):
-            untrained = untrained or [score for score in scores if score.features == UNTRAINED]
+            untrained = untrained or [score for score in scores if score.features.startswith(UNTRAINED)]
     return pixels + untrained
 
 
@@ -234,7 +234,7 @@ def _pixels_row(found: list[Record]) -> dict[str, str]:
         score
         for record in found
         for score in record.get("scores", [])
-        if score["features"] not in (PRETRAINED, UNTRAINED)
+        if not score["features"].startswith((PRETRAINED, UNTRAINED))
     ]
     row |= {"family": "none", "method": pixels[0]["features"] if pixels else "raw pixels"}
     for column, probe in (("k-NN %", "knn"), ("linear %", "linear")):

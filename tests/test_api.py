@@ -158,7 +158,8 @@ def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert [score.features for score in results][2::2] == ["untrained encoder", "pretrained encoder"]
+    rows = ["untrained encoder, statistics set", "pretrained encoder"]
+    assert [score.features for score in results][2::2] == rows
     assert [score.probe for score in results] == ["knn", "knn-whitened"] * 3
     assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
     lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
@@ -253,10 +254,10 @@ def test_fine_tuning_is_compared_with_the_untrained_encoder_and_changes_no_other
     console = Console(record=True, file=io.StringIO(), width=500)
     both = selfstudy.evaluate(run.folder, data, probe=["finetune", "knn"], console=console)
     tuned = [score for score in both if score.probe == "finetune"]
-    assert [score.features for score in tuned] == ["untrained encoder", "pretrained encoder"]
+    assert [score.features for score in tuned] == ["untrained encoder, statistics set", "pretrained encoder"]
     assert "2 epochs, batch 64, random crop of 50 to 100 % of the area, flip, fp32, seed 0" in tuned[0].protocol
     assert "64 train / 16 test" in tuned[0].protocol and str(both).splitlines()[1].split()[-1] == "-"
-    assert "untrained encoder, fine-tuned: epoch 2 of 2, loss" in console.export_text()
+    assert "untrained encoder, statistics set, fine-tuned: epoch 2 of 2, loss" in console.export_text()
     again = [*run.evaluate(data, probe=["knn"]), *run.evaluate(data, probe=["finetune"])]
     assert sorted(again) == sorted(both)
     assert {file: file.read_bytes() for file in files} == files

@@ -212,6 +212,7 @@ MANY_PARAMETERS = {
     # Internal, and called with keywords: a class around the parameters would only give their list another name.
     "images.batches.TrainingData.__init__": "the parts of a loader",
     "images.members.EncodedImages.__init__": "the facts about a list of images; some are left out by most callers",
+    "runs.pretraining.pretrain": "the options of api.pretrain",
     "text.batches.TokenRows.__init__": "the parts of a loader",
     "text.token_build.build_store": "a corpus, a tokenizer, a folder, and the settings of the split",
     "train.loop.Trainer.__init__": "the parts of a training loop",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         pretrain,
         recipe,
         report,
+        whiten,
     )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "pretrain",
     "recipe",
     "report",
+    "whiten",
 ]
 
 

@@ -1,5 +1,6 @@
 """The public functions; the command line has a command for each of them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,9 @@ class Run:
         """See :func:`evaluate`."""
         return evaluate(self.folder, data, test=test, probe=probe, **columns)
 
-    def embed(self, data: object, out: str | Path, *, overwrite: bool = False) -> int:
+    def embed(self, data: object, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> int:
         """See :func:`embed`."""
-        return embed(self.folder, data, out, overwrite=overwrite)
+        return embed(self.folder, data, out, overwrite=overwrite, whiten=whiten)
 
     def export(self, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
         """See :func:`export`."""
@@ -71,6 +72,7 @@ def pretrain(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
+    began: float | None = None,
     **settings: Any,
 ) -> Run:
     """Train an encoder on images or text without labels; return the finished run.
@@ -84,6 +86,8 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
+        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
+            up to the end of this call.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -97,6 +101,7 @@ def pretrain(
         FileRefusedError: a file of the run or of a given encoder is damaged.
         Interrupted: a signal stopped training; a checkpoint was written.
     """
+    began = time.monotonic() if began is None else began
     nested = read_settings(config)
     folder = RunFolder(out) if out is not None else None
     if resume and folder is not None and folder.config.is_file():
@@ -107,7 +112,8 @@ def pretrain(
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
     opened = modalities.opener(data, built)
-    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=console or _QUIET)
+    shown = console or _QUIET
+    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=shown, began=began)
     return Run(folder.path)
 
 
@@ -175,7 +181,13 @@ def evaluate(
 
 
 def embed(
-    run: str | Path, data: object, out: str | Path, *, overwrite: bool = False, console: Console | None = None
+    run: str | Path,
+    data: object,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    whiten: bool = False,
+    console: Console | None = None,
 ) -> int:
     """Write one embedding per readable input as Parquet; return the number of rows.
 
@@ -189,20 +201,43 @@ def embed(
             list of texts. Text is divided into documents as in the run, and taken from the same column of a table.
         out: the file to write; its folder is made if it does not exist.
         overwrite: True to replace the file if it exists.
+        whiten: True to whiten the embeddings by the statistics of the run, so that cosines compare them better.
         console: the console that shows the number of inputs without a row; none if left out.
 
     Raises:
         DataError: nothing could be read.
         FileRefusedError: the encoder's files are missing, damaged or unsafe.
         RunFolderError: ``out`` exists.
-        UsageError: ``out`` is a folder.
+        UsageError: ``out`` is a folder; or the run has no whitening statistics, which :func:`whiten` adds.
     """
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
     _refuse_existing(Path(out), overwrite=overwrite)
-    embedder = load(run)
+    modality, embedder = modalities.of_run(run), load(run)
+    if whiten:
+        embedder = modalities.whitens(modality).whitened(embedder)
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    return modalities.of_run(run).embed(embedder, Path(run), data, Path(out), console or _QUIET)
+    return modality.embed(embedder, Path(run), data, Path(out), console or _QUIET)
+
+
+def whiten(run: str | Path, data: object, *, console: Console | None = None) -> int:
+    """Add whitening statistics to the encoder of a run, or replace them; return the number of inputs they took.
+
+    A run adds them itself at its end. Runs of earlier versions have none.
+
+    Args:
+        run: the run folder, or an ``encoder/`` folder by itself.
+        data: images or texts like those of the run; at most 20,000 are read, and labels are ignored.
+        console: the console that shows how many inputs were taken, and how long that took; none if left out.
+
+    Raises:
+        DataError: fewer than two inputs could be read.
+        FileRefusedError: the encoder's files are missing, damaged or unsafe.
+        UsageError: the data does not exist, or encoders of this modality have no such statistics.
+    """
+    limit_threads()
+    modality = modalities.whitens(modalities.of_run(run))
+    return modality.whiten(modalities.encoder_folder(run), Path(run), data, console or _QUIET)
 
 
 def _refuse_existing(out: Path, *, overwrite: bool) -> None:
@@ -239,7 +274,8 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
 def load(run: str | Path, *, device: str | None = None) -> "Embedder":
     """The encoder of a run, whose method ``embed`` returns (n, D) float32.
 
-    An encoder of images embeds paths, PIL images, arrays and tensors; an encoder of text embeds strings.
+    An encoder of images embeds paths, PIL images, arrays and tensors; an encoder of text embeds strings. With
+    ``embed(..., whiten=True)`` both whiten the embeddings by the statistics of the run.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.

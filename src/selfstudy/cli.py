@@ -5,6 +5,7 @@
 
 import errno
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,10 +108,12 @@ def pretrain(
     **settings: Any,
 ) -> None:
     """Learn an encoder from images or text without labels."""
+    began = time.monotonic()  # a budget in minutes holds the import of torch too
     from selfstudy import api
 
     console, settings["set"] = _console(), _overrides(set_)
-    run = api.pretrain(data, out=out, config=config, resume=resume, overwrite=overwrite, console=console, **settings)
+    settings |= {"resume": resume, "overwrite": overwrite, "console": console, "began": began}
+    run = api.pretrain(data, out=out, config=config, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
     if eval_:
         print(api.evaluate(run.folder, eval_, console=console))
@@ -159,12 +162,26 @@ def embed(
     data: Annotated[str, typer.Argument(help="Images or texts.")],
     out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("embeddings.parquet"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    whiten: Annotated[
+        bool, typer.Option("--whiten", help="Whiten the embeddings by the statistics of the run.")
+    ] = False,
 ) -> None:
     """Write one embedding per image or document as Parquet."""
     from selfstudy import api
 
-    rows = api.embed(run, data, out, overwrite=overwrite, console=_console())
+    rows = api.embed(run, data, out, overwrite=overwrite, whiten=whiten, console=_console())
     print(f"{rows:,} embeddings in {out}")
+
+
+@app.command()
+def whiten(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    data: Annotated[str, typer.Argument(help="Images or texts like those of the run; at most 20,000 are read.")],
+) -> None:
+    """Add whitening statistics to a run of an earlier version; newer runs have them."""
+    from selfstudy import api
+
+    api.whiten(run, data, console=_console())
 
 
 @app.command()

@@ -21,7 +21,7 @@ from selfstudy.text.modality import TextModality
 
 if TYPE_CHECKING:
     from selfstudy.export.result import ExportResult
-    from selfstudy.runs.modality import Modality
+    from selfstudy.runs.modality import Modality, Whitens
     from selfstudy.runs.pretraining import OpenWork
     from selfstudy.text.embedder import TextEmbedder
 
@@ -193,6 +193,19 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
         )
     write: Exporter = known[to].load()
     return write
+
+
+def whitens(modality: "Modality") -> "Whitens":
+    """The same modality, as one whose encoders can hold whitening statistics.
+
+    Raises:
+        UsageError: they cannot; the package of the modality would have to add it.
+    """
+    from selfstudy.runs.modality import Whitens  # imports torch
+
+    if not isinstance(modality, Whitens):
+        raise UsageError(f"encoders of {modality.name} have no whitening statistics\nleave whiten out")
+    return modality
 
 
 def text_embedder(run: str | Path) -> "TextEmbedder":

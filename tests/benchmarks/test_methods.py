@@ -42,7 +42,7 @@ def test_a_run_is_recorded_with_its_scores_and_not_run_again(methods, data, tmp_
     names = {(score["features"], score["probe"]) for score in found["scores"]}
     assert names == {
         (features, probe)
-        for features in ("raw pixels", "untrained encoder", "pretrained encoder")
+        for features in ("raw pixels", "untrained encoder, statistics set", "pretrained encoder")
         for probe in ("knn", "knn-whitened", "linear")
     }
     assert all("8 test" in score["protocol"] for score in found["scores"])

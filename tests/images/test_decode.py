@@ -2,9 +2,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
+import torchvision.transforms.v2.functional as TF
 from PIL import Image
 
-from selfstudy.images.decode import BadInput, decode, header, read_bytes, with_channels
+from selfstudy.images.decode import BadInput, decode, header, read_bytes, shrunk, with_channels
 
 
 def _bytes(image, kind="PNG", **options):
@@ -106,3 +108,39 @@ def test_a_folder_or_missing_file_is_no_input(tmp_path):
         read_bytes(tmp_path)
     with pytest.raises(BadInput, match="does not exist"):
         read_bytes(tmp_path / "none.png")
+
+
+@pytest.fixture
+def photo():
+    """A smooth JPEG of 480 x 640 pixels, and its pixels."""
+    y, x = np.mgrid[0:480, 0:640] / 640
+    pixels = np.stack([x, y, 1 - x], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray((255 * pixels).astype(np.uint8)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("side", [60, 100, 240, 479])
+def test_a_large_photo_is_shrunk_to_a_shorter_side_with_the_same_content(photo, side):
+    small = decode(photo, side)
+    assert small.shape == (3, side, round(640 * side / 480)) and small.dtype == torch.uint8
+    whole = TF.resize(decode(photo), list(small.shape[-2:]), antialias=True)
+    assert (small.float() - whole.float()).abs().mean() < 1.0  # of 255
+
+
+@pytest.mark.parametrize("side", [None, 480, 500])
+def test_an_image_that_is_not_larger_is_decoded_as_it_was(photo, side):
+    assert torch.equal(decode(photo, side), decode(photo))
+
+
+def test_a_photo_on_its_side_is_shrunk_upright():
+    image, buffer = Image.new("RGB", (400, 200)), io.BytesIO()
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(buffer, "JPEG", exif=exif)
+    assert decode(buffer.getvalue(), 50).shape == (3, 100, 50)
+
+
+def test_floats_and_flat_images_are_shrunk_too():
+    assert shrunk(torch.full((1, 40, 10), 0.5), 5).shape == (1, 20, 5)
+    assert shrunk(torch.full((1, 40, 10), 0.5), 5).unique().tolist() == [0.5]

@@ -11,6 +11,7 @@ from rich.console import Console
 import selfstudy
 from selfstudy.errors import UsageError
 from selfstudy.images.evaluate import open_evaluation, untrained
+from selfstudy.nn.statistics import set_statistics
 from selfstudy.probes import named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.features import Features
@@ -34,10 +35,34 @@ def opened(folder, data="sample:digits", *, probes=("knn", "finetune"), **more):
     return open_evaluation(RunFolder(folder), Question(named(probes), data, **more), QUIET)
 
 
+def noise(count):
+    images = torch.randint(0, 256, (count, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return images, torch.arange(count) % 2
+
+
 def test_raw_pixels_and_the_untrained_encoder_come_before_the_pretrained_one(run):
     subjects = list(opened(run.folder).subjects)
-    assert [one.name for one in subjects] == ["raw pixels", "untrained encoder", "pretrained encoder"]
+    assert [one.name for one in subjects] == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
     assert [Task in one.inputs for one in subjects] == [False, True, True]
+    assert [one.free for one in subjects] == [True, True, False]
+
+
+def test_the_untrained_encoder_has_the_statistics_of_the_train_images_and_its_name_says_so(run):
+    console = Console(record=True, file=io.StringIO(), width=200)
+    images, labels = noise(8)
+    question = Question(named(["knn", "finetune"]), (images, labels), test=(images, labels))
+    first = list(open_evaluation(RunFolder(run.folder), question, console).subjects)[1]
+    expected = untrained(run.encoder)
+    set_statistics(expected.encoder, [expected.preprocessing.prepare_batch(list(images))])
+    torch.testing.assert_close(first.inputs[Features]().test, expected.of_images(list(images)), rtol=1e-3, atol=1e-5)
+    first.inputs[Task]()  # the same encoder again
+    assert console.export_text() == "         statistics of 14 normalisation layers set on 8 train images\n"
+
+
+def test_an_untrained_encoder_without_such_layers_has_the_plain_name(tmp_path):
+    settings = {"encoder": "test_vit", "image_size": 16, "batch_size": 8, "device": "cpu", "precision": "fp32"}
+    run = selfstudy.pretrain("sample:digits", out=tmp_path / "run", method="simclr", steps=1, **settings)
+    assert [one.name for one in opened(run.folder).subjects][1] == "untrained encoder"
 
 
 def test_the_untrained_encoder_has_the_first_weights_of_its_run(run):
@@ -75,8 +100,7 @@ def test_a_test_set_with_both_parts_is_tested_on_its_test_part(run, tmp_path):
 
 
 def test_features_are_those_of_the_embedder_with_their_labels(run):
-    images = torch.randint(0, 256, (8, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = images, torch.arange(8) % 2
+    data = images, _ = noise(8)
     *_, last = opened(run.folder, data, test=data).subjects
     features = last.inputs[Features]()
     np.testing.assert_allclose(features.test, run.encoder.embed(list(images)), atol=1e-5)

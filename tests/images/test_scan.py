@@ -114,3 +114,20 @@ def test_processes_are_started_for_many_files_only(folder, monkeypatch):
     monkeypatch.setattr("selfstudy.images.scan._MANY", 40)
     with pytest.raises(AssertionError, match="to be started"):
         scan(open_source(folder))
+
+
+def test_a_scan_that_shrinks_keeps_small_images_and_notes_their_own_sizes(folder):
+    Image.new("RGB", (64, 48), (200, 0, 0)).save(folder / "950.jpg")
+    found = scan(open_source(folder), side=24)
+    assert found.images[40].shape == (3, 24, 32) and found.images[0].shape == (3, 16, 16)
+    assert found.sizes[40].tolist() == [48, 64]
+    unkept = scan(open_source(folder), side=24, memory_bytes=0)
+    assert unkept.images is None and unkept.mean == pytest.approx(found.mean)
+
+
+def test_more_images_fit_into_the_memory_when_they_are_shrunk():
+    source = open_source(np.zeros((4, 40, 80), np.uint8))
+    room = 4 * 10 * 20 * 3 * 2
+    assert scan(source, memory_bytes=room, side=10).images.tensor.shape == (4, 1, 10, 20)
+    assert scan(source, memory_bytes=room - 1, side=10).images is None
+    assert scan(source, memory_bytes=room).images is None

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from selfstudy.images.opening import open_source
+from selfstudy.images.sources import Some, read_shrunk
 from tests.images.conftest import NAMES, PIXELS, as_csv, as_parquet, as_tar, as_zip
 
 
@@ -37,3 +40,26 @@ def test_a_fingerprint_follows_names_sizes_and_pixels(folder):
     (folder / "cats" / "a.png").rename(folder / "cats" / "0.png")
     assert open_source(folder).fingerprint() != before[0]
     assert open_source(np.flip(PIXELS, 1)).fingerprint() != before[1]
+
+
+def test_a_part_of_a_source_has_its_own_numbers_and_the_names_of_the_whole(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("RGB", (9, 12), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    whole = open_source(tmp_path, labels=True)
+    part = Some(whole, [4, 0])
+    assert len(part) == 2 and list(part.ids) == [whole.ids[4], whole.ids[0]] and part.labels.tolist() == [1, 0]
+    assert torch.equal(part.read(0), whole.read(4)) and part.encoded(1) == whole.encoded(0)
+    assert (part.class_names, part.describe()) == (whole.class_names, whole.describe())
+
+
+@pytest.mark.parametrize("data", [np.zeros((2, 30, 20, 3), np.uint8), None])
+def test_arrays_and_files_are_read_smaller(tmp_path, data):
+    if data is None:
+        data = tmp_path / "a.png"
+        Image.new("RGB", (20, 30)).save(data)
+        data = tmp_path
+    source = open_source(data)
+    assert read_shrunk(source, 0, 10).shape == (3, 15, 10)
+    assert read_shrunk(source, 0, None).shape == (3, 30, 20)

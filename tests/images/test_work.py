@@ -58,3 +58,12 @@ def test_attention_is_spelled_out_on_a_processor_in_bfloat16_only(precision):
     method = work.build_method(work.resolve())
     fused = {module.fused_attn for module in method.modules() if isinstance(module, Attention)}
     assert fused == {precision == "fp32"}
+
+
+def test_a_budget_in_minutes_keeps_time_for_the_files_and_for_one_pass_over_some_images():
+    settings = {"data": {"path": "x"}, "train": {"device": "cpu", "duration": "1 minutes", "precision": "fp32"}}
+    settings["encoder"] = {"name": "resnet10t"}
+    config = cfg.validate(ImageRunConfig, settings | {"method": {"name": "simclr"}})
+    work = ImageWork(np.zeros((40, 16, 16, 3), np.uint8), config, Console(quiet=True))
+    resolved = work.resolve()
+    assert 3 < work.seconds_to_finish(work.build_method(resolved), resolved) < 10

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from selfstudy.errors import DataError
-from selfstudy.probes.split import require_same_classes
+from selfstudy.probes.split import require_same_classes, small_bank
 from selfstudy.probes.split import split_test_fifth as fifth
 
 
@@ -20,6 +20,34 @@ def test_the_split_is_the_same_every_time_and_not_the_first_of_each_class():
     torch.manual_seed(3)
     first = fifth(labels)[1]
     assert torch.equal(first, fifth(labels)[1]) and first.max() > 60
+
+
+def test_a_small_bank_and_its_queries_have_the_same_share_of_every_class_and_no_example_in_common():
+    labels = (torch.arange(10_000) % 10 == 0).long() + 5  # 9,000 of class 5, 1,000 of class 6
+    bank, queries = small_bank(labels, 2_500)
+    assert torch.bincount(labels[bank])[5:].tolist() == [1_800, 200]
+    assert torch.bincount(labels[queries])[5:].tolist() == [450, 50]
+    assert not set(bank.tolist()) & set(queries.tolist()) and bank.tolist() == sorted(bank.tolist())
+    assert all(map(torch.equal, small_bank(labels, 2_500), (bank, queries)))
+
+
+def test_a_small_bank_takes_all_of_few_examples_and_leaves_out_what_cannot_be_asked():
+    labels = torch.tensor([0, 0, 1, 1, 2, -1, -1])
+    bank, queries = small_bank(labels, 100)
+    assert labels[bank].tolist() == labels[queries].tolist() == [0, 1]
+
+
+def test_a_small_bank_of_many_classes_holds_some_of_them():
+    labels = torch.arange(1_000).repeat_interleave(3)
+    bank, queries = small_bank(labels, 100)
+    assert len(bank) == len(queries) == 50 == len(labels[bank].unique())
+    assert torch.equal(labels[bank], labels[queries])
+
+
+@pytest.mark.parametrize("labels", [[], [0, 1], [0, 0, 0], [0, 0, -1, -1], [0, 0, 1]])
+def test_a_bank_without_two_classes_of_two_is_refused(labels):
+    with pytest.raises(DataError, match=f"two classes with two examples each, and {len(labels)} labelled examples"):
+        small_bank(torch.tensor(labels, dtype=torch.int64), 100)
 
 
 def test_classes_that_only_one_split_has_are_named():

@@ -40,3 +40,10 @@ def test_lines_after_the_checkpoint_and_torn_ones_are_dropped_on_resume(tmp_path
         file.write('{"step": 2, "lo')
     folder.truncate_logs(2)
     assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_readings_are_cut_as_well_and_what_was_measured_once_for_all_steps_stays(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append(folder.readings, [{"step": None}, {"step": 0}, {"step": 2}, {"step": 3}])
+    folder.truncate_logs(2)
+    assert [json.loads(line)["step"] for line in folder.readings.read_text().splitlines()] == [None, 0, 2]

@@ -34,13 +34,13 @@ def test_a_resumed_clock_goes_on_from_the_time_already_used():
     assert clock.is_over(clock.progress(12))
 
 
-def test_a_clock_that_begins_again_has_used_what_earlier_runs_used_and_no_more():
-    clock = Clock.of(Duration.parse("1 minutes"), steps_per_epoch=5, batch_size=8, elapsed_seconds=15)
-    time.sleep(0.2)
-    assert clock.elapsed_seconds >= 15.2
-    clock.begin_again()
-    assert 15 <= clock.elapsed_seconds < 15.2
-    assert clock.progress(100).fraction == pytest.approx(0.25, abs=1e-2)
+@pytest.mark.parametrize("duration", ["1 minutes", "100 steps"])
+def test_time_that_is_left_out_was_not_used(duration, now):
+    clock = Clock.of(Duration.parse(duration), steps_per_epoch=5, batch_size=8, elapsed_seconds=15)
+    now[0] += 20
+    clock.leave_out(5)
+    assert clock.elapsed_seconds == 30
+    assert clock.progress(50).fraction == 0.5
 
 
 @pytest.fixture
@@ -80,3 +80,43 @@ def test_a_budget_in_minutes_starts_with_an_assumed_total(now):
     clock = Clock.of(Duration.parse("1 minutes"), steps_per_epoch=5, batch_size=8)
     assert clock.elapsed_seconds == 0
     assert clock.progress(0) == (0, 1000)
+
+
+def test_a_budget_in_minutes_holds_what_came_before_the_first_step_and_what_comes_after_the_last(now):
+    now[0] += 20  # importing and scanning
+    clock = Clock(None, minutes=2, began=1000.0, reserve=10)
+    now[0] += 45
+    assert clock.elapsed_seconds == 65 and clock.remaining_seconds(clock.progress(9)) == 45
+    assert clock.progress(9) == (9, 18)  # schedules follow the 90 seconds for steps
+    now[0] += 45
+    assert clock.is_over(clock.progress(18))
+
+
+def test_compiling_is_in_the_budget_and_moves_no_schedule(now):
+    clock = Clock(None, minutes=2, began=1000.0)
+    now[0] += 60
+    clock.begin_again()
+    now[0] += 15
+    assert clock.progress(10).fraction == pytest.approx(0.25)
+    assert clock.elapsed_seconds == 75
+
+
+def test_a_resumed_budget_in_minutes_counts_this_start_and_the_seconds_before(now):
+    now[0] += 10
+    clock = Clock(None, minutes=2, elapsed_seconds=60, began=1000.0, reserve=5)
+    assert clock.elapsed_seconds == 70 and clock.remaining_seconds(clock.progress(5)) == 45
+
+
+def test_a_budget_that_was_used_up_before_the_first_step_holds_one_step(now):
+    now[0] += 70
+    clock = Clock(None, minutes=1, began=1000.0)
+    assert not clock.is_over(clock.progress(0)) and clock.is_over(clock.progress(1))
+
+
+def test_under_a_budget_in_steps_only_the_steps_count(now):
+    now[0] += 20
+    clock = Clock(10, None, began=1000.0, elapsed_seconds=5)
+    now[0] += 7
+    assert clock.elapsed_seconds == 12
+    clock.begin_again()
+    assert clock.elapsed_seconds == 5

@@ -1,6 +1,6 @@
 """Micro-batches by number, of images or text: the part of a batch that this process takes, and who reads it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -43,6 +43,19 @@ class Shard(NamedTuple):
         step, micro = divmod(item, self.accumulate)
         epoch, positions = order.batch(step)
         return epoch, positions.chunk(self.world_size * self.accumulate)[micro * self.world_size + self.rank]
+
+
+class Passes(NamedTuple):
+    """Inputs that are read in whole passes, prepared as for embedding, in a fixed random order.
+
+    Attributes:
+        inputs: the number of inputs of a whole pass.
+        batches: starts a pass over the first ``n`` inputs: tensors (B, ...). It notes the inputs that could not be
+            read, with the reasons by position, in the mapping that it gets.
+    """
+
+    inputs: int
+    batches: Callable[[int, dict[int, str]], Iterator[Tensor]]
 
 
 class Batches(Protocol):

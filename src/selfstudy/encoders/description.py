@@ -32,6 +32,7 @@ class EncoderDescription(BaseModel):
     seed: int
     embed_dim: int
     sha256: str
+    whitening_sha256: str | None = None  # of a file that runs of earlier versions do not have
 
 
 Description = TypeVar("Description", bound=EncoderDescription)

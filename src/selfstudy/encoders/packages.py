@@ -10,23 +10,27 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from selfstudy.errors import UsageError
-from selfstudy.plugins import Entry, found
+from selfstudy.plugins import OWN, Entry, found
 
 if TYPE_CHECKING:
     from torch import nn
 
 _GROUP = "selfstudy.encoders"
+_OWN = {"patches": Entry("patches", OWN, "selfstudy.encoders.patches:PatchNetwork")}
 
 
 @cache
 def from_packages() -> dict[str, Entry]:
-    """The encoders of other packages by name, with their origin; a name of timm's stays timm's."""
+    """The encoders that are not timm's, by name, with their origin: ours, then those of other packages.
+
+    A name of timm's stays timm's.
+    """
     if not entry_points(group=_GROUP):
-        return {}
+        return _OWN
     import timm  # the list of encoders needs it in this case only
 
-    known = found(_GROUP, dict.fromkeys(timm.list_models(), "timm"), owner="timm")
-    return {name: entry for name, entry in known.items() if entry.origin != "timm"}
+    known = found(_GROUP, dict.fromkeys([*timm.list_models(), *_OWN], "timm"), owner="timm")
+    return _OWN | {name: entry for name, entry in known.items() if entry.origin != "timm"}
 
 
 def require_savable(entry: Entry) -> None:

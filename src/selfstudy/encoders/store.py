@@ -19,7 +19,8 @@ from selfstudy.encoders.description import (
 from selfstudy.encoders.timm import TimmEncoder, build_encoder, spec_of
 from selfstudy.errors import FileRefusedError, SelfstudyError, first_line
 
-_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
 
 
 class ImageEncoderDescription(EncoderDescription):
@@ -32,6 +33,7 @@ class ImageEncoderDescription(EncoderDescription):
     patch_size: int | None
     pool: str = Field(default="auto", pattern="^(auto|token|avg)$")
     pretrained: bool = False
+    settings: dict[str, Any] | None = None
     mean: list[float]
     std: list[float]
 
@@ -60,7 +62,7 @@ def save_encoder(
         **encoder.description,
         **extra,
     )
-    write_description(folder / _CONFIG, description)
+    write_description(folder / CONFIG, description)
 
 
 def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
@@ -69,8 +71,8 @@ def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
     Raises:
         FileRefusedError: a file is missing, damaged, from another version, or not what it should be.
     """
-    description = read_description(folder / _CONFIG, ImageEncoderDescription)
-    require_digest(folder / _WEIGHTS, description.sha256, listed_in=_CONFIG)
+    description = read_description(folder / CONFIG, ImageEncoderDescription)
+    require_digest(folder / _WEIGHTS, description.sha256, listed_in=CONFIG)
     settings = description.model_dump()
     try:
         encoder = build_encoder(spec_of(settings), fetch=False)
@@ -83,6 +85,6 @@ def load_encoder(folder: Path) -> tuple[TimmEncoder, dict[str, Any]]:
 def holds_encoder(folder: Path) -> bool:
     """True if :func:`save_encoder` wrote the folder, whether it is whole or damaged."""
     try:
-        return "format_version" in read_json(folder / _CONFIG, MAX_BYTES)
+        return "format_version" in read_json(folder / CONFIG, MAX_BYTES)
     except FileRefusedError:
         return False

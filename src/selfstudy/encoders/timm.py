@@ -35,6 +35,7 @@ class EncoderSpec:
         long_run: True if training is long enough for the slower small stem to pay.
         drop_path: the probability in [0, 1) of skipping the last block in training. That of the others grows from 0 in
             equal steps.
+        settings: the settings of an encoder that has some of its own, such as ``patches``; None for all others.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EncoderSpec:
     pretrained: bool = False
     long_run: bool = False
     drop_path: float = 0.0
+    settings: Mapping[str, Any] | None = None
 
 
 class TimmEncoder(Encoder):
@@ -177,7 +179,8 @@ def build_encoder(spec: EncoderSpec, *, fetch: bool = True) -> TimmEncoder:
     _require_size(network, spec)
     description = {**asdict(spec), "image_size": list(spec.image_size), "pool": spec.pool if is_vit else "auto"}
     cls = TimmTokenEncoder if is_vit else TimmEncoder
-    return cls(network, {key: description[key] for key in _DESCRIBES})
+    own = {"settings": dict(spec.settings)} if spec.settings else {}
+    return cls(network, {key: description[key] for key in _DESCRIBES} | own)
 
 
 _DESCRIBES = ("name", "image_size", "channels", "stem", "patch_size", "pool", "pretrained")
@@ -204,7 +207,7 @@ def creation_arguments(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def spec_of(description: dict[str, Any]) -> EncoderSpec:
     """Return the spec that rebuilds an encoder from its description, as it was before the first step."""
-    known = {key: description[key] for key in _DESCRIBES}
+    known = {key: description[key] for key in _DESCRIBES} | {"settings": description.get("settings")}
     height, width = known["image_size"]
     return EncoderSpec(**(known | {"image_size": (height, width), "patch_size": known["patch_size"] or "auto"}))
 

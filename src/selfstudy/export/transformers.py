@@ -11,6 +11,7 @@ from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.text import TextEncoder, quiet
 from selfstudy.encoders.text_catalogue import CAUSAL, POOLED
 from selfstudy.encoders.text_store import FACTS, load_text_encoder
+from selfstudy.encoders.whitening import WHITENING
 from selfstudy.export.result import ExportResult, require_agreement
 
 _TOLERANCE = 1e-5
@@ -25,7 +26,7 @@ def export_transformers(encoder_folder: Path, out: Path) -> ExportResult:
     encoder, _, facts = load_text_encoder(encoder_folder)
     with staged_folder(out) as folder:
         for file in encoder_folder.iterdir():
-            if file.is_file() and file.name != FACTS:
+            if file.is_file() and file.name not in (FACTS, WHITENING):
                 shutil.copyfile(file, folder / file.name)
         worst = _difference(encoder, facts, folder)
         require_agreement(worst, at_most=_TOLERANCE)

@@ -17,7 +17,7 @@ from selfstudy.data.order import EpochOrder
 from selfstudy.errors import DataError
 from selfstudy.images.cache import DecodedImages
 from selfstudy.images.decode import BadInput, with_channels
-from selfstudy.images.sources import Source
+from selfstudy.images.sources import Source, read_shrunk
 from selfstudy.ops.devices import to_device
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import fold, uniform
@@ -58,6 +58,7 @@ class TrainingData(Dataset[Crops]):
         channels: the number of channels that every image must have.
         labels: the classes (N,) int64 by position, if the method asks for them.
         shard: the part of each batch that this process takes.
+        side: the shorter side in pixels that images from ``source`` are shrunk to; None reads them whole.
 
     Raises:
         UsageError: the batch size does not divide by the number of processes and micro-batches.
@@ -74,9 +75,10 @@ class TrainingData(Dataset[Crops]):
         channels: int,
         labels: Tensor | None = None,
         shard: Shard = Shard(),  # noqa: B008 - a frozen value
+        side: int | None = None,
     ) -> None:
         self.order, self.specs, self.images, self.source, self.indices = order, specs, images, source, indices
-        self.channels, self.labels, self.shard = channels, labels, shard
+        self.channels, self.labels, self.shard, self.side = channels, labels, shard, side
         shard.require_parts(order.batch_size)
 
     def __getitem__(self, item: int) -> Crops:
@@ -107,7 +109,8 @@ class TrainingData(Dataset[Crops]):
         for offset in range(_SUBSTITUTES_TRIED):
             candidate = (position + offset) % len(self.indices)
             try:
-                return candidate, with_channels(self.source.read(self.indices[candidate]), self.channels)
+                image = read_shrunk(self.source, self.indices[candidate], self.side)
+                return candidate, with_channels(image, self.channels)
             except BadInput as error:
                 failed[candidate] = str(error)
         raise DataError(

@@ -39,6 +39,10 @@ class ImageDataConfig(DataConfig):
         Field(description=f"Changes to the method's own views: {', '.join(PRESETS)}, or a YAML file."),
         Keyword("views"),
     ] = "auto"
+    shrink_to: Annotated[
+        Auto | Annotated[int, Field(ge=8)] | None,
+        Field(description="Shorter side in pixels that larger images are shrunk to when read; null reads them whole."),
+    ] = "auto"
     cache_gigabytes: Annotated[
         Auto | NotNegative,
         Field(description="Memory for decoded images, in gigabytes; 0 decodes them in every epoch."),

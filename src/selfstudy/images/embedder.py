@@ -1,6 +1,7 @@
 """A trained encoder with its preprocessing: it turns images into vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,15 @@ from torch import Tensor, nn
 
 from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.store import load_encoder
-from selfstudy.errors import DataError
+from selfstudy.encoders.whitening import load_whitening
+from selfstudy.errors import DataError, UsageError
 from selfstudy.images.arrays import to_image
 from selfstudy.images.decode import BadInput, decode_file, with_channels
 from selfstudy.images.sources import Source
 from selfstudy.machine.devices import embedding_device
 from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.devices import to_device
+from selfstudy.ops.whitening import Whitening
 from selfstudy.views.preprocess import Preprocessing
 
 _BATCH = 256
@@ -39,6 +42,8 @@ class Embedder:
         preprocessing: the resizing and normalisation of the images.
         description: facts about the encoder, which are stored in every file made with it.
         device: the device to compute on; by default the accelerator of the machine, or the CPU.
+        folder: the ``encoder/`` folder that it was loaded from, if any.
+        whitening: the statistics by which every embedding is whitened; None leaves it as it is.
     """
 
     def __init__(
@@ -48,8 +53,11 @@ class Embedder:
         description: dict[str, Any],
         *,
         device: torch.device | str | None = None,
+        folder: Path | None = None,
+        whitening: Whitening | None = None,
     ) -> None:
         self.device = embedding_device(device)
+        self.folder, self.whitening = folder, whitening
         self.encoder = encoder.eval().to(memory_format=torch.channels_last)
         self.preprocessing = preprocessing
         self.description = description
@@ -68,18 +76,37 @@ class Embedder:
         encoder, config = load_encoder(Path(folder))
         height, width = config["image_size"]
         preprocessing = Preprocessing((height, width), config["channels"], config["mean"], config["std"])
-        return cls(encoder, preprocessing, dict(config), device=device)
+        return cls(encoder, preprocessing, dict(config), device=device, folder=Path(folder))
 
-    def embed(self, images: Any) -> np.ndarray:
+    @cached_property
+    def whitened(self) -> "Embedder":
+        """The same embedder, whose embeddings are whitened by the statistics of its run.
+
+        Raises:
+            UsageError: the encoder has no statistics, or was not loaded from a folder.
+            FileRefusedError: the statistics are damaged.
+        """
+        if self.folder is None:
+            raise UsageError("an encoder that was not loaded from a run has no whitening statistics")
+        whitening = load_whitening(self.folder, self.description)
+        about = self.description | {"embed_dim": whitening.projection.shape[1]}
+        arguments = self.encoder, self.preprocessing, about
+        return Embedder(*arguments, device=self.device, folder=self.folder, whitening=whitening)
+
+    def embed(self, images: Any, *, whiten: bool = False) -> np.ndarray:
         """The embeddings (n, D) float32 of images.
 
         Args:
             images: one or several paths, PIL images, arrays (H, W) or (H, W, C), or tensors (C, H, W); or a batch as
                 one array (B, H, W, C) or tensor (B, C, H, W); uint8, or float in [0, 1].
+            whiten: True to whiten the embeddings by the statistics of the run.
 
         Raises:
             DataError: an image cannot be read, or has the wrong number of channels; the message names it.
+            UsageError: the run has no whitening statistics; the message names the command that adds them.
         """
+        if whiten:
+            return self.whitened.embed(images)
         batch = isinstance(images, np.ndarray | Tensor) and images.ndim == 4
         several = batch or isinstance(images, Sequence) and not isinstance(images, str)
         everything = images if several else [images]
@@ -103,7 +130,9 @@ class Embedder:
         Args:
             images: B decoded images (C, H, W) of any sizes, uint8 or float32 in [0, 1].
         """
-        return next(embed_batches(self.encoder, [self.preprocessing.prepare_batch(images)], device=self.device))
+        batch = self.preprocessing.prepare_batch(images)
+        embeddings = next(embed_batches(self.encoder, [batch], device=self.device))
+        return embeddings if self.whitening is None else self.whitening.apply(embeddings)
 
     def of_source(self, source: Source, indices: Iterable[int]) -> Iterator[Chunk]:
         """The embeddings of images of a source in order, one batch at a time, so memory does not grow with the data.
@@ -189,6 +218,7 @@ def embed_images(embedder: Embedder, source: Source, out: Path, console: Console
     metadata = {
         "encoder": embedder.description,
         "pooling": "encoder output, not normalised",
+        "whitened": embedder.whitening is not None,
         "source": source.describe(),
     }
     written = write_embeddings(out, rows(), metadata=metadata)

@@ -1,7 +1,7 @@
 """Opens labelled images for an evaluation: raw pixels, the untrained encoder and the pretrained one."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +17,15 @@ from selfstudy.images.features import raw_pixels, raw_pixels_name
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
+from selfstudy.images.statistics import set_on_images
+from selfstudy.nn.statistics import layers_with_statistics
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import initial_seed
 from selfstudy.probes.evaluation import Evaluation, Question, Subject
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
+from selfstudy.probes.results import UNTRAINED, UNTRAINED_SET
 from selfstudy.probes.split import require_same_classes, split_test_fifth
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
@@ -73,18 +76,41 @@ def _subjects(
 ) -> Iterator[Subject]:
     """The subjects: raw pixels, the encoder before its first step, and the trained encoder."""
 
-    def inputs(name: str, extract: _Extract) -> dict[type, Callable[[], object]]:
-        return {Features: lambda: DenseFeatures(name, *_features(extract, train), *_features(extract, test))}
+    def features(name: str, extract: _Extract) -> Features:
+        return DenseFeatures(name, *_features(extract, train), *_features(extract, test))
 
-    def subject(name: str, one: Embedder) -> Subject:
-        task = partial(_task, name, one, train, test, half=half, console=console)
-        return Subject(name, {**inputs(name, one.of_images), Task: task})
+    def of_encoder(name: str, encoder: Callable[[], Embedder], *, free: bool = False) -> Subject:
+        def task() -> Task:
+            return _task(name, encoder(), train, test, half=half, console=console)
+
+        return Subject(name, {Features: lambda: features(name, encoder().of_images), Task: task}, free)
 
     preprocessing = embedder.preprocessing
     pixels = raw_pixels_name((preprocessing.channels, *preprocessing.size))
-    yield Subject(pixels, inputs(pixels, lambda images: _pixels(images, preprocessing)))
-    yield subject("timm's weights" if embedder.description["pretrained"] else "untrained encoder", untrained(embedder))
-    yield subject("pretrained encoder", embedder)
+    of_pixels = partial(_pixels, preprocessing=preprocessing)
+    yield Subject(pixels, {Features: lambda: features(pixels, of_pixels)}, free=True)
+    yield of_encoder(_first_name(embedder), cache(partial(_first, embedder, train, console=console)), free=True)
+    yield of_encoder("pretrained encoder", lambda: embedder)
+
+
+def _first_name(embedder: Embedder) -> str:
+    """The name of the row of the encoder before its first step."""
+    if embedder.description["pretrained"]:
+        return "timm's weights"
+    return UNTRAINED_SET if layers_with_statistics(embedder.encoder) else UNTRAINED
+
+
+def _first(embedder: Embedder, train: Labelled, *, console: Console) -> Embedder:
+    """The encoder before its first step; without weights of timm, its statistics are set on the train images."""
+    first = untrained(embedder)
+    if not embedder.description["pretrained"]:
+        layers, images = set_on_images(
+            first.encoder, first.preprocessing, source=train.source, found=train.scan, device=first.device
+        )
+        if layers:
+            text = f"statistics of {layers} normalisation layers set on {images:,} train images"
+            console.print(f"         {text}", highlight=False)
+    return first
 
 
 def _pixels(images: Sequence[Tensor], preprocessing: Preprocessing) -> Tensor:

@@ -38,6 +38,16 @@ class ImageModality:
 
         return Embedder.load(folder, device=device)
 
+    def whitened(self, embedder: "Embedder") -> "Embedder":
+        """The same embedder, whose embeddings are whitened by the statistics in its folder."""
+        return embedder.whitened
+
+    def whiten(self, folder: Path, run: Path, data: object, console: Console) -> int:
+        """Add whitening statistics of images to an encoder; return their number."""
+        from selfstudy.images.whitening import whiten_by_data
+
+        return whiten_by_data(folder, data, console)
+
     def embed(self, embedder: "Embedder", run: Path, data: object, out: Path, console: Console) -> int:
         """Write one embedding per readable image as Parquet; return the number of rows."""
         from selfstudy.images.embedder import embed_images

@@ -17,8 +17,9 @@ from selfstudy.machine.precision import faster_precision
 from selfstudy.machine.processors import processors, usable_memory
 from selfstudy.methods.base import DataFacts, Method
 from selfstudy.methods.reads import Images
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.runs.draft import Draft, default_duration, largest_batch, require_one_batch
-from selfstudy.runs.resolved import Resolved, resolved
+from selfstudy.runs.resolved import Resolved, own_settings, resolved
 from selfstudy.views.presets import changed
 from selfstudy.views.spec import Spec
 
@@ -77,7 +78,7 @@ def resolve(
     """
     draft = Draft(config)
     decide = draft.decide
-    _decide_images(draft, scan)
+    decide_images(draft, scan)
     reads = Images.of(method)
     name, why = ("vit_small_patch16_224", "the method needs tokens") if reads.tokens else ("resnet18", "usual")
     if reads.pooling != "auto" and is_vision_transformer(decide("encoder.name", name, why)):
@@ -115,6 +116,8 @@ def inputs_of(config: ImageRunConfig, method: type[Method]) -> ImageInputs:
         UsageError: a setting of the encoder is unknown or impossible.
     """
     spec, _ = decided(_spec(config))
+    if issubclass(method, SolvedMethod):
+        spec = replace(spec, settings=method.encoder_settings(own_settings(method, config)))
     specs = method.default_views(spec.image_size, spec.channels)
     views = changed(specs, config.data.views, any_count=Images.of(method).any_count)
     data = config.data.model_dump()
@@ -146,22 +149,38 @@ def _spec(config: ImageRunConfig) -> EncoderSpec:
     )
 
 
-def _decide_images(draft: Draft, scan: Scan) -> None:
-    """Decide how images are read and normalised."""
-    size = draft.decide("data.image_size", *_image_size(scan))
+def decide_images(draft: Draft, scan: Scan, *, largest: int | None = None) -> None:
+    """Decide how images are read and normalised.
+
+    Args:
+        draft: the settings.
+        scan: the scan of the images.
+        largest: the longest side in pixels that the method looks at; None for any.
+    """
+    size = draft.decide("data.image_size", *_image_size(scan, largest))
     if isinstance(size, int):
         draft.settings["data"]["image_size"] = (size, size)
     draft.decide("data.channels", scan.channels, "what the images have")
     draft.decide("data.mean", [round(value, 6) for value in scan.mean], "measured")
     draft.decide("data.std", [round(value, 6) for value in scan.std], "measured")
     draft.decide("data.views", "own", "the method's own")
+    draft.decide("data.shrink_to", None, "read whole; a plan for minutes shrinks large images")
     gigabytes = round(usable_memory() / 4e9, 1)
     draft.decide("data.cache_gigabytes", gigabytes, "a quarter of the memory that this process may use")
     _require_one_per_channel(draft.settings["data"])
 
 
-def _image_size(scan: Scan) -> tuple[tuple[int, int], str]:
+def _image_size(scan: Scan, largest: int | None) -> tuple[tuple[int, int], str]:
     """The images' own size if it is small and the same for all; else the largest usual size below the median image."""
+    (height, width), why = _own_size(scan)
+    if largest is None or max(height, width) <= largest:
+        return (height, width), why
+    scale = largest / max(height, width)
+    return (round(scale * height), round(scale * width)), f"the method looks at {largest} px at most; {why}"
+
+
+def _own_size(scan: Scan) -> tuple[tuple[int, int], str]:
+    """The size without a limit, and the reason for it."""
     heights, widths = scan.sizes[:, 0], scan.sizes[:, 1]
     height, width = int(_median(heights)), int(_median(widths))
     same = bool((heights == height).all() and (widths == width).all())

@@ -4,6 +4,7 @@ Data that fits into memory is decoded here, once, and kept. Of larger data only 
 turns out to be damaged later is replaced and listed by the loader.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,8 +21,8 @@ from selfstudy.data.names import printable
 from selfstudy.data.workers import TIMEOUT_SECONDS, deaths_explained, start_worker
 from selfstudy.errors import DataError
 from selfstudy.images.cache import DecodedImages
-from selfstudy.images.decode import BadInput, decode_with_format, header, with_channels
-from selfstudy.images.sources import Source
+from selfstudy.images.decode import BadInput, decode_with_format, header, shrunk, with_channels
+from selfstudy.images.sources import Source, read_shrunk
 from selfstudy.machine.processors import processors, usable_memory
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import permutation
@@ -30,6 +31,7 @@ _MIN_SIDE = 8
 _FEW = 10  # this many bad inputs are allowed, even if their share is large
 _MEASURED = 2000
 _MANY = 2000  # number of inputs from which worker processes are worth their start
+_MANY_LARGE = 32  # the same number for images that are shrunk, which take longer
 _MOST_WORKERS = 8
 _CHUNK = 256
 
@@ -94,13 +96,30 @@ class Scan(NamedTuple):
         }
         pq.write_table(pa.table(columns), path)
 
+    def image(self, source: Source, position: int) -> Tensor:
+        """The usable image (C, H, W) at a position, from memory if it is kept there.
+
+        Raises:
+            BadInput: it can no longer be read.
+        """
+        if self.images is not None:
+            return self.images[position]
+        return with_channels(source.read(int(self.good[position])), self.channels)
+
     def subset(self, positions: np.ndarray) -> "Scan":
         """The scan of the usable images at ``positions`` (n,) int64."""
         images = None if self.images is None else self.images.subset(torch.from_numpy(positions))
         return self._replace(good=self.good[positions], sizes=self.sizes[positions], images=images)
 
 
-def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, memory_bytes: int | None = None) -> Scan:
+def scan(
+    source: Source,
+    *,
+    channels: int | None = None,
+    max_bad: float = 0.1,
+    memory_bytes: int | None = None,
+    side: int | None = None,
+) -> Scan:
     """The scan of every input.
 
     Args:
@@ -108,19 +127,20 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
         channels: the number of channels that images must have; None takes the number that most images have.
         max_bad: the largest share of unusable inputs, in [0, 1]; a few are allowed in any case.
         memory_bytes: the memory for decoded images; None takes a quarter of what this process may use, 0 keeps none.
+        side: the shorter side in pixels that larger images are shrunk to when they are read; None reads them whole.
 
     Raises:
         DataError: too many inputs cannot be used, or none can.
     """
-    keep = _fits(source, usable_memory() // 4 if memory_bytes is None else memory_bytes)
-    verdicts = _look(source, keep)
+    keep = _fits(source, usable_memory() // 4 if memory_bytes is None else memory_bytes, side)
+    verdicts = _look(_Looks(source, keep, side))
     wanted = channels or _majority(verdicts)
     verdicts = [_with_channels(verdict, wanted) for verdict in verdicts]
     good = np.flatnonzero([not verdict.reason for verdict in verdicts])
     _require_enough(source, verdicts, len(good), max_bad)
     usable = [verdicts[i] for i in good]
     images = _as_images([v.image for v in usable if v.image is not None]) if keep else None
-    mean, std = _measure(source, good, images, wanted)
+    mean, std = _measure(images or _Unkept(source, good, wanted, side), wanted)
     return Scan(
         verdicts=[verdict._replace(image=None) for verdict in verdicts],
         ids=list(source.ids),
@@ -134,24 +154,27 @@ def scan(source: Source, *, channels: int | None = None, max_bad: float = 0.1, m
     )
 
 
-def _fits(source: Source, memory_bytes: int) -> bool:
+def _fits(source: Source, memory_bytes: int, side: int | None) -> bool:
     """True if all decoded images are likely to fit, judged from the headers of the first hundred."""
     if memory_bytes <= 0:
         return False
     sizes = []
     for index in range(min(len(source), 100)):
         verdict = _verdict(source, index, keep=False)
-        sizes.append(verdict.height * verdict.width * max(verdict.channels, 3))
+        short = max(1, min(verdict.height, verdict.width))
+        share = 1.0 if side is None else min(1.0, side / short) ** 2
+        sizes.append(share * verdict.height * verdict.width * max(verdict.channels, 3))
     return len(source) * (sum(sizes) / max(len(sizes), 1)) * 2 <= memory_bytes
 
 
-def _look(source: Source, keep: bool) -> list[Verdict]:
+def _look(looks: "_Looks") -> list[Verdict]:
     """The verdict on every input, in order; many files are shared out among several processes."""
     # Only encoded files are sent to other processes: a user's Dataset may not survive a fork.
-    workers = min(processors(), _MOST_WORKERS) if len(source) >= _MANY and _has_files(source) else 0
+    count, many = len(looks), len(looks) >= (_MANY if looks.side is None else _MANY_LARGE)
+    workers = min(processors(), _MOST_WORKERS) if many and _has_files(looks.source) else 0
     chunks = DataLoader(
-        _Looks(source, keep),
-        batch_size=_CHUNK,
+        looks,
+        batch_size=min(_CHUNK, math.ceil(count / (4 * workers))) if workers else _CHUNK,
         collate_fn=list,
         num_workers=workers,
         worker_init_fn=start_worker,
@@ -174,18 +197,18 @@ def _has_files(source: Source) -> bool:
 class _Looks(Dataset[Verdict]):
     """The verdict on each input by number; images are arrays, which are copied from process to process."""
 
-    def __init__(self, source: Source, keep: bool) -> None:
-        self.source, self.keep = source, keep
+    def __init__(self, source: Source, keep: bool, side: int | None) -> None:
+        self.source, self.keep, self.side = source, keep, side
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> Verdict:
-        verdict = _verdict(self.source, index, keep=self.keep)
+        verdict = _verdict(self.source, index, keep=self.keep, side=self.side)
         return verdict if verdict.image is None else verdict._replace(image=verdict.image.numpy())
 
 
-def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
+def _verdict(source: Source, index: int, *, keep: bool, side: int | None = None) -> Verdict:
     """The verdict on one input: it is decoded if the image is kept or has no file, else judged by the header."""
     encoded, size = None, 0
     try:
@@ -194,9 +217,11 @@ def _verdict(source: Source, index: int, *, keep: bool) -> Verdict:
         if encoded is not None and not keep:
             kind, height, width, channels = header(encoded)
             return _checked(Verdict(height, width, channels, kind, size, ""))
-        image, kind = (source.read(index), "array") if encoded is None else decode_with_format(encoded)
+        image, kind = (source.read(index), "array") if encoded is None else decode_with_format(encoded, side)
         channels, height, width = image.shape
-        return _checked(Verdict(height, width, channels, kind, size, "", image if keep else None))
+        if encoded is not None and side is not None:
+            _, height, width, _ = header(encoded)
+        return _checked(Verdict(height, width, channels, kind, size, "", shrunk(image, side) if keep else None))
     except BadInput as error:
         return Verdict(0, 0, 0, "", size, str(error))
 
@@ -246,17 +271,26 @@ def _as_images(images: list[Tensor]) -> DecodedImages:
     return DecodedImages(images)
 
 
-def _measure(
-    source: Source, good: np.ndarray, images: DecodedImages | None, channels: int
-) -> tuple[list[float], list[float]]:
+class _Unkept:
+    """The usable images by position, read when they are asked for."""
+
+    def __init__(self, source: Source, good: np.ndarray, channels: int, side: int | None) -> None:
+        self._source, self._good, self._channels, self._side = source, good, channels, side
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def __getitem__(self, position: int) -> Tensor:
+        return with_channels(read_shrunk(self._source, int(self._good[position]), self._side), self._channels)
+
+
+def _measure(images: DecodedImages | _Unkept, channels: int) -> tuple[list[float], list[float]]:
     """The mean and standard deviation per channel over a fixed random subset, in which every image has equal weight."""
     total = torch.zeros(2, channels, dtype=torch.float64)
     count = 0
-    for position in permutation(len(good), 0)[:_MEASURED].tolist():
+    for position in permutation(len(images), 0)[:_MEASURED].tolist():
         try:
-            image = (
-                images[position] if images is not None else with_channels(source.read(int(good[position])), channels)
-            )
+            image = images[position]
         except BadInput:
             continue
         pixels = as_float(image).reshape(channels, -1).to(torch.float64)

@@ -6,9 +6,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from selfstudy.images.decode import BadInput
+from selfstudy.images.decode import BadInput, decode, shrunk
 
-__all__ = ["BadInput", "Format", "Source"]
+__all__ = ["BadInput", "Format", "Some", "Source", "read_shrunk"]
 
 
 class Source(Protocol):
@@ -59,6 +59,38 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """A digest that changes when inputs are added or removed."""
         ...
+
+
+def read_shrunk(source: Source, index: int, side: int | None) -> Tensor:
+    """Image ``index`` (C, H, W) with a shorter side of at most ``side`` pixels; None reads it as it is.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    encoded = None if side is None else source.encoded(index)
+    return shrunk(source.read(index), side) if encoded is None else decode(encoded, side)
+
+
+class Some:
+    """A part of a source; see :class:`Source` for its attributes and methods.
+
+    Args:
+        source: the whole.
+        indices: the numbers in the whole of the images of the part.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, indices
+        self.ids, self.paths = ([names[index] for index in indices] for names in (source.ids, source.paths))
+        self.labels = None if source.labels is None else source.labels[np.asarray(indices)]
+        self.class_names, self.warnings = source.class_names, source.warnings
+        self.read: Callable[[int], Tensor] = lambda index: source.read(indices[index])
+        self.encoded: Callable[[int], bytes | None] = lambda index: source.encoded(indices[index])
+        self.describe, self.fingerprint = source.describe, source.fingerprint
+
+    def __len__(self) -> int:
+        """The number of images of the part."""
+        return len(self._indices)
 
 
 class Format(NamedTuple):

@@ -22,7 +22,7 @@ from selfstudy.plugins import OWN, Entry, found, loaded
 if TYPE_CHECKING:
     from selfstudy.methods.base import Method
 
-_NOT_METHODS = {"__init__", "base", "reads"}
+_NOT_METHODS = {"__init__", "base", "reads", "solved"}
 FAMILIES = (
     "contrastive",
     "positives only",
@@ -32,6 +32,7 @@ FAMILIES = (
     "masked prediction",
     "classic pretext",
     "next token",
+    "no gradient",
 )
 
 

@@ -52,6 +52,7 @@ class DataFacts(NamedTuple):
         total_steps: the number of steps of the whole run; a guess if the budget is in minutes.
         width: the width D of a text encoder; 0 if the encoder is not known yet.
         trained: True if a text encoder starts from weights that were trained before.
+        seconds: the time in which a solved method has to finish; None without a budget in minutes.
     """
 
     inputs: int
@@ -61,6 +62,7 @@ class DataFacts(NamedTuple):
     total_steps: int
     width: int = 0
     trained: bool = False
+    seconds: float | None = None
 
     @property
     def num_images(self) -> int:
@@ -137,6 +139,12 @@ class Recipe(NamedTuple):
             {name: setting.value for name, setting in own.items()},
             {"optimizer.lr": rate.reason, **{f"method.{name}": setting.reason for name, setting in own.items()}},
         )
+
+    @classmethod
+    def solved(cls, method: Mapping[str, Setting]) -> "Recipe":
+        """The recipe of a method that takes no optimizer steps: its own settings, and the reasons for them."""
+        values = {name: setting.value for name, setting in method.items()}
+        return cls({}, values, {f"method.{name}": setting.reason for name, setting in method.items()})
 
 
 class Method(nn.Module):

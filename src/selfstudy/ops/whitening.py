@@ -19,6 +19,7 @@ EXAMPLES_EACH = 4  # examples for every direction that is kept, at least
 FLOOR = 1e-4  # of the largest variance of a direction: below it lie float32's rounding and noise
 _ROUNDING = 1e-6  # of the length of a feature vector: a standard deviation below it is rounding, not signal
 _EXACT = 1024  # directions found by a full decomposition; of more, only the largest are looked for
+_ITERATIONS = 4  # of the subspace; two more change no probe by a tenth of a point
 _SPARE = 64  # directions looked for beyond those that are kept, which makes the kept ones exact
 
 
@@ -56,22 +57,32 @@ def fit_whitening(features: Tensor, *, most: int = MOST_DIRECTIONS, floor: float
         x = features.float() - mean
         most = min(most, max(1, len(x) // EXAMPLES_EACH))
         if len(x) < x.shape[1]:  # the same directions from the smaller matrix
-            variances, left = _largest(x @ x.T / len(x), most)
+            variances, left = principal(x @ x.T / len(x), most)
             directions = x.T @ left / (len(x) * variances.clamp_min(torch.finfo(x.dtype).tiny)).sqrt()
         else:
-            variances, directions = _largest(x.T @ x / len(x), most)
+            variances, directions = principal(x.T @ x / len(x), most)
         noise = _ROUNDING**2 * float(mean.square().sum())
         kept = (variances > floor * variances[0]) & (variances > noise)
         return Whitening(mean, directions[:, kept] / variances[kept].sqrt())
 
 
-def _largest(symmetric: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues (k,), falling, and their eigenvectors (n, k) of a positive matrix (n, n)."""
+def principal(symmetric: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues (k,), falling, and their eigenvectors (n, k) of a positive matrix (n, n).
+
+    Of many directions only the largest are looked for, by subspace iteration (Halko et al. 2011,
+    doi:10.1137/090771806). The last ones are then mixed with others of about the same variance.
+
+    Args:
+        symmetric: a covariance (n, n) of any float dtype.
+        most: the largest number k of directions.
+    """
     n = len(symmetric)
     if n <= max(_EXACT, most + _SPARE):
         values, vectors = torch.linalg.eigh(symmetric.double())
         return values.flip(0)[:most].float(), vectors.flip(1)[:, :most].float()
-    with torch.random.fork_rng(devices=[symmetric.device] if symmetric.device.type == "cuda" else []):
-        torch.manual_seed(0)
-        vectors, values, _ = torch.svd_lowrank(symmetric, q=most + _SPARE, niter=4)
-    return values[:most], vectors[:, :most]
+    random = torch.Generator(symmetric.device).manual_seed(0)
+    basis = torch.randn(n, most + _SPARE, generator=random, device=symmetric.device, dtype=symmetric.dtype)
+    for _ in range(_ITERATIONS):
+        basis = torch.linalg.qr(symmetric @ basis)[0]
+    values, turn = torch.linalg.eigh(basis.T @ (symmetric @ basis))
+    return values.flip(0)[:most].float(), (basis @ turn.flip(1)[:, :most]).float()

@@ -22,6 +22,8 @@ _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "perplexity": ("perplexity", ""),
     "accuracy": ("token accuracy", "%"),
 }
+UNTRAINED, UNTRAINED_SET = "untrained encoder", "untrained encoder, statistics set"
+"""The rows of the encoder before its first step; the second has normalisation statistics of the train images."""
 HELD_OUT_TEXT = tuple(name for name, _ in _HELD_OUT_TEXT.values())
 _WIDTH = 80  # characters; a wider table goes on below
 _Z = 1.959964  # standard deviations either side that hold 95 % of a normal distribution

@@ -7,7 +7,7 @@ from selfstudy.errors import DataError
 from selfstudy.ops.random import permutation
 
 _SHARE = 5  # one in five
-_SPLIT_STREAM = 0x73706C
+_SPLIT_STREAM, _BANK_STREAM = 0x73706C, 0x62616E6B
 
 
 def split_test_fifth(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,6 +25,38 @@ def split_test_fifth(labels: Tensor) -> tuple[Tensor, Tensor]:
         order = permutation(len(members), _SPLIT_STREAM, label)
         is_test[members[order[: max(1, len(members) // _SHARE)]]] = True
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
+
+
+def small_bank(labels: Tensor, at_most: int) -> tuple[Tensor, Tensor]:
+    """Positions of a bank and of queries from train: of every class the same share, by a fixed permutation.
+
+    Args:
+        labels: (N,) int64; examples with a label below 0, and of classes that have only one example, are left out.
+        at_most: the largest number of examples, at least 4; where there are more than half as many classes, some
+            classes are left out.
+
+    Returns:
+        Rising positions, int64: (b,) and (q,), where q is about a fifth of both.
+
+    Raises:
+        DataError: fewer than two classes have two examples.
+    """
+    classes = [label for label in torch.unique(labels).tolist() if label >= 0 and int((labels == label).sum()) > 1]
+    if len(classes) < 2:
+        raise DataError(
+            f"k-NN needs two classes with two examples each, and {len(labels):,} labelled examples have not\n"
+            "give more labelled examples"
+        )
+    order = permutation(len(classes), _BANK_STREAM)[: at_most // 2].tolist()
+    members = {classes[number]: torch.nonzero(labels == classes[number]).flatten() for number in order}
+    share = min(1.0, at_most / sum(map(len, members.values())))
+    chosen = []
+    for label, positions in members.items():
+        drawn = permutation(len(positions), _BANK_STREAM, label)[: max(2, int(share * len(positions)))]
+        chosen.append(positions[drawn])
+    kept = torch.cat(chosen).sort().values
+    bank, queries = split_test_fifth(labels[kept])
+    return kept[bank], kept[queries]
 
 
 def require_same_classes(train: list[str], test: list[str]) -> None:

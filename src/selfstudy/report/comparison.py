@@ -15,13 +15,13 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from selfstudy.errors import UsageError
-from selfstudy.probes.results import Score, aligned, is_number, shown, title
+from selfstudy.probes.results import UNTRAINED, UNTRAINED_SET, Score, aligned, is_number, shown, title
 from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
 from selfstudy.report.record import Line, RunRecord
 
 _SEED, _MISSING = "train.seed", "-"
-_UNTRAINED, _PRETRAINED = "untrained encoder", "pretrained encoder"
+_PRETRAINED = "pretrained encoder"
 
 
 class Number(NamedTuple):
@@ -245,9 +245,9 @@ def _numbers(column: Column) -> list[Number]:
     for run in column.runs:
         scores = {_key(score): score for score in run.evaluations}
         for key, score in scores.items():
-            untrained = scores.get((_UNTRAINED, *key[1:])) if score.features == _PRETRAINED else None
-            gain = math.nan if untrained is None else score.value - untrained.value
-            measured.setdefault(key, []).append((score, gain))
+            untrained = [one for name in (UNTRAINED_SET, UNTRAINED) if (one := scores.get((name, *key[1:])))]
+            known = untrained and score.features == _PRETRAINED
+            measured.setdefault(key, []).append((score, score.value - untrained[0].value if known else math.nan))
     return [_number(column.name, key, pairs) for key, pairs in measured.items()]
 
 

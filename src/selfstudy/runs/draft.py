@@ -5,7 +5,7 @@ from typing import Any
 from selfstudy.config import RunConfig, set_key, validate
 from selfstudy.errors import DataError, UsageError
 from selfstudy.machine.devices import best_device, precision_of
-from selfstudy.methods.base import DataFacts, Method
+from selfstudy.methods.base import DataFacts, Method, Recipe
 from selfstudy.ops.duration import Duration
 
 _OPTIMIZER_DEFAULTS = {"momentum": 0.9, "beta2": 0.999, "warmup": 0.1, "clip": 0.0}
@@ -51,6 +51,16 @@ class Draft:
                 not have.
         """
         recipe = method.recipe(facts)
+        if recipe.optimizer:
+            self._decide_optimizer(recipe)
+        own = {key: value for key, value in self.settings["method"].items() if key != "name" and value != "auto"}
+        full = validate(method.Config, {**recipe.method, **own}, "method")
+        self.settings["method"] = {"name": self.get("method.name"), **full.model_dump(mode="json")}
+        for key in (f"method.{name}" for name in recipe.method if name not in own):
+            self.reasons[key] = recipe.reasons.get(key, "the method's recipe")
+
+    def _decide_optimizer(self, recipe: Recipe) -> None:
+        """Decide the settings of the optimizer by a recipe."""
         given, usual = self.settings["optimizer"], recipe.optimizer["name"]
         if given["name"] not in ("auto", usual) and given["lr"] == "auto":
             raise UsageError(
@@ -63,11 +73,6 @@ class Draft:
         for name, value in {**_OPTIMIZER_DEFAULTS, **recipe.optimizer}.items():
             key = f"optimizer.{name}"
             self.decide(key, value, reasons.get(key, "the method's recipe"))
-        own = {key: value for key, value in self.settings["method"].items() if key != "name" and value != "auto"}
-        full = validate(method.Config, {**recipe.method, **own}, "method")
-        self.settings["method"] = {"name": self.get("method.name"), **full.model_dump(mode="json")}
-        for key in (f"method.{name}" for name in recipe.method if name not in own):
-            self.reasons[key] = reasons.get(key, "the method's recipe")
 
     def expected_steps(self, inputs: int, per_second: float) -> int:
         """Optimizer steps of the whole run; for a budget in minutes a rough guess that only scales recipes."""

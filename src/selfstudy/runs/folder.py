@@ -19,6 +19,7 @@ class RunFolder:
         self.environment = self.path / "environment.json"
         self.metrics = self.path / "metrics.jsonl"
         self.health = self.path / "health.jsonl"
+        self.readings = self.path / "readings.jsonl"
         self.inputs = self.path / "inputs.parquet"
         self.unreadable = self.path / "unreadable.jsonl"
         self.views = self.path / "views.png"
@@ -88,8 +89,8 @@ class RunFolder:
         replace_file(file, text.encode("utf-8"), sync=False)
 
     def truncate_logs(self, step: int) -> None:
-        """Delete the metrics and health of steps after ``step``, the checkpoint that a resumed run starts from."""
-        for file in (self.metrics, self.health):
+        """Delete the lines of steps after ``step``, the checkpoint that a resumed run starts from, from the logs."""
+        for file in (self.metrics, self.health, self.readings):
             self._truncate(file, step)
 
     def _truncate(self, file: Path, step: int) -> None:
@@ -98,7 +99,8 @@ class RunFolder:
         kept = []
         for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
             try:
-                keep = line.endswith("\n") and json.loads(line)["step"] <= step
+                at = json.loads(line)["step"]
+                keep = line.endswith("\n") and (at is None or at <= step)  # None: measured once, for all steps
             except (ValueError, KeyError, TypeError):
                 keep = False  # a line torn by the kill
             kept += [line] if keep else []

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from rich.console import Console
 
 from selfstudy.config import RunConfig
-from selfstudy.data.batches import Batches, Shard
+from selfstudy.data.batches import Batches, Passes, Shard
+from selfstudy.errors import UsageError
 from selfstudy.methods.base import Method
 from selfstudy.probes.evaluation import Evaluation, Question
 from selfstudy.runs.folder import RunFolder
@@ -58,13 +59,41 @@ class Work(Protocol):
         """The micro-batches of this process, and the function that turns one into the inputs of the method."""
         ...
 
+    def passes(self, resolved: Resolved[Any]) -> Passes:
+        """The inputs in whole passes, for a method that is solved; by default there are none.
+
+        Raises:
+            UsageError: the modality has no such methods.
+        """
+        raise UsageError(
+            f"{resolved.method.__name__} is solved, which these data cannot be read for\nuse another method"
+        )
+
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """Write a list of the inputs, by position, that training could not read; by default, write nothing."""
         return None
 
+    def seconds_to_finish(self, method: Method, resolved: Resolved[Any]) -> float:
+        """The seconds that the last checkpoint and :meth:`finish` take, which a budget in minutes keeps for them."""
+        return 1.0
+
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[Any], console: Console) -> None:
         """Write ``encoder/``, and the measurements of it that need no labels."""
         ...
+
+    def whiten(self, folder: RunFolder, resolved: Resolved[Any], seen: int, console: Console) -> None:
+        """Add whitening statistics to ``encoder/``, which :meth:`finish` wrote; by default, add none.
+
+        Args:
+            folder: the run folder.
+            resolved: the decided settings.
+            seen: the number of inputs that training saw, with repeats.
+            console: the console that shows how many inputs the statistics took, and how long.
+
+        Raises:
+            DataError: there are too few inputs, or embeddings that are not finite.
+        """
+        return None
 
 
 class Embedder(Protocol):
@@ -135,5 +164,32 @@ class Modality(Protocol):
 
         Raises:
             UsageError: there are no pictures for this modality, or the run has no checkpoint.
+        """
+        ...
+
+
+@runtime_checkable
+class Whitens(Protocol):
+    """A modality whose encoders can hold whitening statistics. Modalities of other packages may do without."""
+
+    def whiten(self, folder: Path, run: Path, data: object, console: Console) -> int:
+        """Add statistics of at most 20,000 inputs of ``data`` to an encoder; return the number of inputs.
+
+        Args:
+            folder: the ``encoder/`` folder.
+            run: the run folder, which may say how data is read; or the ``encoder/`` folder.
+            data: the data, in any form that pretraining reads.
+            console: the console that shows how many inputs the statistics took, and how long.
+
+        Raises:
+            DataError: fewer than two inputs could be read.
+        """
+        ...
+
+    def whitened(self, embedder: Any) -> Embedder:
+        """The same embedder, whose embeddings are whitened by the statistics in its folder.
+
+        Raises:
+            UsageError: there are none; the message names the command that adds them.
         """
         ...

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memor
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.ops.duration import Duration
 from selfstudy.optim.clip import CLIPS
 from selfstudy.optim.groups import arranged
@@ -38,6 +40,7 @@ from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
+from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
 _MAX_ENVIRONMENT_BYTES = 1_000_000
@@ -54,16 +57,33 @@ def derive(open_work: OpenWork, *, console: Console) -> str:
 
 
 def pretrain(
-    open_work: OpenWork, config: cfg.RunConfig, folder: RunFolder, *, resume: bool, overwrite: bool, console: Console
+    open_work: OpenWork,
+    config: cfg.RunConfig,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    overwrite: bool,
+    console: Console,
+    began: float | None = None,
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
     With several devices, every process calls this function. Only the first one decides, prints and writes; the others
     write only the list of inputs that they could not read.
 
+    Args:
+        open_work: a function that opens the data.
+        config: the settings; some of them may be ``auto``.
+        folder: the run folder.
+        resume: True to continue the run in the folder.
+        overwrite: True to move a run in the folder aside first.
+        console: the console that shows progress.
+        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out.
+
     Raises:
         SelfstudyError: the subclass names the kind of error, and the message says what to do.
     """
+    began = time.monotonic() if began is None else began
     if not resume and not overwrite:
         folder.refuse_if_used()
     fabric = launch(config.train)
@@ -81,9 +101,11 @@ def pretrain(
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
-        trainer = make_trainer(
-            fabric, method, resolved, work, folder
-        )  # before anything is written, because it may raise
+        # before anything is written, because it may raise
+        if isinstance(method, SolvedMethod):
+            trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)
+        else:
+            trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         if resolved.train.compile:
@@ -107,6 +129,7 @@ def pretrain(
             work.note_unreadable(folder, trainer.unreadable, console)
         if fabric.is_global_zero:
             work.finish(folder, method, resolved, console)
+            _whiten(work, folder, resolved, outcome, console)
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
@@ -125,7 +148,9 @@ def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
     return work
 
 
-def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monitor], bar: ProgressBar) -> Outcome:
+def _trained(
+    trainer: Trainer | Solver, store: CheckpointStore, monitors: Sequence[Monitor], bar: ProgressBar
+) -> Outcome:
     """The outcome of the whole training.
 
     Raises:
@@ -138,6 +163,14 @@ def _trained(trainer: Trainer, store: CheckpointStore, monitors: Sequence[Monito
     if outcome.steps < 1:
         raise TrainingError("no optimizer step was taken, so there is nothing to save\ngive a longer duration")
     return outcome
+
+
+def _whiten(work: Work, folder: RunFolder, resolved: Resolved[object], outcome: Outcome, console: Console) -> None:
+    """Add whitening statistics to ``encoder/``; a run that cannot have them is finished all the same."""
+    try:
+        work.whiten(folder, resolved, outcome.steps * resolved.train.batch_size, console)
+    except DataError as error:
+        console.print(f"whitening statistics were not taken: {first_line(error)}", highlight=False)
 
 
 def launch(train: cfg.TrainConfig) -> Fabric:
@@ -187,9 +220,18 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
     stack.enter_context(run_lock(folder.path))
 
 
-def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], work: Work, folder: RunFolder) -> Trainer:
-    """The training loop with its parts."""
+def make_trainer(
+    fabric: Fabric,
+    method: Method,
+    resolved: Resolved[object],
+    work: Work,
+    folder: RunFolder,
+    *,
+    began: float | None = None,
+) -> Trainer:
+    """The training loop with its parts; a budget in minutes holds everything from ``began`` on."""
     train, optimizer = resolved.train, resolved.optimizer
+    reserve = work.seconds_to_finish(method, resolved) if train.duration.unit == "minutes" else 0.0
     groups = arranged(method.parameter_groups(), optimizer, layer_rates(method.encoder, optimizer.layer_decay))
     data, render = work.batches(resolved, Shard(fabric.global_rank, fabric.world_size, train.accumulate))
     plan = Plan(
@@ -201,7 +243,7 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], wor
         ahead=fabric.device.type != "cpu",
         workers=train.workers,
         checkpoint_every=train.checkpoint_every,
-        resume_hint=f"continue: selfstudy pretrain {resolved.config.data.path} --out {folder.path} --resume",
+        resume_hint=_hint(resolved, folder),
     )
     method.to(memory_format=torch.channels_last)  # 1.2 to 1.4 times faster convolutions on CPU, and no slower elsewhere
     return Trainer(
@@ -222,9 +264,30 @@ def make_trainer(fabric: Fabric, method: Method, resolved: Resolved[object], wor
             steps_per_epoch=data.order.steps_per_epoch,
             batch_size=train.batch_size,
             elapsed_seconds=elapsed,
+            began=began,
+            reserve=reserve,
         ),
         plan=plan,
     )
+
+
+def make_solver(
+    fabric: Fabric,
+    method: SolvedMethod,
+    resolved: Resolved[object],
+    work: Work,
+    folder: RunFolder,
+    *,
+    began: float | None = None,
+) -> Solver:
+    """The run of a solved method on the device of ``fabric``."""
+    passes, hint = work.passes(resolved), _hint(resolved, folder)
+    return Solver(method.to(fabric.device), passes, seed=resolved.train.seed, resume_hint=hint, began=began)
+
+
+def _hint(resolved: Resolved[object], folder: RunFolder) -> str:
+    """The end of an error message, with the command that continues the run."""
+    return f"continue: selfstudy pretrain {resolved.config.data.path} --out {folder.path} --resume"
 
 
 def make_health(folder: RunFolder, method: Method, resolved: Resolved[object], work: Work) -> HealthMonitor:

@@ -5,6 +5,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from selfstudy.config import RunConfig, validate
 from selfstudy.methods.base import Method, MethodConfig
+from selfstudy.methods.solved import SolvedMethod
 from selfstudy.ops.duration import Duration
 from selfstudy.optim.settings import OptimizerSettings
 
@@ -39,7 +40,7 @@ class Resolved(Generic[I]):
         method: the class of the pretext task.
         settings: the method's own settings.
         inputs: the decisions of the modality: the shape of an input, the views, the encoder.
-        optimizer: the settings of the optimizer.
+        optimizer: the settings of the optimizer; a solved method uses none of them.
         train: the settings of training, such as duration, batch size and device.
     """
 
@@ -68,7 +69,8 @@ def resolved(
         ValueError: a setting is still ``auto``.
     """
     optimizer, train = config.optimizer.model_dump(), config.train.model_dump()
-    if undecided := [key for key, value in (optimizer | train).items() if value == "auto"]:
+    used = train if issubclass(method, SolvedMethod) else optimizer | train
+    if undecided := [key for key, value in used.items() if value == "auto"]:
         raise ValueError(f"these settings are not decided: {', '.join(undecided)}")
     train |= {name: Duration.parse(train[name]) for name in ("duration", "checkpoint_every")}
     return Resolved(

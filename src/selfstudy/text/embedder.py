@@ -1,6 +1,7 @@
 """A trained text encoder with its tokenizer: it turns texts into vectors, fills in words, and continues texts."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,8 +15,10 @@ from selfstudy import config as cfg
 from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.text import TextEncoder
 from selfstudy.encoders.text_store import load_text_encoder, tokens_begin_with_spaces
+from selfstudy.encoders.whitening import load_whitening
 from selfstudy.errors import DataError, UsageError, first_line
 from selfstudy.machine.devices import embedding_device
+from selfstudy.ops.whitening import Whitening
 from selfstudy.runs.folder import RunFolder
 from selfstudy.text.batches import padded
 from selfstudy.text.config import TextDataConfig
@@ -52,6 +55,8 @@ class TextEmbedder:
         tokenizer: the tokenizer that makes its ids.
         description: facts about the encoder, which are stored in every file made with it.
         device: the device to compute on; by default the accelerator of the machine, or the CPU.
+        folder: the ``encoder/`` folder that it was loaded from, if any.
+        whitening: the statistics by which every embedding is whitened; None leaves it as it is.
     """
 
     def __init__(
@@ -61,8 +66,11 @@ class TextEmbedder:
         description: dict[str, Any],
         *,
         device: torch.device | str | None = None,
+        folder: Path | None = None,
+        whitening: Whitening | None = None,
     ) -> None:
         self.device = embedding_device(device)
+        self.folder, self.whitening = folder, whitening
         self.encoder = encoder.eval().to(self.device)
         self.tokenizer, self.description = plain(tokenizer), description
         self.context = int(description["context"])
@@ -78,28 +86,51 @@ class TextEmbedder:
         Raises:
             FileRefusedError: the encoder is missing or damaged.
         """
-        return cls(*load_text_encoder(Path(folder)), device=device)
+        return cls(*load_text_encoder(Path(folder)), device=device, folder=Path(folder))
 
-    def embed(self, texts: str | Sequence[str]) -> np.ndarray:
+    @cached_property
+    def whitened(self) -> "TextEmbedder":
+        """The same embedder, whose embeddings are whitened by the statistics of its run.
+
+        Raises:
+            UsageError: the encoder has no statistics, or was not loaded from a folder.
+            FileRefusedError: the statistics are damaged.
+        """
+        if self.folder is None:
+            raise UsageError("an encoder that was not loaded from a run has no whitening statistics")
+        whitening = load_whitening(self.folder, self.description)
+        about = self.description | {"embed_dim": whitening.projection.shape[1]}
+        arguments = self.encoder, self.tokenizer, about
+        return TextEmbedder(*arguments, device=self.device, folder=self.folder, whitening=whitening)
+
+    def embed(self, texts: str | Sequence[str], *, whiten: bool = False) -> np.ndarray:
         """The embeddings (n, D) float32 of texts.
 
         A text that is longer than a row is cut into pieces; its embedding is their mean, weighted by their lengths.
 
         Args:
             texts: one text or several.
+            whiten: True to whiten the embeddings by the statistics of the run.
 
         Raises:
-            UsageError: one of them is not a string.
+            UsageError: one of them is not a string; or the run has no whitening statistics, and the message names the
+                command that adds them.
         """
+        if whiten:
+            return self.whitened.embed(texts)
         given = [texts] if isinstance(texts, str) else list(texts)
         if kinds := [type(text).__name__ for text in given if not isinstance(text, str)]:
             raise UsageError(f"a text encoder embeds strings, got {kinds[0]}")
-        return self.of_texts(given).numpy() if given else np.zeros((0, self.encoder.embed_dim), np.float32)
+        return self.of_texts(given).numpy() if given else np.zeros((0, self.description["embed_dim"]), np.float32)
 
     def of_texts(self, texts: Sequence[str]) -> Tensor:
         """The embeddings (n, D) float32 of ``texts``, at least one, on the CPU; see :meth:`embed`."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        pieces = [(number, piece) for number, text in enumerate(encoded) for piece in self._pieces(text.ids)]
+        return self.of_ids([text.ids for text in encoded])
+
+    def of_ids(self, texts: Sequence[list[int]]) -> Tensor:
+        """The embeddings (n, D) float32 of ``texts``, each as its ids, at least one, on the CPU."""
+        pieces = [(number, piece) for number, ids in enumerate(texts) for piece in self._pieces(ids)]
         pieces.sort(key=lambda pair: len(pair[1]))  # rows of the same length need no padding
         sums = torch.zeros(len(texts), self.encoder.embed_dim)
         weights = torch.zeros(len(texts), 1)
@@ -109,12 +140,13 @@ class TextEmbedder:
             index = torch.tensor(numbers)
             sums.index_add_(0, index, self._encode(rows) * lengths)
             weights.index_add_(0, index, lengths)
-        return sums / weights
+        embeddings = sums / weights
+        return embeddings if self.whitening is None else self.whitening.apply(embeddings)
 
     def _pieces(self, ids: list[int]) -> Iterator[Tensor]:
         """The ids of a text as rows (T,) int64 with their first and last id, none longer than the context."""
         rest, (before, after) = torch.tensor(ids, dtype=torch.int64), self.frame
-        for piece in torch.split(rest, self._room) if len(rest) else [rest]:
+        for piece in torch.split(rest, self.room) if len(rest) else [rest]:
             yield torch.cat([torch.tensor(before), piece, torch.tensor(after, dtype=torch.int64)]).long()
 
     @property
@@ -126,7 +158,7 @@ class TextEmbedder:
         return [] if first is None else [first], [] if last is None else [last]
 
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
         """The largest number of tokens of a text in one row."""
         before, after = self.frame
         return self.context - len(before) - len(after)
@@ -139,7 +171,7 @@ class TextEmbedder:
     def first_rows(self, texts: Sequence[str]) -> list[Tensor]:
         """The first row (T,) int64 of each of ``texts``; the rest of a longer text is left out."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [next(self._pieces(text.ids[: self._room])) for text in encoded]
+        return [next(self._pieces(text.ids[: self.room])) for text in encoded]
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Guess]]:
         """The most probable tokens for every mask of a text, best first.
@@ -167,9 +199,9 @@ class TextEmbedder:
             # Where tokens begin with a space, the space before a mask belongs to the token that is filled in.
             given = part.removesuffix(" ") if number < len(parts) - 1 and spaced else part
             ids += [mask] * (number > 0) + self.tokenizer.encode(given, add_special_tokens=False).ids
-        if len(ids) > self._room:
+        if len(ids) > self.room:
             raise UsageError(
-                f"the text has {len(ids)} tokens, a row of the encoder has room for {self._room}\ngive a shorter text"
+                f"the text has {len(ids)} tokens, a row of the encoder has room for {self.room}\ngive a shorter text"
             )
         row = next(self._pieces(ids))
         with torch.inference_mode():
@@ -305,7 +337,12 @@ def embed_texts(embedder: TextEmbedder, documents: Documents, out: Path, console
             yield names, names, embedder.of_texts([document.text for document in chunk]), None
 
     pooling = f"{embedder.encoder.pool} over tokens, not normalised"
-    metadata = {"encoder": embedder.description, "pooling": pooling, "source": documents.describe()}
+    metadata = {
+        "encoder": embedder.description,
+        "pooling": pooling,
+        "whitened": embedder.whitening is not None,
+        "source": documents.describe(),
+    }
     written = write_embeddings(out, rows(), metadata=metadata)
     listed = [(problem.path, f"at byte {problem.offset:,}: {problem.reason}") for problem in documents.problems]
     unlisted = documents.problem_count - len(listed)

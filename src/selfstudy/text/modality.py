@@ -39,6 +39,16 @@ class TextModality:
 
         return TextEmbedder.load(folder, device=device)
 
+    def whitened(self, embedder: "TextEmbedder") -> "TextEmbedder":
+        """The same embedder, whose embeddings are whitened by the statistics in its folder."""
+        return embedder.whitened
+
+    def whiten(self, folder: Path, run: Path, data: object, console: Console) -> int:
+        """Add whitening statistics of documents to an encoder; return the number of texts."""
+        from selfstudy.text.whitening import whiten_by_data
+
+        return whiten_by_data(folder, run, data, console)
+
     def embed(self, embedder: "TextEmbedder", run: Path, data: object, out: Path, console: Console) -> int:
         """Write one embedding per document as Parquet; return the number of rows."""
         from selfstudy.text.embedder import documents_as_for, embed_texts

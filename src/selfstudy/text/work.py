@@ -22,12 +22,15 @@ from selfstudy.ops.random import initial_seed
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
 from selfstudy.runs.resolved import Resolved
+from selfstudy.runs.whitening import allowance
 from selfstudy.text.batches import Cuts, TokenRows, Wrap, cuts_of, render_rows, tokens_of
 from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
+from selfstudy.text.embedder import TextEmbedder
 from selfstudy.text.held_out import measure_held_out
 from selfstudy.text.resolve import Measurements, TextFacts, TextInputs, resolve
 from selfstudy.text.tokenizer import load_tokenizer, require, starts_word
+from selfstudy.text.whitening import whiten_by_tokens
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
 from selfstudy.views.spec import Spec
@@ -105,6 +108,10 @@ class TextWork(Work):
         )
         return data, lambda rows, device: render_rows(rows, specs, device)
 
+    def seconds_to_finish(self, method: Method, resolved: Resolved[TextInputs]) -> float:
+        """See :class:`selfstudy.runs.modality.Work`; held-out text is measured after the budget."""
+        return 1.0 + (allowance(resolved.train.duration, 0).seconds or 0.0)
+
     def finish(self, folder: RunFolder, method: Method, resolved: Resolved[TextInputs], console: Console) -> None:
         """Write ``encoder/``, and measure the loss on the held-out text."""
         which, encoder = method.representation()
@@ -120,6 +127,14 @@ class TextWork(Work):
         save_text_encoder(encoder, self.corpus.tokenizer, folder.encoder, context=inputs.context, extra=extra)
         if predicts:
             measure_held_out(folder, encoder, self.corpus, resolved, console)
+
+    def whiten(self, folder: RunFolder, resolved: Resolved[TextInputs], seen: int, console: Console) -> None:
+        """Add whitening statistics of the documents to learn from to ``encoder/``."""
+        embedder = TextEmbedder.load(folder.encoder, device=resolved.train.device)
+        end = self.corpus.special.eos
+        assert end is not None  # checked in __init__
+        allowed = allowance(resolved.train.duration, seen)
+        whiten_by_tokens(embedder, self.corpus.store.train, end=end, allowed=allowed, console=console)
 
 
 def _tried_compiler() -> tuple[bool, str]:

@@ -4,6 +4,7 @@ A monitor only reads. It changes no weight and draws no random number.
 """
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -100,7 +101,7 @@ class MetricsLog:
         line = {
             "step": step,
             "total": total,
-            "loss": observation.loss,
+            "loss": observation.loss if math.isfinite(observation.loss) else None,
             **observation.metrics,
             self._speed: round(speed, 1),
             "data_wait": round(waited, 4),
@@ -150,6 +151,24 @@ class ProgressBar:
             self._draw(text, step, total)
         elif (twentieth := int(20 * observation.progress.fraction)) > self._printed:
             self._printed = twentieth
+            self._console.print(text, highlight=False, soft_wrap=True)
+
+    def show_pass(self, stage: str, done: int, total: int, seconds: float) -> None:
+        """Draw the state of a pass of a solved method.
+
+        Args:
+            stage: the name of the stage.
+            done: the number of inputs read in this pass.
+            total: the number of inputs of the pass.
+            seconds: the duration of the pass so far.
+        """
+        left = round(seconds / max(done, 1) * (total - done))
+        speed = done / max(seconds, 1e-9)
+        text = f"{stage}: {done:,}/{total:,} {self._unit.name} · {speed:,.0f}/s · {left // 60}:{left % 60:02d} left"
+        if self._console.is_terminal:
+            self._draw(text, done, total)
+        elif (part := 4 * done // max(total, 1)) != self._printed:
+            self._printed = part
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def _draw(self, text: str, step: int, total: int) -> None:
