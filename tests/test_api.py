@@ -263,6 +263,16 @@ def test_fine_tuning_is_compared_with_the_untrained_encoder_and_changes_no_other
     assert {file: file.read_bytes() for file in files} == files
 
 
+def test_large_data_are_cut_to_a_sample_unless_all_are_asked_for(run, monkeypatch):
+    monkeypatch.setattr("selfstudy.images.evaluate.MOST_TRAIN", 40)
+    monkeypatch.setattr("selfstudy.images.evaluate.MOST_TEST", 20)
+    images = torch.randint(0, 256, (80, 1, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    data, test = (images, torch.arange(80) % 2), (images[:30], torch.arange(30) % 2)
+    cut, whole = (next(iter(run.evaluate(data, test=test, probe=["knn"], full=full))) for full in (False, True))
+    assert "40 train / 20 test; stratified sample of 40 of 80 train and 20 of 30 test" in cut.protocol
+    assert whole.protocol.endswith("80 train / 30 test")
+
+
 def test_train_and_test_with_different_classes_are_refused(run, tmp_path):
     for part, names in (("a", ["cat", "dog"]), ("b", ["cat", "owl"])):
         for name in names:

@@ -146,12 +146,14 @@ def evaluate(
     probe: Sequence[str] = DEFAULT,
     label_column: str | None = None,
     text_column: str | None = None,
+    full: bool = False,
     console: Console | None = None,
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
     The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
-    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``.
+    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``. Of more than 60,000
+    train or 10,000 test examples a stratified sample is used, and every protocol says so.
 
     Args:
         run: the run folder.
@@ -162,6 +164,7 @@ def evaluate(
             ``"sts"``, for pairs of sentences, stands alone.
         label_column: a column of a table; if left out ``label``, and for text other usual names.
         text_column: a column of a table of texts; found if left out.
+        full: True to use all examples, however many they are.
         console: the console that shows progress; none if left out.
 
     Raises:
@@ -173,7 +176,7 @@ def evaluate(
     chosen, out = named(probe), console or _QUIET
     asked = {"label_column": label_column, "text_column": text_column}
     columns = {role: column for role, column in asked.items() if column is not None}
-    opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
+    opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns, full), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
     results = run_evaluation(opened, chosen, console=out).on(*names)
     folder.append(folder.evaluations, (score.line() for score in results))

@@ -51,6 +51,14 @@ def test_scores_of_free_subjects_say_so_and_the_others_are_compared_with_them():
     assert found[0].ahead is None and found[2].ahead[0] == 25.0 and found[2].ahead.row == "b"
 
 
+def test_a_sample_is_named_in_every_protocol_and_on_the_console():
+    console = Console(record=True, file=io.StringIO(), width=200)
+    evaluation = Evaluation("6 things", [Subject("a", {int: lambda: 1})], "stratified sample of 6 of 9 things")
+    (score,) = evaluate(evaluation, [ONE], console=console)
+    assert score.protocol == "p; stratified sample of 6 of 9 things"
+    assert "stratified sample of 6 of 9 things; --full takes all" in console.export_text()
+
+
 def test_known_scores_of_a_subject_are_taken_over():
     known = [Score("a", "one", 50.0, "p"), Score("a", "third", 1.0, "p"), Score("c", "one", 2.0, "p")]
     subjects = [Subject("a", {int: lambda: pytest.fail("known")}), Subject("b", {int: lambda: 2})]

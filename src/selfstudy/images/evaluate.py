@@ -26,7 +26,14 @@ from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.results import UNTRAINED, UNTRAINED_SET
-from selfstudy.probes.split import require_same_classes, split_test_fifth
+from selfstudy.probes.split import (
+    MOST_TEST,
+    MOST_TRAIN,
+    require_same_classes,
+    sample,
+    sample_protocol,
+    split_test_fifth,
+)
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.views.geometry import fit
@@ -66,9 +73,14 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     embedder = Embedder.load(folder.encoder)
     column = question.columns.get("label_column")
     train, test, split = _open(question.data, question.test, embedder.preprocessing.channels, column)
-    about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
+    whole = len(train.labels), len(test.labels)
+    if not question.full:
+        train, test = _sampled(train, MOST_TRAIN), _sampled(test, MOST_TEST)
+    used = len(train.labels), len(test.labels)
+    about = f"{used[0]:,} train, {used[1]:,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console))
+    subjects = _subjects(embedder, train, test, half=half, console=console)
+    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)))
 
 
 def _subjects(
@@ -228,6 +240,11 @@ def _split(whole: Labelled) -> tuple[Labelled, Labelled, str]:
     """Train and test images, where the test part is a fifth of each class."""
     train, test = (_subset(whole, positions.numpy()) for positions in split_test_fifth(whole.labels))
     return train, test, "a fifth of each class is for the test"
+
+
+def _sampled(whole: Labelled, most: int) -> Labelled:
+    """At most ``most`` of the images."""
+    return whole if len(whole.labels) <= most else _subset(whole, sample(whole.labels, most).numpy())
 
 
 def _subset(whole: Labelled, positions: np.ndarray) -> Labelled:

@@ -35,7 +35,7 @@ class PerClass(NamedTuple):
 
 
 def uneven(targets: Tensor) -> bool:
-    """True if the largest class of targets (M,), classes from 0 on, has more than :data:`UNEVEN` times the smallest one's."""
+    """True if the largest class of targets (M,) int64 has more than :data:`UNEVEN` times those of the smallest."""
     counts = targets.bincount()
     return int(counts.max()) > UNEVEN * int(counts.min())
 

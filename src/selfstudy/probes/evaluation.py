@@ -23,12 +23,15 @@ class Question(NamedTuple):
         data: a path, a name or arrays, as the user gave them.
         test: labelled data to test on; None for ``data``'s own test split, or a fifth of it.
         columns: columns of a table by their role, ``label_column`` or ``text_column``; only those the user named.
+        full: True for all examples, however many they are; otherwise a modality takes a sample of large data
+            (:func:`selfstudy.probes.split.sample`).
     """
 
     probes: Sequence[Probe]
     data: Any
     test: Any = None
     columns: Mapping[str, str] = {}
+    full: bool = False
 
     def require_inputs(self, offered: Collection[type], data: str) -> None:
         """Raise for a probe that these data have no input for, before anything is embedded.
@@ -69,10 +72,12 @@ class Evaluation(NamedTuple):
     Attributes:
         about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
         subjects: made one after another, so that the features of one are in memory at a time.
+        sample: a description of the part of the data that is used, for every protocol; empty if it is all.
     """
 
     about: str
     subjects: Iterable[Subject]
+    sample: str = ""
 
 
 def evaluate(
@@ -91,15 +96,23 @@ def evaluate(
         TrainingError: fine-tuning diverged.
     """
     console.print(f"evaluate {evaluation.about}", highlight=False)
+    if evaluation.sample:
+        console.print(f"         {evaluation.sample}; --full takes all", highlight=False)
     scores: list[Score] = []
     for subject in evaluation.subjects:
         names = [probe.name for probe in probes]
         found = [score for score in known if score.features == subject.name and score.probe in names]
         if not found:
             found = _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
+            found = [_of_sample(score, evaluation.sample) for score in found]
         scores += [score._replace(free=score.free or subject.free) for score in found]
     once = {score[:2]: score for score in scores}  # the majority class comes with every subject
     return Results(compared(list(once.values())))
+
+
+def _of_sample(score: Score, sample: str) -> Score:
+    """The score with the sample in its protocol, if the data were cut to one."""
+    return score._replace(protocol=f"{score.protocol}; {sample}") if sample else score
 
 
 def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:
