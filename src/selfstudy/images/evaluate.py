@@ -21,7 +21,7 @@ from selfstudy.images.statistics import set_on_images
 from selfstudy.nn.statistics import layers_with_statistics
 from selfstudy.ops.pixels import as_float
 from selfstudy.ops.random import initial_seed
-from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
@@ -80,7 +80,8 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     about = f"{used[0]:,} train, {used[1]:,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
     subjects = _subjects(embedder, train, test, half=half, console=console)
-    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)))
+    trial = Trial(lambda count: embedder.of_images(next(_batches(train))[1][:count]), sum(used), "images")
+    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)), trial)
 
 
 def _subjects(

@@ -4,6 +4,7 @@ A modality opens labelled data as an :class:`Evaluation`: a few words about the 
 subject makes the inputs that probes need, and only those that are asked for.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,10 @@ from rich.console import Console
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
 from selfstudy.probes.intervals import compared
+from selfstudy.probes.progress import PATIENCE, Ticker
 from selfstudy.probes.results import Results, Score
+
+_TRIED = 32  # examples that are embedded for the estimate of the time
 
 
 class Question(NamedTuple):
@@ -71,13 +75,37 @@ class Evaluation(NamedTuple):
 
     Attributes:
         about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
-        subjects: made one after another, so that the features of one are in memory at a time.
+        subjects: the rows; inputs are made one after another, so that the features of one are in memory at a time.
         sample: a description of the part of the data that is used, for every protocol; empty if it is all.
+        trial: a measurement of embedding, for an estimate before it starts; None for no estimate.
     """
 
     about: str
     subjects: Iterable[Subject]
     sample: str = ""
+    trial: "Trial | None" = None
+
+
+class Trial(NamedTuple):
+    """A quick measurement of embedding, from which the time of all of it is estimated.
+
+    Attributes:
+        embed: embeds the given number of examples with the encoder, or fewer if there are not as many.
+        examples: the number of train and test examples.
+        unit: the word for them, such as ``"images"``.
+    """
+
+    embed: Callable[[int], object]
+    examples: int
+    unit: str
+
+    def seconds(self) -> float:
+        """The seconds that one row takes to embed."""
+        tried = min(_TRIED, self.examples)
+        self.embed(tried)  # the first call of a network prepares memory and kernels
+        began = time.perf_counter()
+        self.embed(tried)
+        return (time.perf_counter() - began) / tried * self.examples
 
 
 def evaluate(
@@ -98,14 +126,21 @@ def evaluate(
     console.print(f"evaluate {evaluation.about}", highlight=False)
     if evaluation.sample:
         console.print(f"         {evaluation.sample}; --full takes all", highlight=False)
+    names = [probe.name for probe in probes]
+    subjects = list(evaluation.subjects)
+    _print_estimate(evaluation.trial, len(subjects), names, console)
     scores: list[Score] = []
-    for subject in evaluation.subjects:
-        names = [probe.name for probe in probes]
-        found = [score for score in known if score.features == subject.name and score.probe in names]
-        if not found:
-            found = _measured(subject, [probe for probe in probes if probe.needs in subject.inputs], console)
-            found = [_of_sample(score, evaluation.sample) for score in found]
-        scores += [score._replace(free=score.free or subject.free) for score in found]
+    with Ticker(console, sum(_steps(subject, probes) for subject in subjects)) as ticker:
+        for subject in subjects:
+            found = [score for score in known if score.features == subject.name and score.probe in names]
+            if found:
+                ticker.end(_steps(subject, probes))
+            else:
+                found = _measured(
+                    subject, [probe for probe in probes if probe.needs in subject.inputs], console, ticker
+                )
+                found = [_of_sample(score, evaluation.sample) for score in found]
+            scores += [score._replace(free=score.free or subject.free) for score in found]
     once = {score[:2]: score for score in scores}  # the majority class comes with every subject
     return Results(compared(list(once.values())))
 
@@ -115,7 +150,25 @@ def _of_sample(score: Score, sample: str) -> Score:
     return score._replace(protocol=f"{score.protocol}; {sample}") if sample else score
 
 
-def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> list[Score]:
+def _print_estimate(trial: Trial | None, rows: int, probes: Sequence[str], console: Console) -> None:
+    """Print how long all rows take to embed, if that is worth a line."""
+    if trial is None or console.quiet:
+        return
+    seconds = trial.seconds() * rows
+    if seconds > PATIENCE:
+        text = (
+            f"about {seconds:,.0f} s to embed {trial.examples:,} {trial.unit} x {rows} rows, then {', '.join(probes)}"
+        )
+        console.print(f"         {text}", highlight=False)
+
+
+def _steps(subject: Subject, probes: Sequence[Probe]) -> int:
+    """The number of inputs that are made for a subject, and of probes that read them."""
+    asked = [probe.needs for probe in probes if probe.needs in subject.inputs]
+    return len(asked) + len(set(asked))
+
+
+def _measured(subject: Subject, probes: Sequence[Probe], console: Console, ticker: Ticker) -> list[Score]:
     """The scores of one subject; an input is made once for all the probes that need it."""
     if probes:
         console.print(f"         {subject.name}", highlight=False)
@@ -123,6 +176,10 @@ def _measured(subject: Subject, probes: Sequence[Probe], console: Console) -> li
     scores: list[Score] = []
     for probe in probes:
         if probe.needs not in inputs:
+            ticker.begin(f"{subject.name}: inputs of {probe.name}")
             inputs[probe.needs] = subject.inputs[probe.needs]()
+            ticker.end()
+        ticker.begin(f"{subject.name}: {probe.name}")
         scores += probe.measure(inputs[probe.needs])
+        ticker.end()
     return scores

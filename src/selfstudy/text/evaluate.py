@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfstudy.errors import UsageError
 from selfstudy.ops.random import initial_seed
-from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
@@ -57,7 +57,8 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     about = f"{used[0]:,} train, {used[1]:,} test texts; {split}"
     half = trained_in_half(folder, embedder.device)
     subjects = _subjects(embedder, train, test, half=half, console=console)
-    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)))
+    trial = Trial(lambda count: embedder.of_texts(train.texts[:count]), sum(used), "texts")
+    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)), trial)
 
 
 def _subjects(
