@@ -90,7 +90,7 @@ class Trial(NamedTuple):
     """A quick measurement of embedding, from which the time of all of it is estimated.
 
     Attributes:
-        embed: embeds the given number of examples with the encoder, or fewer if there are not as many.
+        embed: embeds the given number of examples with the encoder; at most as many as a batch holds.
         examples: the number of train and test examples.
         unit: the word for them, such as ``"images"``.
     """
