@@ -41,7 +41,8 @@ from selfstudy.errors import TrainingError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.resolve import resolve
-from selfstudy.images.work import Data, open_data
+from selfstudy.images.scan import Data
+from selfstudy.images.work import open_data
 from selfstudy.machine.allocator import keep_freed_memory
 from selfstudy.machine.devices import best_device
 from selfstudy.methods import available, method_class

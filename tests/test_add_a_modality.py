@@ -140,6 +140,20 @@ def test_the_test_can_lie_in_a_file_of_its_own_or_be_a_fifth(folder):
     assert {bool(re.search(r"8[12]\d train / 20\d test", score.protocol)) for score in fifth} == {True}
 
 
+def test_whitening_and_readings_with_labels_are_refused_in_a_line(folder):
+    trained = pretrain()
+    for refused in (
+        lambda: trained.embed("waves.npz", "a.parquet", whiten=True),
+        lambda: selfstudy.whiten(trained.folder, "x"),
+    ):
+        with pytest.raises(UsageError, match="encoders of signals have no whitening statistics\nleave whiten out"):
+            refused()
+    with pytest.raises(
+        UsageError, match="^runs on signals cannot be read with labels while they train; leave eval out$"
+    ):
+        pretrain(eval="waves.npz", overwrite=True)
+
+
 def test_a_probe_that_needs_more_than_features_is_refused(folder):
     with pytest.raises(UsageError, match="probe finetune cannot be asked of labelled signals\nask for knn alone"):
         pretrain().evaluate("waves.npz", probe=["knn", "finetune"])

@@ -1,8 +1,10 @@
 """Tests of the public functions from start to end, on small real data."""
 
+import html
 import io
 import json
 import shutil
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,8 +16,9 @@ from rich.console import Console
 
 import selfstudy
 from selfstudy.config import read_yaml
-from selfstudy.errors import DataError, RunFolderError, TrainingError, UsageError
+from selfstudy.errors import DataError, EnvironmentFault, RunFolderError, TrainingError, UsageError
 from selfstudy.probes.finetune import RECIPE
+from selfstudy.probes.verdict import Kind
 
 QUICK = {"encoder": "resnet10t", "steps": 3, "batch_size": 8, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -154,18 +157,58 @@ def test_embeddings_replace_no_file_unless_asked_and_create_their_folder(run, tm
         run.embed("sample:digits", out.parent, overwrite=True)
 
 
+def _rows(results):
+    """The rows of a table, without the share of the largest class."""
+    return [name for name in dict.fromkeys(score.features for score in results) if name != "majority class"]
+
+
 def test_evaluation_prints_baselines_and_the_encoder(run):
     file = run.folder / "evaluations.jsonl"
     before = len(file.read_text().splitlines()) if file.exists() else 0
     results = run.evaluate("sample:digits", probe=["knn"])
-    rows = ["untrained encoder, statistics set", "pretrained encoder"]
-    assert [score.features for score in results][2::2] == rows
-    assert [score.probe for score in results] == ["knn", "knn-whitened"] * 3
-    assert all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in results)
-    lines = [json.loads(line) for line in file.read_text().splitlines()[before:]]
-    assert len(lines) == 6 and lines[0]["protocol"] and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
+    assert _rows(results) == ["raw pixels", "untrained encoder, statistics set", "pretrained encoder"]
+    assert {score.probe for score in results} >= {"knn", "knn-whitened"}
+    knn = [score for score in results if score.probe == "knn" and score.features != "majority class"]
+    assert len(knn) == 3 and all(10 < score.accuracy <= 100 and "k-NN k=20" in score.protocol for score in knn)
+    *lines, said = [json.loads(line) for line in file.read_text().splitlines()[before:]]
+    assert len(lines) == len(results) and (lines[0]["data"], lines[0]["test"]) == ("sample:digits", None)
     assert [line["value"] for line in lines] == [score.accuracy for score in results] and lines[0]["unit"] == "%"
     assert lines[0]["interval"][0] < lines[0]["value"] < lines[0]["interval"][1]
+    assert said["sentence"] == results.verdict == str(results).splitlines()[-1]
+    assert said["verdict"] in get_args(Kind) and said["step"] == lines[0]["step"] == 3
+    assert results.verdict in html.unescape(run.report().read_text(encoding="utf-8"))
+
+
+def test_a_second_evaluation_does_not_measure_free_rows_again(run, monkeypatch):
+    console = Console(record=True, file=io.StringIO(), width=500)
+    first = selfstudy.evaluate(run.folder, "sample:digits", probe=["knn"], console=console)
+    assert "kept" not in console.export_text()
+    monkeypatch.setattr("selfstudy.images.free.untrained", lambda _: pytest.fail("built again"))
+    again = selfstudy.evaluate(run.folder, "sample:digits", probe=["knn"], console=console)
+    assert list(again) == list(first) and again is not first
+    shown = console.export_text().splitlines()[1:]
+    lines = [
+        line for line in shown if " s to embed " not in line and " steps done" not in line
+    ]  # only on slow machines
+    rows = ("raw pixels", "untrained encoder, statistics set")
+    assert lines == [
+        *(f"         {row}: kept from an earlier evaluation: knn" for row in rows),
+        "         pretrained encoder",
+    ]
+
+
+def test_without_a_home_folder_the_console_says_that_free_rows_are_measured_each_time(run, monkeypatch):
+    def homeless():
+        raise EnvironmentFault("no home folder for a cache\nname a folder")
+
+    monkeypatch.setattr("selfstudy.probes.kept.user_cache", homeless)
+    console = Console(record=True, file=io.StringIO(), width=500)
+    for _ in range(2):
+        selfstudy.evaluate(
+            run.folder, (np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2), probe=["knn"], console=console
+        )
+    said = "free rows are not kept for later evaluations: no home folder for a cache"
+    assert console.export_text().count(said) == 2 and "kept from" not in console.export_text()
 
 
 def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path):
@@ -183,10 +226,10 @@ def test_a_run_is_reported_in_its_folder_and_compared_with_others(run, tmp_path)
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Record for every new network whether timm's weights were requested."""
+    """Record for every new network whether timm's weights were requested; a network without memory is not one."""
     create, asked = timm.create_model, []
 
-    def download(name, *, pretrained, **options):
+    def download(name, *, pretrained=False, **options):
         asked.append(pretrained)
         return create(name, **options)
 
@@ -196,10 +239,10 @@ def asked(monkeypatch):
 
 def test_a_run_that_began_with_timms_weights_is_compared_with_them(tmp_path, asked):
     run = selfstudy.pretrain("sample:digits", out=tmp_path / "r", set={"encoder.pretrained": True}, **QUICK)
-    assert asked == [True]
+    assert asked.count(True) == 1
     results = run.evaluate("sample:digits", probe=["knn"])
-    assert asked == [True, False, True]  # the trained encoder is loaded from its folder
-    assert [score.features for score in results][2::2] == ["timm's weights", "pretrained encoder"]
+    assert asked[-1] and asked.count(True) == 2  # the trained encoder is loaded from its folder
+    assert _rows(results)[1:] == ["timm's weights", "pretrained encoder"]
 
 
 def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(tmp_path, asked):
@@ -207,13 +250,14 @@ def test_timms_weights_are_fetched_again_only_by_a_resume_without_a_checkpoint(t
     selfstudy.pretrain("sample:digits", **begun)
     settings, described = ((tmp_path / "r" / name).read_text() for name in ("config.yaml", "encoder/config.json"))
     selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
-    assert asked == [True, False]
+    assert asked.count(True) == 1
     assert (tmp_path / "r" / "config.yaml").read_text() == settings.replace("3 steps", "4 steps")
     again = json.loads((tmp_path / "r" / "encoder" / "config.json").read_text())
-    assert again == json.loads(described) | {"sha256": again["sha256"]} and again["pretrained"]
+    digests = {name: again[name] for name in ("sha256", "whitening_sha256")}
+    assert again == json.loads(described) | digests and again["pretrained"]
     shutil.rmtree(tmp_path / "r" / "checkpoints")
     selfstudy.pretrain("sample:digits", resume=True, **begun | {"steps": 4})
-    assert asked == [True, False, True]
+    assert asked.count(True) == 2
 
 
 def test_images_too_many_for_memory_are_evaluated_from_disk_and_stay_aligned(run, tmp_path, monkeypatch):

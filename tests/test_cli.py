@@ -241,3 +241,21 @@ def test_the_help_of_evaluate_lists_every_probe_and_the_origin_of_those_of_other
     ours = ", ".join(name for name, entry in available().items() if entry.origin == "selfstudy")
     text = " ".join(result.stdout.replace("|", " ").replace("│", " ").split())
     assert f"Comma-separated: {ours}, nearest-centroid (more-probes 0.4); sts only by itself." in text
+
+
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_pretrain_ends_with_commands_for_what_comes_next(monkeypatch, capsys, tmp_path, evaluated):
+    given = {}
+
+    def pretrain(data, **settings):
+        given.update(settings)
+        return selfstudy.Run(tmp_path / "run[0]")
+
+    monkeypatch.setattr("selfstudy.api.pretrain", pretrain)
+    assert _main(monkeypatch, "pretrain", "photos", *(["--eval", "labelled"] if evaluated else [])) == 0
+    assert given["eval"] == ("labelled" if evaluated else None)
+    run, *more = capsys.readouterr().out.splitlines()
+    folder = tmp_path / "run[0]"
+    assert run == f"run      {folder}  (on one page: selfstudy report {folder})"
+    measure = f"measure  selfstudy evaluate {folder} LABELLED"
+    assert more == [*([] if evaluated else [measure]), f"use      selfstudy embed {folder} photos"]

@@ -207,3 +207,17 @@ def test_a_modality_that_is_not_registered_has_no_exports():
 
     with pytest.raises(UsageError, match="^unknown export target 'onnx' of a run on unlisted\nknown: none"):
         modalities.exporter(Unlisted(), "onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [
+        *(("images", to) for to in ("timm", "torchvision", "transformers")),
+        *(("text", to) for to in ("transformers", "sentence-transformers")),
+    ],
+)
+def test_a_library_without_a_place_for_a_whitening_layer_is_refused_in_a_line(name, to):
+    with pytest.raises(UsageError) as caught:
+        modalities.exporter(modalities.named(name), to, whiten=True)
+    assert str(caught.value) == f"an encoder for {to} has no place for a whitening layer: use --to onnx"
+    assert modalities.exporter(modalities.named(name), "onnx", whiten=True).keywords == {"whiten": True}

@@ -123,7 +123,7 @@ def test_all_runs_on_a_corpus_share_its_tokens(runs):
 def test_probes_are_compared_with_tf_idf_and_the_untrained_encoder(runs, reviews):
     results = runs["simcse"].evaluate(reviews / "train.tsv", test=reviews / "test.tsv")
     names = list(dict.fromkeys(score.features for score in results))
-    assert names == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"] and len(results) == 6
+    assert names == ["TF-IDF bag of words", "LSA", "untrained encoder", "pretrained encoder"] and len(results) == 11
     assert results.accuracy("TF-IDF bag of words", "linear") > 80
 
 
@@ -133,7 +133,8 @@ def test_rankings_of_pairs_are_compared_with_tf_idf_and_the_untrained_encoder(ru
     lines = ["sentence1\tsentence2\tscore", *("\t".join(map(str, pair)) for pair in pairs)]
     (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n")
     results = runs["simcse"].evaluate(tmp_path / "pairs.tsv", probe=["sts"])
-    assert [score.features for score in results] == ["TF-IDF bag of words", "untrained encoder", "pretrained encoder"]
+    rows = ["TF-IDF bag of words", "LSA", "untrained encoder", "pretrained encoder"]
+    assert [score.features for score in results] == rows
     with pytest.raises(UsageError, match="probe sts trains nothing, so it cannot use test 'other.tsv'"):
         runs["simcse"].evaluate(tmp_path / "pairs.tsv", test="other.tsv", probe=["sts"])
     assert all(-100 <= score.accuracy <= 100 for score in results) and "%" not in str(results).split("\n\n")[0]
@@ -420,9 +421,10 @@ def test_a_cache_that_cannot_be_made_is_the_fault_of_the_machine(corpus, tmp_pat
     def homeless():
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("SELFSTUDY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pathlib.Path.home", homeless)
-    with pytest.raises(EnvironmentFault, match="no home folder to keep tokens in"):
+    with pytest.raises(EnvironmentFault, match="no home folder for a cache\nname a folder: SELFSTUDY_CACHE=FOLDER"):
         selfstudy.pretrain(corpus, method="bert", out=tmp_path / "run", **_settings("auto"))
 
 

@@ -11,14 +11,16 @@ from rich.console import Console
 from selfstudy import config as cfg
 from selfstudy import modalities
 from selfstudy.data.names import name_of
-from selfstudy.disk.atomic import replace_file
+from selfstudy.disk.atomic import refuse_existing, replace_file
 from selfstudy.errors import RunFolderError, UsageError
 from selfstudy.export.result import ExportResult
 from selfstudy.machine.processors import limit_threads
 from selfstudy.probes import DEFAULT, named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.evaluation import evaluate as run_evaluation
+from selfstudy.probes.kept import in_user_cache
 from selfstudy.probes.results import Results
+from selfstudy.runs.facts import judged, steps_of
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.pretraining import default_out, derive
 from selfstudy.runs.pretraining import pretrain as _pretrain
@@ -46,9 +48,9 @@ class Run:
         """See :func:`embed`."""
         return embed(self.folder, data, out, overwrite=overwrite, whiten=whiten)
 
-    def export(self, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+    def export(self, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
         """See :func:`export`."""
-        return export(self.folder, to, out, overwrite=overwrite)
+        return export(self.folder, to, out, overwrite=overwrite, whiten=whiten)
 
     def inspect(self, data: object, *, out: str | Path | None = None) -> list[Path]:
         """See :func:`inspect`."""
@@ -73,6 +75,7 @@ def pretrain(
     overwrite: bool = False,
     console: Console | None = None,
     began: float | None = None,
+    eval: object = None,
     **settings: Any,
 ) -> Run:
     """Train an encoder on images or text without labels; return the finished run.
@@ -86,8 +89,9 @@ def pretrain(
         resume: True to continue the run in ``out``.
         overwrite: True to move a run in ``out`` to another name first.
         console: the console that shows progress; none if left out.
-        began: the ``time.monotonic()`` at which a budget in minutes began; now if left out. The budget holds everything
-            up to the end of this call.
+        began: the ``time.monotonic()`` at which a budget in minutes began; it holds all except what ``eval`` asks for.
+        eval: labelled data, as for :func:`evaluate`. k-NN is read a dozen times during training, on a part of its train
+            examples, into ``readings.jsonl``; at the end the run is evaluated. This does not change what is learnt.
         settings: the keywords of ``docs/settings.md``, such as ``method``, ``encoder``, ``batch_size``, ``seed`` and
             one of ``epochs``, ``steps``, ``minutes`` and ``samples``; any other setting by its dotted name, as in
             ``set={"method.temperature": 0.2}``.
@@ -108,12 +112,14 @@ def pretrain(
         nested = merge(cfg.read_yaml(folder.config), nested)
     built = modalities.configured(data, nested, settings)
     if folder is None:
-        folder = RunFolder(default_out(data, built.method["name"]))
+        folder = RunFolder(default_out(data, built.method["name"], resume=resume))
         if resume and folder.config.is_file():
             built = modalities.configured(data, merge(cfg.read_yaml(folder.config), nested), settings)
-    opened = modalities.opener(data, built)
     shown = console or _QUIET
-    _pretrain(opened, built, folder, resume=resume, overwrite=overwrite, console=shown, began=began)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "console": shown, "began": began}
+    _pretrain(modalities.opener(data, built), built, folder, **options, labelled=eval)
+    if eval is not None:
+        shown.print(str(evaluate(folder.path, eval, console=shown)), markup=False, highlight=False, soft_wrap=True)
     return Run(folder.path)
 
 
@@ -123,8 +129,7 @@ def recipe(data: object, *, config: str | Path | Mapping[str, Any] | None = None
     The data is read, and nothing is trained or written.
 
     Args:
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts.
+        data: images or texts, in any form that :func:`pretrain` takes.
         config: a YAML file or a nested mapping of settings; the keyword arguments replace its settings.
         settings: the keywords of ``docs/settings.md``, and ``set`` for settings by their dotted names.
 
@@ -151,9 +156,13 @@ def evaluate(
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
 
-    The baselines are raw pixels or, for text, TF-IDF, and the same encoder without training. A run that began with
-    timm's weights is compared with these weights. The scores are added to ``evaluations.jsonl``. Of more than 60,000
-    train or 10,000 test examples a stratified sample is used, and every protocol says so.
+    The baselines need no training. For images they are the raw pixels and the same encoder before its first step, whose
+    normalisation statistics are set on the images that the probes learn from; a run that began with timm's weights is
+    compared with these weights. For text they are TF-IDF, its truncated SVD (LSA) and the encoder before its first
+    step. Their scores are kept in the user's cache, so that a second evaluation on the same data need not measure them
+    again; the environment variable ``SELFSTUDY_CACHE`` names another folder for them. One or two sentences say what the
+    scores mean: ``.verdict`` of the result. All scores and the verdict are added to ``evaluations.jsonl``. Of more than
+    60,000 train or 10,000 test examples a stratified sample is used, and every protocol says so.
 
     Args:
         run: the run folder.
@@ -178,9 +187,8 @@ def evaluate(
     columns = {role: column for role, column in asked.items() if column is not None}
     opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns, full), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
-    results = run_evaluation(opened, chosen, console=out).on(*names)
-    folder.append(folder.evaluations, (score.line() for score in results))
-    return results
+    results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
+    return judged(folder, results, opened.split)
 
 
 def embed(
@@ -200,8 +208,7 @@ def embed(
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
-        data: images or texts: a folder, file, archive, list, table, array, tensor, ``Dataset``, named data set, or a
-            list of texts. Text is divided into documents as in the run, and taken from the same column of a table.
+        data: images or texts, in any form that :func:`pretrain` takes. Text is divided into documents as in the run.
         out: the file to write; its folder is made if it does not exist.
         overwrite: True to replace the file if it exists.
         whiten: True to whiten the embeddings by the statistics of the run, so that cosines compare them better.
@@ -215,7 +222,7 @@ def embed(
     """
     if Path(out).is_dir():
         raise UsageError(f"{out} is a folder\nname a file in it, such as {Path(out) / 'embeddings.parquet'}")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     modality, embedder = modalities.of_run(run), load(run)
     if whiten:
         embedder = modalities.whitens(modality).whitened(embedder)
@@ -226,7 +233,7 @@ def embed(
 def whiten(run: str | Path, data: object, *, console: Console | None = None) -> int:
     """Add whitening statistics to the encoder of a run, or replace them; return the number of inputs they took.
 
-    A run adds them itself at its end. Runs of earlier versions have none.
+    Runs of earlier versions have none; others add them at their end.
 
     Args:
         run: the run folder, or an ``encoder/`` folder by itself.
@@ -243,15 +250,7 @@ def whiten(run: str | Path, data: object, *, console: Console | None = None) -> 
     return modality.whiten(modalities.encoder_folder(run), Path(run), data, console or _QUIET)
 
 
-def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    """Raise if the file exists, or the folder holds files, unless they may be overwritten."""
-    if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
-        return
-    what = "already holds files" if out.is_dir() else "exists already"
-    raise RunFolderError(f"{out} {what}\n--overwrite replaces what is there, --out names another place")
-
-
-def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False) -> ExportResult:
+def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False, whiten: bool = False) -> ExportResult:
     """Write the encoder for another library, load it there and compare the outputs; return the result.
 
     Args:
@@ -260,17 +259,18 @@ def export(run: str | Path, to: str, out: str | Path, *, overwrite: bool = False
             ``"sentence-transformers"``.
         out: the folder to write into.
         overwrite: True to write into a folder that already holds files; a run is never written into.
+        whiten: True to write the whitening of the run as the last layer, which ``"onnx"`` can hold.
 
     Raises:
-        UsageError: an unknown target, an encoder that the target does not have, or no run at ``run``.
+        UsageError: an unknown target, an encoder or a whitening that the target cannot hold, or no run at ``run``.
         FileRefusedError: the outputs of the two libraries differ by more than rounding.
         RunFolderError: ``out`` holds files, or the encoder of a run.
     """
     folder = RunFolder.existing(run)
-    write = modalities.exporter(modalities.of_run(run), to)
+    write = modalities.exporter(modalities.of_run(run), to, whiten=whiten)
     if modalities.holds_encoder(modalities.encoder_folder(out)):
         raise RunFolderError(f"{out} holds the encoder of a run\nname another folder with --out")
-    _refuse_existing(Path(out), overwrite=overwrite)
+    refuse_existing(Path(out), overwrite=overwrite)
     return write(folder.encoder, Path(out))
 
 
@@ -391,7 +391,7 @@ def compare(runs: Sequence[str | Path], *, out: str | Path | None = None, overwr
     records = [read_run(RunFolder.existing(run)) for run in runs]
     comparison = Comparison(records, ignored=modalities.ignored_by_compare())
     if out is not None:
-        _refuse_existing(Path(out), overwrite=overwrite)
+        refuse_existing(Path(out), overwrite=overwrite)
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         replace_file(Path(out), comparison.to_html().encode("utf-8"))
     return comparison

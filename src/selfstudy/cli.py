@@ -102,7 +102,10 @@ def pretrain(
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/DATA-METHOD if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)] = None,
-    eval_: Annotated[str | None, typer.Option("--eval", help="Labelled images to evaluate on afterwards.")] = None,
+    eval_: Annotated[
+        str | None,
+        typer.Option("--eval", help="Labelled data: k-NN is read on it during training, and the end is evaluated."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Move a run in --out aside first.")] = False,
     **settings: Any,
@@ -112,11 +115,12 @@ def pretrain(
     from selfstudy import api
 
     console, settings["set"] = _console(), _overrides(set_)
-    settings |= {"resume": resume, "overwrite": overwrite, "console": console, "began": began}
+    settings |= {"resume": resume, "overwrite": overwrite, "console": console, "began": began, "eval": eval_}
     run = api.pretrain(data, out=out, config=config, **settings)
     console.print(f"run      {run.folder}  (on one page: selfstudy report {run.folder})", highlight=False)
-    if eval_:
-        print(api.evaluate(run.folder, eval_, console=console))
+    if eval_ is None:
+        console.print(f"measure  selfstudy evaluate {run.folder} LABELLED", highlight=False, markup=False)
+    console.print(f"use      selfstudy embed {run.folder} {data}", highlight=False, markup=False)
 
 
 @app.command()
@@ -152,7 +156,7 @@ def evaluate(
         bool, typer.Option("--full", help="Use all examples; otherwise at most 60,000 to train and 10,000 to test.")
     ] = False,
 ) -> None:
-    """Measure an encoder with simple probes, next to raw pixels or TF-IDF and the untrained encoder."""
+    """Measure an encoder with simple probes, next to features that need no training, such as raw pixels or TF-IDF."""
     from selfstudy import api
 
     names, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
@@ -193,11 +197,12 @@ def export(
     to: Annotated[str, typer.Option(help=_EXPORT_HELP)],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds files.")] = False,
+    whiten: Annotated[bool, typer.Option("--whiten", help="Whiten by the last layer; for onnx.")] = False,
 ) -> None:
     """Write the encoder for another library, reload it there and compare."""
     from selfstudy import api
 
-    result = api.export(run, to, out, overwrite=overwrite)
+    result = api.export(run, to, out, overwrite=overwrite, whiten=whiten)
     print(f"{result.path}: reloaded in {result.library}, max |difference| {result.max_abs_difference:.1e}")
     print(f"\n{result.usage}")
 

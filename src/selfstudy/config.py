@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -27,6 +27,7 @@ Shares = tuple[Share, Share]
 Positives = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_METHOD = "simclr"
+AUTO_METHOD = "auto"  # a modality decides it from its data and the budget
 _MAX_YAML_BYTES = 1_000_000
 
 
@@ -217,10 +218,13 @@ class RunConfig(Closed):
     train: TrainConfig = TrainConfig()
     health: HealthConfig = HealthConfig()
 
+    default_method: ClassVar[str] = DEFAULT_METHOD
+
     @field_validator("method")
     @classmethod
     def _has_a_name(cls, method: dict[str, Any]) -> dict[str, Any]:
-        return {"name": DEFAULT_METHOD} | method
+        # settings without the name of their method are those of the method that was the default in earlier versions
+        return {"name": DEFAULT_METHOD if method else cls.default_method} | method
 
 
 def validate(model: type[Model], settings: Mapping[str, Any], prefix: str = "") -> Model:

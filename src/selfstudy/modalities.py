@@ -7,8 +7,9 @@ by entry points ``MODALITY.LIBRARY`` of the group ``selfstudy.exports``.
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from selfstudy.config import RunConfig, read_yaml, validate
 from selfstudy.errors import UsageError, did_you_mean, first_line
@@ -179,11 +180,17 @@ def exports() -> dict[str, dict[str, Entry]]:
     return listed
 
 
-def exporter(modality: "Modality", to: str) -> "Exporter":
+def exporter(modality: "Modality", to: str, *, whiten: bool = False) -> "Exporter":
     """The function that writes an encoder for another library.
 
+    Args:
+        modality: the modality of the encoder.
+        to: the library.
+        whiten: True to write the whitening of the run as the last layer.
+
     Raises:
-        UsageError: encoders of this modality cannot be written for the library.
+        UsageError: encoders of this modality cannot be written for the library, or the library has no place for a
+            whitening layer.
     """
     known = exports().get(modality.name, {})
     if to not in known:
@@ -191,8 +198,13 @@ def exporter(modality: "Modality", to: str) -> "Exporter":
             f"unknown export target {to!r} of a run on {modality.name}{did_you_mean(to, known)}\n"
             f"known: {', '.join(known) or 'none'}"
         )
-    write: Exporter = known[to].load()
-    return write
+    write: Any = known[to].load()
+    if not whiten:
+        return cast("Exporter", write)
+    if "whiten" not in signature(write).parameters:
+        instead = "use --to onnx" if to != "onnx" and "onnx" in known else "leave --whiten out"
+        raise UsageError(f"an encoder for {to} has no place for a whitening layer: {instead}")
+    return partial(write, whiten=True)
 
 
 def whitens(modality: "Modality") -> "Whitens":

@@ -2,7 +2,8 @@
 
 import pytest
 
-from selfstudy.disk.atomic import replace_file, staged_file, staged_folder
+from selfstudy.disk.atomic import refuse_existing, replace_file, staged_file, staged_folder
+from selfstudy.errors import RunFolderError
 
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_next_to_it(tmp_path, monkeypatch):
@@ -58,3 +59,16 @@ def test_an_error_leaves_a_staged_folder_as_it_was(tmp_path):
         (folder / "a").write_text("half")
         raise ValueError("wrong")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_exists_is_refused_unless_it_may_be_overwritten(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    for free in (tmp_path / "none", tmp_path / "empty"):
+        refuse_existing(free, overwrite=False)
+    for taken, what in ((tmp_path / "full", "already holds files"), (tmp_path / "full" / "a", "exists already")):
+        refuse_existing(taken, overwrite=True)
+        with pytest.raises(RunFolderError) as caught:
+            refuse_existing(taken, overwrite=False)
+        assert str(caught.value) == (f"{taken} {what}\n--overwrite replaces what is there, --out names another place")

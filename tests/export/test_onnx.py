@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from selfstudy.encoders.store import load_encoder
-from selfstudy.errors import EnvironmentFault, FileRefusedError
-from selfstudy.export.onnx import export_onnx
+from selfstudy.encoders.store import CONFIG, ImageEncoderDescription, load_encoder
+from selfstudy.encoders.whitening import save_whitening
+from selfstudy.errors import EnvironmentFault, FileRefusedError, UsageError
+from selfstudy.export.onnx import export_onnx, last_layer, tolerance_after
+from selfstudy.images.embedder import Embedder
+from selfstudy.ops.whitening import Whitening, fit_whitening
 from selfstudy.views.augment import normalize
 from tests.export.conftest import SPECS, saved
 
@@ -49,3 +52,51 @@ def test_without_its_packages_the_export_to_onnx_names_the_command(tmp_path, mon
         EnvironmentFault, match=r"needs onnxruntime, which is not installed\npip install 'selfstudy\[onnx\]'"
     ):
         export_onnx(tmp_path, tmp_path / "out")
+
+
+def _with_whitening(folder, width=128):
+    """The encoder in a folder with whitening statistics of directions of very different variances."""
+    encoder, config = load_encoder(folder)
+    images = torch.rand(width, config["channels"], *config["image_size"])
+    embeddings = encoder(normalize(images, config["mean"], config["std"])).detach()
+    save_whitening(fit_whitening(embeddings), folder / CONFIG, ImageEncoderDescription)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_last_layer_of_the_file_whitens_where_it_is_asked_for(tmp_path):
+    pytest.importorskip("onnxscript")
+    spec = SPECS[3]
+    folder = _with_whitening(saved(tmp_path / "encoder", spec))
+    result = export_onnx(folder, tmp_path / "out", whiten=True)
+    names: dict = {}
+    exec(result.usage, names)
+    images = torch.rand(3, spec.channels, *spec.image_size)
+    found = names["session"].run(["embedding"], {"images": images.numpy()})[0]
+    wanted = Embedder.load(folder, device="cpu").embed(images, whiten=True)
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    assert result.usage.endswith(
+        f"# the last layer of the graph whitens: it makes {wanted.shape[1]} numbers of the 512 of an embedding"
+    )
+    about = json.loads(names["session"].get_modelmeta().custom_metadata_map["selfstudy"])
+    assert about["whitened"] is True and about["embed_dim"] == wanted.shape[1]
+
+
+def test_an_encoder_without_statistics_is_not_exported_whitened(tmp_path):
+    pytest.importorskip("onnxscript")
+    folder = saved(tmp_path / "encoder", SPECS[3])
+    with pytest.raises(UsageError, match="has no whitening statistics; add them: selfstudy whiten"):
+        export_onnx(folder, tmp_path / "out", whiten=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_layer_whitens_as_the_statistics_do():
+    whitening = fit_whitening(torch.randn(100, 8) * 3 + 1)
+    x = torch.randn(5, 8)
+    assert torch.equal(last_layer(whitening)(x), whitening.apply(x)) and torch.equal(last_layer(None)(x), x)
+
+
+def test_a_whitening_may_enlarge_the_difference_by_its_gain():
+    whitening = Whitening(torch.zeros(2), torch.diag(torch.tensor([50.0, 2.0])))
+    assert tolerance_after(whitening) == pytest.approx(50e-4)
+    assert tolerance_after(Whitening(torch.zeros(2), torch.eye(2) / 9)) == tolerance_after(None) == 1e-4

@@ -7,7 +7,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from selfstudy.encoders.text_catalogue import LAYOUTS
+from selfstudy.encoders.text_store import FACTS, TextEncoderDescription
+from selfstudy.encoders.whitening import save_whitening
 from selfstudy.export.text_onnx import _write_tokenizer, export_text_onnx
+from selfstudy.ops.whitening import fit_whitening
 from selfstudy.text.embedder import TextEmbedder
 from tests.export.text_encoders import CONTEXT, TEXTS, saved
 
@@ -30,6 +33,23 @@ def test_the_printed_lines_give_our_vectors_in_onnx_runtime(tmp_path, layout, po
     assert (about["name"], about["method"]) == (f"{layout}-tiny", "simcse")
     shapes = [(part.name, part.shape) for part in names["session"].get_inputs()]
     assert shapes == [(name, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")]
+
+
+@pytest.mark.slow
+def test_the_last_layer_of_the_file_whitens_where_it_is_asked_for(tmp_path):
+    pytest.importorskip("onnxscript")
+    folder = saved(tmp_path / "encoder", "bert")
+    embedder = TextEmbedder.load(folder, device="cpu")
+    texts = [f"{a} {b}" for a in TEXTS for b in TEXTS]
+    whitening = fit_whitening(embedder.of_texts(texts))
+    save_whitening(whitening, folder / FACTS, TextEncoderDescription)
+    result = export_text_onnx(folder, tmp_path / "out", whiten=True)
+    names: dict = {}
+    exec(result.usage.replace('["a text", "another"]', repr(TEXTS)), names)
+    wanted = TextEmbedder.load(folder, device="cpu").embed(TEXTS, whiten=True)
+    np.testing.assert_allclose(names["vectors"], wanted, atol=1e-3)
+    assert "# the last layer of the graph whitens" in result.usage
+    assert json.loads(names["session"].get_modelmeta().custom_metadata_map["selfstudy"])["whitened"] is True
 
 
 @pytest.mark.parametrize("pad", [7, None])

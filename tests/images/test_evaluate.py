@@ -10,8 +10,9 @@ from rich.console import Console
 
 import selfstudy
 from selfstudy.errors import UsageError
-from selfstudy.images.evaluate import open_evaluation, untrained
-from selfstudy.nn.statistics import set_statistics
+from selfstudy.images.evaluate import open_evaluation
+from selfstudy.images.free import untrained
+from selfstudy.images.opening import open_source
 from selfstudy.probes import named
 from selfstudy.probes.evaluation import Question
 from selfstudy.probes.features import Features
@@ -47,22 +48,11 @@ def test_raw_pixels_and_the_untrained_encoder_come_before_the_pretrained_one(run
     assert [one.free for one in subjects] == [True, True, False]
 
 
-def test_the_untrained_encoder_has_the_statistics_of_the_train_images_and_its_name_says_so(run):
-    console = Console(record=True, file=io.StringIO(), width=200)
-    images, labels = noise(8)
-    question = Question(named(["knn", "finetune"]), (images, labels), test=(images, labels))
-    first = list(open_evaluation(RunFolder(run.folder), question, console).subjects)[1]
-    expected = untrained(run.encoder)
-    set_statistics(expected.encoder, [expected.preprocessing.prepare_batch(list(images))])
-    torch.testing.assert_close(first.inputs[Features]().test, expected.of_images(list(images)), rtol=1e-3, atol=1e-5)
-    first.inputs[Task]()  # the same encoder again
-    assert console.export_text() == "         statistics of 14 normalisation layers set on 8 train images\n"
-
-
-def test_an_untrained_encoder_without_such_layers_has_the_plain_name(tmp_path):
-    settings = {"encoder": "test_vit", "image_size": 16, "batch_size": 8, "device": "cpu", "precision": "fp32"}
-    run = selfstudy.pretrain("sample:digits", out=tmp_path / "run", method="simclr", steps=1, **settings)
-    assert [one.name for one in opened(run.folder).subjects][1] == "untrained encoder"
+def test_free_rows_have_a_key_for_their_data_and_the_pretrained_encoder_has_none(run):
+    data, other = noise(8), noise(9)
+    keys = [[one.key for one in opened(run.folder, *pair).subjects] for pair in ((data,), (data,), (other,))]
+    assert keys[0] == keys[1] and len({*keys[0][:2], *keys[2][:2]}) == 4
+    assert {found[-1] for found in keys} == {None}
 
 
 def test_the_untrained_encoder_has_the_first_weights_of_its_run(run):
@@ -112,3 +102,14 @@ def test_what_images_cannot_be_asked_is_refused(run):
         opened(run.folder, probes=("knn", "sts"))
     with pytest.raises(UsageError, match="text column 'kind': .* is a run on images\nleave the text column out"):
         opened(run.folder, columns={"text_column": "kind"})
+
+
+def test_the_split_holds_what_a_verdict_rests_on(run, tmp_path):
+    split = opened(run.folder, probes=("knn",)).split
+    assert len(split.train) == len(split.test) == 10 and sum(split.test) < sum(split.train)
+    assert split.shift < 0.1 and split.fingerprint == open_source("sample:digits", split="test").fingerprint()
+    pixels, labels = (np.arange(6 * 16 * 16) % 251).astype(np.uint8).reshape(6, 16, 16), np.array([0, 0, 0, 1, 1, 1])
+    np.savez(tmp_path / "a.npz", images=pixels, labels=labels)
+    np.savez(tmp_path / "b.npz", images=pixels[[0, 5]], labels=labels[[0, 5]])
+    split = opened(run.folder, tmp_path / "a.npz", test=tmp_path / "b.npz", probes=("knn",)).split
+    assert (split.train, split.test, split.repeated) == ((3, 3), (1, 1), 2)

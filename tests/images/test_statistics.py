@@ -61,3 +61,14 @@ def test_an_encoder_without_such_layers_and_a_single_image_change_nothing():
     norm = nn.BatchNorm2d(3)
     assert set_on(norm, opened(1)) == (0, 0) and norm.running_mean.tolist() == [0, 0, 0]
     assert set_on(nn.GroupNorm(1, 3), opened(9)) == (0, 0)
+
+
+def test_images_that_have_all_become_unreadable_change_nothing(monkeypatch):
+    data, norm = opened(9, memory=0), nn.BatchNorm2d(3)
+    norm.running_mean.fill_(7)
+
+    def gone(index):
+        raise BadInput("gone")
+
+    monkeypatch.setattr(data["source"], "read", gone)
+    assert set_on(norm, data) == (0, 0) and norm.running_mean.tolist() == [7, 7, 7]

@@ -1,17 +1,20 @@
 """A run on images, seen from outside: the files it leaves."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 from timm.models.vision_transformer import Attention
 
 import selfstudy
 from selfstudy import config as cfg
 from selfstudy.images.config import ImageRunConfig
 from selfstudy.images.work import ImageWork
+from selfstudy.nn.statistics import set_statistics
 
 QUICK = {"encoder": "resnet10t", "steps": 4, "batch_size": 2, "image_size": 16, "device": "cpu", "precision": "fp32"}
 
@@ -67,3 +70,38 @@ def test_a_budget_in_minutes_keeps_time_for_the_files_and_for_one_pass_over_some
     work = ImageWork(np.zeros((40, 16, 16, 3), np.uint8), config, Console(quiet=True))
     resolved = work.resolve()
     assert 3 < work.seconds_to_finish(work.build_method(resolved), resolved) < 10
+
+
+@pytest.mark.parametrize(("method", "weights"), [("simclr", "student"), ("dino", "teacher")])
+def test_the_saved_encoder_has_the_statistics_of_the_training_images_and_the_checkpoint_its_own(
+    tmp_path, method, weights
+):
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    console = Console(record=True, file=io.StringIO(), width=200)
+    run = selfstudy.pretrain(images, out=tmp_path / "run", method=method, console=console, **QUICK)
+    saved = run.encoder
+    assert saved.description["statistics_images"] == 12 and saved.description["weights"] == weights
+    assert "statistics of 14 normalisation layers set on 12 training images in " in console.export_text()
+    before = {name: buffer.clone() for name, buffer in saved.encoder.named_buffers()}
+    set_statistics(
+        saved.encoder, [saved.preprocessing.prepare_batch([torch.from_numpy(x).permute(2, 0, 1) for x in images])]
+    )
+    for name, buffer in saved.encoder.named_buffers():
+        torch.testing.assert_close(before[name], buffer, rtol=1e-3, atol=1e-5)
+    (checkpoint,) = (run.folder / "checkpoints").iterdir()
+    counts = [
+        tensor
+        for file in checkpoint.glob("*.safetensors")
+        for name, tensor in load_file(file).items()
+        if "num_batches" in name
+    ]
+    assert counts and min(map(int, counts)) > 1  # those of four steps; the saved encoder has read a single batch
+    assert {int(buffer) for name, buffer in before.items() if "num_batches" in name} == {1}
+
+
+def test_an_encoder_without_running_statistics_is_saved_as_it_is(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
+    console = Console(record=True, file=io.StringIO(), width=200)
+    settings = QUICK | {"encoder": "test_vit", "steps": 1}
+    run = selfstudy.pretrain(images, out=tmp_path / "run", method="mae", console=console, **settings)
+    assert run.encoder.description["statistics_images"] == 0 and "normalisation layers" not in console.export_text()

@@ -91,3 +91,11 @@ def test_one_process_gets_all_cpus(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_memory_in_use_is_that_of_this_process(monkeypatch, tmp_path):
+    assert 10**7 < machine.used_memory() < 10**11
+    monkeypatch.setattr(machine, "_STATM", tmp_path / "statm")
+    assert machine.used_memory() == 0
+    (tmp_path / "statm").write_text("900 25 3\n")
+    assert machine.used_memory() == 25 * os.sysconf("SC_PAGE_SIZE")

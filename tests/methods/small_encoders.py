@@ -11,6 +11,7 @@ from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.timm import TimmTokenEncoder
 from selfstudy.methods import available, method_class
+from selfstudy.methods.solved import SolvedMethod
 
 
 class ConvNet(nn.Module):
@@ -56,8 +57,10 @@ def text(layout: str, *, head: bool) -> TextEncoder:
 
 
 ENCODERS = {"convnet": ConvNet, "vit": vit}
-IMAGE_METHODS = [name for name in available() if method_class(name).reads.modality == "images"]
-TEXT_METHODS = [name for name in available() if method_class(name).reads.modality == "text"]
+SOLVED = [name for name in available() if issubclass(method_class(name), SolvedMethod)]
+STEPPED = [name for name in available() if name not in SOLVED]
+IMAGE_METHODS = [name for name in STEPPED if method_class(name).reads.modality == "images"]
+TEXT_METHODS = [name for name in STEPPED if method_class(name).reads.modality == "text"]
 
 
 def small_config(name: str) -> dict:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from selfstudy.methods import available, method_class
+from selfstudy.methods import method_class
 from selfstudy.optim.groups import parameter_groups
-from tests.methods.small_encoders import builder, fitting, small_config
+from tests.methods.small_encoders import STEPPED, builder, fitting, small_config
 
 ALONE = [
     ("simsiam", {"constant_predictor_rate": True}, "predictor", {"constant": True}),
@@ -21,7 +21,7 @@ def _make(name, **changes):
     return cls(builder(name, fitting(name)[0])(), cls.Config(**{**small_config(name), **changes}))
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", STEPPED)
 def test_by_default_the_groups_are_those_of_every_module(name):
     method = _make(name)
     assert [group._asdict() for group in method.parameter_groups()] == [g._asdict() for g in parameter_groups(method)]

@@ -9,10 +9,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from selfstudy.methods import available, method_class
+from selfstudy.methods import method_class
 from selfstudy.ops.schedules import Progress
 from tests.methods.contract import views_for
-from tests.methods.small_encoders import ConvNet, builder, fitting, small_config
+from tests.methods.small_encoders import STEPPED, ConvNet, builder, fitting, small_config
 
 BATCH, STEPS = 8, 3
 
@@ -88,12 +88,12 @@ def distributed(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    names = sorted(available())
+    names = sorted(STEPPED)
     mp.spawn(_worker, args=(port, names, folder), nprocs=2)
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in names}
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", STEPPED)
 def test_two_processes_equal_one(distributed, name):
     loss, gradients, state = distributed[name]
     alone_loss, alone_gradients, alone_state = _run(_build(name), [_views(name, seed) for seed in range(STEPS)])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from selfstudy.nn.statistics import layers_with_statistics, set_statistics
+from selfstudy.nn.statistics import layers_with_statistics, set_statistics, statistics_of
 
 
 class Frozen(nn.BatchNorm1d):
@@ -60,6 +60,13 @@ def test_modes_and_momenta_come_back_after_an_error():
     assert [part.training for part in net.modules()] == [False] * 5 + [True] and net[4].momentum == 0.1
 
 
+def test_without_a_batch_the_statistics_stay():
+    net = network()
+    net[1].running_mean.fill_(7)
+    set_statistics(net, [])
+    assert net[1].running_mean.tolist() == [7] * 4 and net[1].momentum == 0.1
+
+
 def test_layers_without_moving_statistics_are_left_alone():
     net = nn.Sequential(nn.LayerNorm(3), nn.BatchNorm1d(3, track_running_stats=False), Frozen(3))
     assert layers_with_statistics(net) == []
@@ -67,3 +74,16 @@ def test_layers_without_moving_statistics_are_left_alone():
     set_statistics(net, iter([None]))  # not even read
     assert net[2].running_mean.tolist() == [7, 7, 7]
     assert layers_with_statistics(network().eval()) != [] and Frozen not in map(type, layers_with_statistics(net))
+
+
+def test_statistics_of_a_block_are_gone_after_it_even_after_an_error():
+    net = network()
+    net(batches()[0])
+    before, fitted = copy.deepcopy(net.state_dict()), copy.deepcopy(net)
+    set_statistics(fitted, batches())
+    with statistics_of(net, batches()):
+        assert torch.equal(net[1].running_mean, fitted[1].running_mean)
+    with pytest.raises(ZeroDivisionError), statistics_of(net, (1 / 0 for _ in range(1))):
+        pass
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
+    assert all(part.training for part in net.modules()) and net[1].momentum == 0.1

@@ -11,7 +11,9 @@ from selfstudy.probes import Probe, named
 from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.results import Score
+from selfstudy.probes.verdict import Split
 
 QUIET = Console(quiet=True)
 
@@ -53,7 +55,7 @@ def test_scores_of_free_subjects_say_so_and_the_others_are_compared_with_them():
 
 def test_a_sample_is_named_in_every_protocol_and_on_the_console():
     console = Console(record=True, file=io.StringIO(), width=200)
-    evaluation = Evaluation("6 things", [Subject("a", {int: lambda: 1})], "stratified sample of 6 of 9 things")
+    evaluation = Evaluation("6 things", [Subject("a", {int: lambda: 1})], sample="stratified sample of 6 of 9 things")
     (score,) = evaluate(evaluation, [ONE], console=console)
     assert score.protocol == "p; stratified sample of 6 of 9 things"
     assert "stratified sample of 6 of 9 things; --full takes all" in console.export_text()
@@ -82,11 +84,54 @@ def test_known_scores_of_a_subject_are_taken_over():
     assert [(score.features, score.accuracy) for score in found] == [("a", 50.0), ("2", 1.0)]
 
 
+def test_kept_scores_of_a_subject_with_a_key_are_not_measured_again(tmp_path):
+    train, test = signals(20, 0), signals(10, 1)
+    made, kept = [], KeptScores(tmp_path / "scores")
+
+    def features():
+        made.append("features")
+        return DenseFeatures("raw", *flat(train), *flat(test))
+
+    def scores(probes, key="signals"):
+        console = Console(record=True, file=io.StringIO(), width=200)
+        subject = Subject("raw", {Features: features}, free=True, key=key)
+        found = evaluate(Evaluation("", [subject]), named(probes), console=console, kept=kept)
+        return list(found), console.export_text().splitlines()[1:]
+
+    first, lines = scores(["linear", "low-shot"])
+    assert made == ["features"] and lines == ["         raw"]
+    both, lines = scores(["knn", "low-shot", "linear"])
+    assert made == ["features"] * 2 and [one.probe for one in both[:1]] == ["knn"]
+    assert [one for one in both if not one.probe.startswith("knn")] == first[1:] + first[:1]
+    assert lines == ["         raw: kept from an earlier evaluation: low-shot, linear", "         raw"]
+    assert scores(["knn", "low-shot", "linear"])[0] == both and made == ["features"] * 2
+    scores(["knn"], key="others")
+    scores(["knn"], key=None)
+    scores(["knn"], key=None)
+    assert made == ["features"] * 5
+
+
+def test_the_console_names_a_folder_that_cannot_be_written_and_the_evaluation_goes_on(tmp_path):
+    (tmp_path / "file").touch()
+    console = Console(record=True, file=io.StringIO(), width=500)
+    train = signals(20, 0)
+    subject = Subject("raw", {Features: lambda: DenseFeatures("raw", *flat(train), *flat(train))}, key="signals")
+    kept = KeptScores(tmp_path / "file" / "scores")
+    found = evaluate(Evaluation("", [subject]), named(["knn"]), console=console, kept=kept)
+    assert found and "raw: not kept for later evaluations: [Errno 20] Not a dir" in console.export_text()
+
+
 def test_the_console_says_what_is_measured():
     console = Console(record=True, file=io.StringIO(), width=200)
     subjects = [Subject("a", {}), Subject("b", {int: lambda: 1})]
     evaluate(Evaluation("6 train, 3 test things", subjects), [ONE], console=console)
     assert console.export_text().splitlines() == ["evaluate 6 train, 3 test things", "         b"]
+
+
+def test_test_examples_that_also_stand_in_train_are_counted_aloud():
+    console = Console(record=True, file=io.StringIO(), width=200)
+    evaluate(Evaluation("things", [], Split((900, 900), (600, 600), repeated=12)), [ONE], console=console)
+    assert console.export_text().splitlines()[1] == "         12 of 1,200 test examples also stand in train"
 
 
 def test_a_probe_that_the_data_have_no_input_for_is_refused_before_any_work():

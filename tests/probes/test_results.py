@@ -6,6 +6,7 @@ import re
 import pytest
 
 from selfstudy.probes.results import HELD_OUT_TEXT, Ahead, Results, Score, held_out_scores, scores_in, wilson
+from selfstudy.probes.verdict import Verdict
 
 
 @pytest.fixture
@@ -29,6 +30,16 @@ def test_it_prints_an_aligned_table_with_each_protocol_once(results):
         "linear: seed 0",
     ]
     assert repr(results) == str(results)
+
+
+def test_a_verdict_is_the_last_line(results):
+    judged = Results(results, "Use raw pixels.")
+    assert str(judged).splitlines() == [*str(results).splitlines(), "", "Use raw pixels."]
+    assert judged.on("d", None, step=3).verdict == "Use raw pixels." and results.verdict is None
+
+
+def test_the_line_of_a_verdict_is_no_score():
+    assert scores_in(Verdict("use", "Use this encoder.").line("d", None, step=3)) == []
 
 
 def test_a_spread_is_printed_with_its_number_and_the_legend_says_what_it_is():
@@ -113,10 +124,10 @@ def test_scores_are_told_on_which_data_they_were_measured(results):
 
 def test_a_line_of_a_file_becomes_the_score_it_came_from():
     score = Score("x", "iou", 0.4, "p", 0.1, unit="px", interval=(0.25, 0.5), data="d", test="t")
-    score = score._replace(free=True, ahead=Ahead(-1.0, -2.0, 0.5, "raw pixels"))
+    score = score._replace(free=True, ahead=Ahead(-1.0, -2.0, 0.5, "raw pixels"), step=40)
     line = score.line()
     first = ["features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread"]
-    assert list(line) == [*first, "free", "ahead"]
+    assert list(line) == [*first, "free", "step", "ahead"]
     assert scores_in(json.loads(json.dumps(line))) == [score]
     bare = Score("x", "sts", 71.0, "p", unit="")
     assert scores_in(json.loads(json.dumps(bare.line()))) == [bare]

@@ -32,22 +32,24 @@ def score(features, value, *, probe="knn", protocol=PROTOCOL, **more):
 def make_run(tmp_path):
     """Writes a run folder of two logged steps by hand: every file a report reads, with values known to the test."""
 
-    def make(name, *, method="simclr", seed=0, workers=0, scores=(), fingerprint="f" * 64, loss=2.0, more_config=""):
+    def make(
+        name, *, method="simclr", seed=0, workers=0, scores=(), lines=(), fingerprint="f" * 64, loss=2.0, more_config=""
+    ):
         folder = tmp_path / name
         (folder / "encoder").mkdir(parents=True)
         config = CONFIG.format(method=method, seed=seed, workers=workers) + more_config
         (folder / "config.yaml").write_text(config, encoding="utf-8")
         environment = {"versions": {"torch": "2.14.1"}, "processors": 2, "data_fingerprint": fingerprint}
         (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
-        lines = [
+        logged = [
             {"step": step, "total": 40, "loss": value, "images_per_second": 100.0 * step, "time": 1.0}
             for step, value in ((20, 4.0), (40, loss))
         ]
-        _write_lines(folder / "metrics.jsonl", lines)
+        _write_lines(folder / "metrics.jsonl", logged)
         reading = {"step": 40, "effective_rank": 12.5, "dimension_std": 0.5, "alignment": None, "chance_loss": 5.5}
         reading |= {"verdict": "healthy", "message": "healthy: effective rank 12"}
         _write_lines(folder / "health.jsonl", [reading])
-        _write_lines(folder / "evaluations.jsonl", [one.line() for one in scores])
+        _write_lines(folder / "evaluations.jsonl", [*(one.line() for one in scores), *lines])
         about = {"weights": "student", "embed_dim": 512}
         (folder / "encoder" / "config.json").write_text(json.dumps(about), encoding="utf-8")
         columns = {

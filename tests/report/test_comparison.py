@@ -5,7 +5,8 @@ import pytest
 
 from selfstudy.errors import UsageError
 from selfstudy.modalities import SETTINGS
-from selfstudy.probes.results import held_out_scores
+from selfstudy.probes.results import Ahead, held_out_scores
+from selfstudy.probes.verdict import Verdict
 from selfstudy.report.comparison import Comparison
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
@@ -125,3 +126,39 @@ def test_a_setting_that_an_older_run_lacks_or_left_open_is_no_difference(make_ru
     ]
     comparison = Comparison([read_run(RunFolder(run)) for run in runs], ignored=set())
     assert "optimizer.schedule" not in str(comparison)
+
+
+def judged(kind, sentence, **more):
+    return Verdict(kind, sentence).line(**{"data": "d", "test": None, "step": 40, **more})
+
+
+def test_each_run_shows_its_verdict_and_the_first_part_of_its_sentence(make_run):
+    lost = judged(
+        "free", "Not better than patches: use --method patches (1.0 against 2.0, linear). It took 3 steps only."
+    )
+    runs = [make_run(f"s{seed}", seed=seed, lines=[judged("use", f"Use {seed}.")]) for seed in range(2)]
+    found = compare(*runs, make_run("s2", seed=2, lines=[lost]), make_run("m", method="moco", lines=[lost]))
+    assert dict(found.sections())["verdict"] == [["d", "use (2 of 3), free (1 of 3)", "free"]]
+    assert "s0 x3, seed 1: Use 1.\n" in str(found) and "\nm: Not better than patches: use --method" in str(found)
+    assert "It took 3 steps only" not in str(found) and "Use 0." in found.to_html()
+
+
+def test_the_difference_to_the_best_free_row_has_its_own_row_with_half_the_interval(make_run):
+    ahead = Ahead(-2.0, -3.0, -1.0, "raw pixels (area-averaged to 32x32)")
+    a = make_run("a", scores=[score("patches", 50.0, free=True), score("pretrained encoder", 48.0, ahead=ahead)])
+    seeds = [
+        make_run(f"s{seed}", seed=seed, method="moco", scores=[score("pretrained encoder", 52.0, ahead=one)])
+        for seed, one in enumerate(
+            [Ahead(1.0, 0.0, 2.0, "patches"), Ahead(3.0, 2.0, 4.0, "untrained encoder, statistics set")]
+        )
+    ]
+    found = compare(a, *seeds)
+    rows = [row for name, rows in found.sections() if "k-NN" in name for row in rows]
+    assert rows[-1] == ["ahead of the best free row", "-2.0 ± 1.0 (raw pixels)", "+2.0 (patches, untrained encoder)"]
+    assert "ahead,low,high,free_row" in found.to_csv().splitlines()[0]
+    assert "ahead of the best" not in str(compare(make_run("x"), make_run("y", method="byol", scores=scored(50.0))))
+
+
+def test_a_score_that_some_seeds_do_not_have_says_so(make_run):
+    runs = [make_run(f"s{seed}", seed=seed, scores=scored(50.0 + seed) if seed else []) for seed in range(3)]
+    assert "51.5 ± 0.7 % (+21.5) [2 of 3 seeds]" in str(compare(*runs, make_run("m", method="moco")))

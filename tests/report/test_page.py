@@ -5,7 +5,17 @@ import re
 import pytest
 
 from selfstudy.probes.results import held_out_scores
-from selfstudy.report.page import curve_of, health_panels, render_run, score_tables, training_panels
+from selfstudy.probes.verdict import Verdict
+from selfstudy.report.figures import Curve
+from selfstudy.report.page import (
+    Cell,
+    curve_of,
+    health_panels,
+    reading_panels,
+    render_run,
+    score_tables,
+    training_panels,
+)
 from selfstudy.report.record import read_run
 from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import PROTOCOL, score
@@ -25,7 +35,7 @@ def test_a_page_shows_scores_verdict_data_settings_and_how_to_use_the_encoder(ma
     text = words(page(make_run("a", scores=scores)))
     for shown in (
         "simclr · resnet10t · on photos · 40 steps · 40 of 40 steps · 4,000 images per second",
-        "healthy: effective rank 12",
+        "Training health: healthy: effective rank 12",
         "labelled features k-NN raw pixels 30.0 % pretrained encoder 51.5 % " + PROTOCOL,
         "3 images used: 2 PNG, 1 JPEG; 30x50 to 40x60 px",
         "1 truncated",
@@ -87,12 +97,12 @@ def test_every_logged_value_has_a_panel_and_the_loss_its_value_at_chance(make_ru
 
 def test_a_value_that_is_not_finite_is_no_point_of_a_curve():
     lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.inf}, {"step": 3}, {"step": None, "loss": 1.0}]
-    assert curve_of("a", lines, "loss") == ("a", [1], [2.0])
+    assert curve_of("a", lines, "loss") == Curve("a", [1], [2.0])
 
 
 def test_data_sets_are_not_mixed_in_one_table():
     tables = score_tables([score("raw pixels", 30.0, data="a"), score("raw pixels", 40.0, data="b", test="c")])
-    assert [(table.data, table.test, table.rows[1]) for table in tables] == [
+    assert [(table.data, table.test, [cell.text for cell in table.rows[1]]) for table in tables] == [
         ("a", None, ["raw pixels", "30.0 %"]),
         ("b", "c", ["raw pixels", "40.0 %"]),
     ]
@@ -100,7 +110,71 @@ def test_data_sets_are_not_mixed_in_one_table():
 
 def test_numbers_measured_in_two_ways_are_both_shown():
     tables = score_tables([score("raw pixels", 30.0), score("raw pixels", 40.0, protocol="k-NN k=200")])
-    assert [(table.rows[1][1], table.protocols) for table in tables] == [
+    assert [(table.rows[1][1].text, table.notes) for table in tables] == [
         ("30.0 %", [PROTOCOL]),
         ("40.0 %", ["k-NN k=200"]),
     ]
+
+
+USE, LEAVE = Verdict("use", "Use this encoder: better."), Verdict("free", "Not better than patches: use those.")
+
+
+def test_the_newest_sentence_stands_first_and_health_stands_under_training(make_run):
+    lines = [LEAVE.line("a", None, step=40), USE.line("b", "c", step=40), LEAVE.line("b", "c", step=40)]
+    html = page(make_run("a", lines=lines))
+    assert (
+        'class="verdict free">Not better' in html and "Use this encoder" not in html and "verdict healthy" not in html
+    )
+    text = words(html)
+    assert "use those. b, tested on c Not better than patches: use those. a How good it is" in text
+    assert text.index("How good it is") < text.index("Training health: healthy") < text.index("nothing about the worth")
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [([], "no labels have been used"), ([score("raw pixels", 30.0)], "its scores are older than this")],
+)
+def test_without_a_sentence_nothing_at_the_top_reads_as_praise(make_run, scores, why):
+    text = words(page(make_run("a", scores=scores)))
+    top = text[: text.index("How good it is")]
+    assert "Nobody knows yet if this encoder is worth using: " + why in top and "healthy" not in top
+
+
+def test_what_was_measured_at_an_earlier_step_says_so(make_run):
+    own, free = score("pretrained encoder", 50.0, step=20), score("raw pixels", 30.0, step=20, free=True)
+    text = words(page(make_run("a", scores=[free, own], lines=[USE.line("d", None, step=20)])))
+    assert "better. d; of step 20" in text and "pretrained encoder of step 20 50.0 %" in text
+    assert "raw pixels of step" not in text
+    now = words(page(make_run("b", scores=[own._replace(step=40)], lines=[USE.line("d", None, step=40)])))
+    assert "of step" not in now
+
+
+def test_the_best_free_row_of_a_column_is_marked():
+    scores = [
+        score("raw pixels", 30.0, free=True),
+        score("patches", 40.0, free=True, interval=(38.0, 42.04)),
+        score("pretrained encoder", 50.0),
+        score("pretrained encoder", 60.0, probe="linear"),
+    ]
+    (table,) = score_tables(scores)
+    assert table.free and [row[1] for row in table.rows[1:]] == [
+        Cell("30.0 %"),
+        Cell("40.0 ±2.0 %", best=True),
+        Cell("50.0 %"),
+    ]
+    assert table.rows[1][2] == Cell("-") and not score_tables(scores[2:])[0].free
+
+
+def test_readings_are_drawn_over_minutes_with_the_best_free_row_as_a_line(make_run):
+    folder = make_run("a")
+    free = {"step": None, "row": "patches", "free": True, "probe": "knn", "value": 70.0}
+    ends = [(10.0, 30.0), (35.0, 45.0)]
+    lines = [
+        {"step": step, "seconds": 60.0 * step, "probe": "knn", "value": value, "low": low, "high": high}
+        for (step, value), (low, high) in zip([(0, 20.0), (2, 40.0)], ends, strict=True)
+    ]
+    (folder / "readings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [free, *lines]))
+    (panel,) = reading_panels(read_run(RunFolder(folder)))
+    assert panel.curves == [Curve("", [0.0, 2.0], [20.0, 40.0], ends)] and panel.marks == [(70.0, "patches")]
+    assert panel.title == "k-NN, %, by minutes of training" and "held out of the labelled train part" in page(folder)
+    assert "held out of the labelled train part" not in page(make_run("b"))

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from selfstudy.errors import FileRefusedError
-from selfstudy.report.record import Inputs, read_run
+from selfstudy.probes.verdict import Verdict
+from selfstudy.report.record import Inputs, Judged, read_run
 from selfstudy.runs.folder import RunFolder
 from tests.report.conftest import score
 
@@ -56,3 +57,15 @@ def test_a_file_of_evaluations_in_the_older_shapes_is_read(make_run):
     assert [(one.probe, one.value, one.unit) for one in found] == [
         ("knn", 30.0, "%"), ("linear", 40.0, "%"), ("bits per byte", 1.5, "bits/byte"), ("token accuracy", 33.3, "%"),
     ]  # fmt: skip
+
+
+def test_of_several_verdicts_on_the_same_data_the_newest_counts_and_stands_last(make_run):
+    said = [("use", "First.", "a", None), ("free", "Other.", "b", "t"), ("free", "Second.", "a", None)]
+    lines = [Verdict(kind, text).line(data, test, step=40) for kind, text, data, test in said]
+    lines += [{"verdict": "use", "sentence": 7}, {"sentence": "Old.", "verdict": "use", "data": "c", "step": "x"}]
+    verdicts = read_run(RunFolder(make_run("a", scores=[score("raw pixels", 30.0)], lines=lines))).verdicts
+    assert verdicts == [
+        Judged(Verdict("free", "Other."), "b", "t", 40),
+        Judged(Verdict("free", "Second."), "a", "", 40),
+        Judged(Verdict("use", "Old."), "c", "", None),
+    ]

@@ -1,13 +1,17 @@
 """A run from its settings to its end: what stops it."""
 
 import json
-import shutil
+import time
 
 import numpy as np
 import pytest
 
 import selfstudy
-from selfstudy.errors import FileRefusedError, TrainingError
+from selfstudy.errors import TrainingError
+from selfstudy.methods.simclr import SimCLR
+from selfstudy.ops.schedules import Progress
+from selfstudy.runs.trial import StepCost
+from selfstudy.train.clock import Clock
 
 QUICK = {"encoder": "resnet10t", "steps": 4, "batch_size": 2, "image_size": 16, "device": "cpu", "precision": "fp32"}
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16), dtype=np.uint8)
@@ -67,19 +71,29 @@ def test_a_collapse_is_only_recorded_otherwise(collapsed, tmp_path):
     assert _readings(tmp_path / "run") == [(2, "collapsed"), (4, "collapsed")]
 
 
-@pytest.fixture(scope="module")
-def simclr(tmp_path_factory):
-    return selfstudy.pretrain(IMAGES, out=tmp_path_factory.mktemp("simclr") / "run", **QUICK | {"steps": 1}).folder
+def test_a_plan_that_proves_wrong_is_made_again_from_the_first_step(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (64, 64, 64), dtype=np.uint8)
 
+    def cost(work, resolved, *, largest, seconds):
+        # far too low at 64 px, about right at 32 px
+        return StepCost(1e-4 if resolved.inputs.size == (64, 64) else 0.02, 0.0, 1e6, 1e3)
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [(None, "No such file"), ('{"data_fing', "not readable as JSON"), ("{}", "'data_fingerprint' is missing")],
-)
-def test_a_run_whose_environment_is_damaged_is_not_resumed(simclr, tmp_path, text, says):
-    folder = shutil.copytree(simclr, tmp_path / "run")
-    (folder / "environment.json").unlink()
-    if text is not None:
-        (folder / "environment.json").write_text(text)
-    with pytest.raises(FileRefusedError, match=f"environment.json: {says}"):
-        selfstudy.pretrain(IMAGES, out=folder, resume=True, **QUICK | {"steps": 1})
+    slow = SimCLR.forward
+
+    def forward(self, views, progress):
+        time.sleep(0.25 if views[0].shape[-1] == 64 else 0)
+        return slow(self, views, progress)
+
+    monkeypatch.setattr("selfstudy.images.work.step_cost", cost)
+    monkeypatch.setattr("selfstudy.runs.plan_check._STEPS", 1)
+    monkeypatch.setattr("selfstudy.runs.plan_check._UNCOUNTED", 0)
+    monkeypatch.setattr(SimCLR, "forward", forward)
+    monkeypatch.setattr(Clock, "progress", lambda self, step: Progress(step, 1000 if step < 5 else step))
+    given = {"method": "simclr", "encoder": "resnet10t", "batch_size": 4, "device": "cpu", "precision": "fp32"}
+    run = selfstudy.pretrain(images, out=tmp_path / "run", minutes=1, set={"train.log_every": 1}, **given)
+    config = (run.folder / "config.yaml").read_text()
+    assert "image_size: [32, 32]  # planned again after " in config and ": a step took " in config
+    assert "s, not 0.0001 s; measured: 0.02 s a step here" in config
+    steps = [json.loads(line)["step"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 5]
+    assert json.loads((run.folder / "encoder" / "config.json").read_text())["image_size"] == [32, 32]

@@ -16,7 +16,7 @@ from selfstudy.images.config import ImageRunConfig
 from selfstudy.methods.reads import Reads
 from selfstudy.modalities import SETTINGS
 from selfstudy.runs import settings
-from selfstudy.runs.pretraining import _changes
+from selfstudy.runs.resuming import _changes
 from selfstudy.runs.settings import gather, keywords_of, merge, rows_of, table, without_effect
 from selfstudy.text.config import TextRunConfig
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from selfstudy.methods import available, method_class
+from selfstudy.methods import method_class
 from selfstudy.nn.teacher import Teacher
 from selfstudy.train.checkpoint import CheckpointStore
 from selfstudy.train.old_keys import with_new_keys
 from tests.methods.contract import optimizer_step, same, sgd, views_for
-from tests.methods.small_encoders import builder, fitting, small_config
+from tests.methods.small_encoders import STEPPED, builder, fitting, small_config
 
 TAUGHT = ["byol", "data2vec", "dino", "dinov2", "ibot", "ijepa", "moco", "moco_v3", "msn"]
 
@@ -33,7 +33,7 @@ def _old_names(teacher: Teacher) -> dict[str, str]:
 
 
 def test_the_methods_with_a_teacher_are_those_tried_here():
-    found = [name for name in available() if any(isinstance(part, Teacher) for part in _make(name).modules())]
+    found = [name for name in STEPPED if any(isinstance(part, Teacher) for part in _make(name).modules())]
     assert found == TAUGHT
 
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from selfstudy.disk.file_system import Bytes, FileSystem
+from selfstudy.errors import RunFolderError
 
 
 @contextmanager
@@ -41,6 +42,18 @@ def replace_file(file: Path, content: Bytes, *, sync: bool = True) -> None:
     """Write all of a file's content; arguments and errors are those of :func:`staged_file`."""
     with staged_file(file, sync=sync) as handle:
         handle.write(content)
+
+
+def refuse_existing(out: Path, *, overwrite: bool) -> None:
+    """Raise if the file exists, or the folder holds files, unless they may be overwritten.
+
+    Raises:
+        RunFolderError: something is there.
+    """
+    if overwrite or not out.exists() or out.is_dir() and not any(out.iterdir()):
+        return
+    what = "already holds files" if out.is_dir() else "exists already"
+    raise RunFolderError(f"{out} {what}\n--overwrite replaces what is there, --out names another place")
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class ImageEncoderDescription(EncoderDescription):
     settings: dict[str, Any] | None = None
     mean: list[float]
     std: list[float]
+    statistics_images: int = Field(default=0, ge=0)
 
 
 def save_encoder(
@@ -48,7 +49,8 @@ def save_encoder(
         folder: the folder to write into; it is made if it does not exist.
         mean: the mean per channel, in [0, 1], by which images are normalised.
         std: the standard deviation per channel, in [0, 1], by which images are normalised.
-        extra: the values of ``weights`` (student or teacher), ``method`` and ``seed``.
+        extra: the values of ``weights`` (student or teacher), ``method`` and ``seed``; and ``statistics_images``, the
+            number of training images on which its running statistics were set, if they are not those of training.
 
     Raises:
         FileRefusedError: a weight is not finite.

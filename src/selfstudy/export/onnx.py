@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from selfstudy.disk.atomic import staged_folder
 from selfstudy.encoders.store import load_encoder
+from selfstudy.encoders.whitening import load_whitening
 from selfstudy.errors import EnvironmentFault
-from selfstudy.export.result import ExportResult, largest_difference, require_agreement
+from selfstudy.export.result import TOLERANCE, ExportResult, largest_difference, require_agreement
+from selfstudy.ops.whitening import Whitening
 from selfstudy.views.augment import normalize
 
 _INSTALL = "pip install 'selfstudy[onnx]'"
@@ -23,30 +25,70 @@ _INSTALL = "pip install 'selfstudy[onnx]'"
 class _FromPixels(nn.Module):
     """The encoder with the normalisation before it, so that nobody can forget it."""
 
-    def __init__(self, encoder: nn.Module, mean: list[float], std: list[float]) -> None:
+    def __init__(self, encoder: nn.Module, mean: list[float], std: list[float], *, last: nn.Module) -> None:
         super().__init__()
-        self.encoder, self.mean, self.std = encoder, mean, std
+        self.encoder, self.mean, self.std, self.last = encoder, mean, std, last
 
     def forward(self, images: Tensor) -> Tensor:
         """The embeddings (B, D) of ``images`` (B, C, H, W) float32 in [0, 1]."""
-        embeddings: Tensor = self.encoder(normalize(images, self.mean, self.std))
+        embeddings: Tensor = self.last(self.encoder(normalize(images, self.mean, self.std)))
         return embeddings
 
 
-def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
+class _Whiten(nn.Module):
+    """The whitening of embeddings as a layer."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, whitening: Whitening) -> None:
+        super().__init__()
+        self.register_buffer("mean", whitening.mean)
+        self.register_buffer("projection", whitening.projection)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """The whitened embeddings (B, d) of embeddings (B, D)."""
+        return Whitening(self.mean, self.projection).apply(embeddings)
+
+
+def last_layer(whitening: Whitening | None) -> nn.Module:
+    """The layer after an encoder: a whitening, or one that changes nothing."""
+    return nn.Identity() if whitening is None else _Whiten(whitening)
+
+
+def tolerance_after(whitening: Whitening | None) -> float:
+    """The largest difference that an export may make: that of embeddings, times the largest gain of the whitening."""
+    return TOLERANCE * (
+        1.0 if whitening is None else max(1.0, float(torch.linalg.matrix_norm(whitening.projection, 2)))
+    )
+
+
+def layer_note(whitening: Whitening | None) -> str:
+    """A line of Python that says that the last layer whitens; empty without one."""
+    if whitening is None:
+        return ""
+    before, after = whitening.projection.shape
+    return f"\n# the last layer of the graph whitens: it makes {after:,} numbers of the {before:,} of an embedding"
+
+
+def export_onnx(encoder_folder: Path, out: Path, *, whiten: bool = False) -> ExportResult:
     """Write ``out/model.onnx``, reload it in ONNX Runtime and compare.
 
     The input ``images`` is (B, C, H, W) float32 in [0, 1], already resized, with any B; the normalisation is part of
     the file. The output ``embedding`` is (B, D) float32. The metadata of the file holds the description of the encoder
-    under ``selfstudy``.
+    under ``selfstudy``. With ``whiten`` the last layer of the file whitens the embedding by the statistics of the run.
 
     Raises:
         EnvironmentFault: onnx, onnxscript or onnxruntime is not installed.
         FileRefusedError: the encoder is damaged, or the reloaded network computes something else; nothing is kept.
+        UsageError: ``whiten``, and the run has no whitening statistics.
     """
     runtime = onnx_runtime()
     encoder, config = load_encoder(encoder_folder)
-    network = _FromPixels(encoder, config["mean"], config["std"]).eval()
+    whitening = load_whitening(encoder_folder, config) if whiten else None
+    if whitening is not None:
+        config |= {"embed_dim": whitening.projection.shape[1], "whitened": True}
+    network = _FromPixels(encoder, config["mean"], config["std"], last=last_layer(whitening)).eval()
     shape = (config["channels"], *config["image_size"])
     program = to_onnx(
         network, {"images": torch.rand(2, *shape)}, output="embedding", any_length=["batch"], about=config
@@ -56,14 +98,14 @@ def export_onnx(encoder_folder: Path, out: Path) -> ExportResult:
         program.save(folder / file.name)  # weights of more than 2 GB go into a second file
         session = runtime.InferenceSession(folder / file.name, providers=["CPUExecutionProvider"])
         worst = largest_difference(network, _as_function(session), shape=shape)
-        require_agreement(worst)
+        require_agreement(worst, at_most=tolerance_after(whitening))
     usage = (
         "import numpy, onnxruntime\n"
         f"session = onnxruntime.InferenceSession({str(file)!r})\n"
         f"images = numpy.zeros((1, {', '.join(map(str, shape))}), numpy.float32)  # in [0, 1]; any number of them\n"
         'vectors = session.run(["embedding"], {"images": images})[0]'
     )
-    return ExportResult(file, worst, usage, "ONNX Runtime")
+    return ExportResult(file, worst, usage + layer_note(whitening), "ONNX Runtime")
 
 
 def to_onnx(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from selfstudy.config import (
+    AUTO_METHOD,
     Auto,
     DataConfig,
     EncoderConfig,
@@ -107,5 +108,6 @@ class ImageEncoderConfig(EncoderConfig):
 class ImageRunConfig(RunConfig):
     """All settings of a run on images."""
 
+    default_method = AUTO_METHOD
     data: ImageDataConfig
     encoder: ImageEncoderConfig = ImageEncoderConfig()

@@ -60,7 +60,12 @@ MeasurePrecision = Callable[[EncoderSpec, int], tuple[str, str]]
 
 
 def resolve(
-    config: ImageRunConfig, scan: Scan, method: type[Method], *, measure: MeasurePrecision | None = None
+    config: ImageRunConfig,
+    scan: Scan,
+    method: type[Method],
+    *,
+    measure: MeasurePrecision | None = None,
+    planned_steps: int | None = None,
 ) -> Resolved[ImageInputs]:
     """The configuration with everything decided.
 
@@ -70,6 +75,7 @@ def resolve(
         method: the class that the configuration names.
         measure: returns the precision that trains an encoder faster at a batch size, and the reason;
             :func:`measured_precision` if left out. It is called only if nothing else decides the precision.
+        planned_steps: the steps that a budget in minutes holds by measurement; guessed if left out.
 
     Raises:
         DataError: there are fewer images than a batch has.
@@ -94,7 +100,7 @@ def resolve(
     device = draft.decide_machine()
     decide("train.compile", False, "no faster for images on processors; on a GPU try it")
     decide("train.duration", *default_duration(images, _IMAGES_TO_SEE, "images"))
-    steps = draft.expected_steps(images, _IMAGES_PER_SECOND[device])
+    steps = planned_steps or draft.expected_steps(images, _IMAGES_PER_SECOND[device])
     size, channels = tuple(draft.get("data.image_size")), draft.get("data.channels")
     facts = DataFacts(inputs=images, size=size, channels=channels, batch_size=batch, total_steps=steps)
     draft.decide_recipe(method, facts)
@@ -157,7 +163,7 @@ def decide_images(draft: Draft, scan: Scan, *, largest: int | None = None) -> No
         scan: the scan of the images.
         largest: the longest side in pixels that the method looks at; None for any.
     """
-    size = draft.decide("data.image_size", *_image_size(scan, largest))
+    size = draft.decide("data.image_size", *natural_size(scan, largest))
     if isinstance(size, int):
         draft.settings["data"]["image_size"] = (size, size)
     draft.decide("data.channels", scan.channels, "what the images have")
@@ -170,7 +176,7 @@ def decide_images(draft: Draft, scan: Scan, *, largest: int | None = None) -> No
     _require_one_per_channel(draft.settings["data"])
 
 
-def _image_size(scan: Scan, largest: int | None) -> tuple[tuple[int, int], str]:
+def natural_size(scan: Scan, largest: int | None = None) -> tuple[tuple[int, int], str]:
     """The images' own size if it is small and the same for all; else the largest usual size below the median image."""
     (height, width), why = _own_size(scan)
     if largest is None or max(height, width) <= largest:

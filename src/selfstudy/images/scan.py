@@ -71,6 +71,7 @@ class Scan(NamedTuple):
         std: the standard deviation per channel, in [0, 1], over the same images.
         images: the decoded images by position, or None if they do not fit into memory.
         warnings: sentences for the user.
+        side: the shorter side in pixels that larger images are shrunk to when they are read; None for whole images.
     """
 
     verdicts: list[Verdict]
@@ -82,6 +83,7 @@ class Scan(NamedTuple):
     std: list[float]
     images: DecodedImages | None
     warnings: list[str]
+    side: int | None = None
 
     def write(self, path: Path) -> None:
         """Write ``inputs.parquet``: one row per input with id, size, format, verdict and reason."""
@@ -104,12 +106,19 @@ class Scan(NamedTuple):
         """
         if self.images is not None:
             return self.images[position]
-        return with_channels(source.read(int(self.good[position])), self.channels)
+        return with_channels(read_shrunk(source, int(self.good[position]), self.side), self.channels)
 
     def subset(self, positions: np.ndarray) -> "Scan":
         """The scan of the usable images at ``positions`` (n,) int64."""
         images = None if self.images is None else self.images.subset(torch.from_numpy(positions))
         return self._replace(good=self.good[positions], sizes=self.sizes[positions], images=images)
+
+
+class Data(NamedTuple):
+    """Opened and scanned images."""
+
+    source: Source
+    scan: Scan
 
 
 def scan(
@@ -151,6 +160,7 @@ def scan(
         std=std,
         images=images,
         warnings=source.warnings + _warnings(verdicts, usable),
+        side=side,
     )
 
 

@@ -25,7 +25,7 @@ def whiten_by_scan(embedder: Embedder, source: Source, found: Scan, *, allowed: 
         embedder: the encoder, loaded from its folder.
         source: the source of the images.
         found: the scan of the source.
-        allowed: what the statistics may cost.
+        allowed: the largest cost of the statistics.
         console: the console that shows the number of images and the time.
     """
     batches = _batches(source, found, sample(len(found.good), allowed.inputs))

@@ -2,6 +2,8 @@
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 _ONE_GIB, _LARGE = 1 << 30, 1 << 22
@@ -33,6 +35,15 @@ def return_large_blocks() -> bool:
     """
     libc = _glibc()
     return libc is not None and bool(libc.mallopt(_M_MMAP_THRESHOLD, _LARGE))
+
+
+@contextmanager
+def freed_memory_returned() -> Iterator[None]:
+    """Inside the block freed memory goes back to the system at once; after it, what training frees is kept."""
+    return_large_blocks()
+    yield
+    give_back_freed_memory()  # opening much data needs more memory than training
+    keep_freed_memory()
 
 
 def give_back_freed_memory() -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 _CGROUPS = Path("/sys/fs/cgroup")  # limits that Linux sets for a container, in version 1 or 2
+_STATM = Path("/proc/self/statm")  # sizes in pages; the second one is that of the memory in use
 _UNKNOWN_MEMORY = 8 * 10**9  # bytes assumed where the system does not say
 
 
@@ -24,6 +25,13 @@ def usable_memory() -> int:
     except (AttributeError, ValueError, OSError):
         installed = _UNKNOWN_MEMORY
     return min([installed, *_numbers("memory.max"), *_numbers("memory/memory.limit_in_bytes")])
+
+
+def used_memory() -> int:
+    """The memory that this process uses now, in bytes; 0 where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def limit_threads(processes: int = 1) -> None:

@@ -18,7 +18,7 @@ several working sizes; mirror images are added up; the whitened components inste
 import math
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class Patches(SolvedMethod):
         UsageError: the encoder is not a :class:`selfstudy.encoders.patches.PatchNetwork`.
     """
 
-    family: ClassVar[str] = "no gradient"
+    family = "no gradient"
     stages = ("filters", "map")
     encoder_name = "patches"
     largest_side = max(_SIZES)
@@ -91,7 +91,7 @@ class Patches(SolvedMethod):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """As many filters as the time of a budget in minutes allows, measured on this machine; else a fixed number."""
+        """The number of filters that the time of a budget in minutes allows, measured here; else a fixed number."""
         sizes = tuple(min(size, max(facts.size)) for size in _SIZES)
         most, why = _USUAL, "the usual number"
         if facts.seconds is not None:

@@ -13,8 +13,10 @@ from rich.console import Console
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe
 from selfstudy.probes.intervals import compared
+from selfstudy.probes.kept import KeptScores
 from selfstudy.probes.progress import PATIENCE, Ticker
 from selfstudy.probes.results import Results, Score
+from selfstudy.probes.verdict import Split
 
 _TRIED = 32  # examples that are embedded for the estimate of the time
 
@@ -63,11 +65,14 @@ class Subject(NamedTuple):
         name: such as ``"raw pixels"``, ``"untrained encoder"`` or ``"pretrained encoder"``.
         inputs: functions that make the inputs of probes, by type. A probe whose type is missing leaves a gap.
         free: True for features that need no training; the trained encoder has to beat them.
+        key: a text that differs if anything differs that decides the scores of the row: its data, its split, and how
+            its features are made; None for a row whose scores are not kept for later evaluations.
     """
 
     name: str
     inputs: Mapping[type, Callable[[], object]]
     free: bool = False
+    key: str | None = None
 
 
 class Evaluation(NamedTuple):
@@ -76,12 +81,14 @@ class Evaluation(NamedTuple):
     Attributes:
         about: a few words on the data and their split, such as ``"24 train, 6 test images"``.
         subjects: the rows; inputs are made one after another, so that the features of one are in memory at a time.
+        split: the facts about the data on which a verdict rests.
         sample: a description of the part of the data that is used, for every protocol; empty if it is all.
         trial: a measurement of embedding, for an estimate before it starts; None for no estimate.
     """
 
     about: str
     subjects: Iterable[Subject]
+    split: Split = Split()
     sample: str = ""
     trial: "Trial | None" = None
 
@@ -109,7 +116,12 @@ class Trial(NamedTuple):
 
 
 def evaluate(
-    evaluation: Evaluation, probes: Sequence[Probe], *, console: Console, known: Sequence[Score] = ()
+    evaluation: Evaluation,
+    probes: Sequence[Probe],
+    *,
+    console: Console,
+    known: Sequence[Score] = (),
+    kept: KeptScores | None = None,
 ) -> Results:
     """The scores of every subject under every probe; test is used once, by the final encoder.
 
@@ -118,6 +130,7 @@ def evaluate(
         probes: the probes, in the order they are asked.
         console: the console that shows progress.
         known: scores of other evaluations; a subject with a score of one of these probes is not measured again.
+        kept: scores that are found by the key of a subject and not measured again; new ones are added.
 
     Raises:
         DataError: labels or features on which a score would mean nothing.
@@ -126,20 +139,21 @@ def evaluate(
     console.print(f"evaluate {evaluation.about}", highlight=False)
     if evaluation.sample:
         console.print(f"         {evaluation.sample}; --full takes all", highlight=False)
+    if copies := evaluation.split.repeated:
+        total = sum(evaluation.split.test)
+        console.print(f"         {copies:,} of {total:,} test examples also stand in train", highlight=False)
     names = [probe.name for probe in probes]
     subjects = list(evaluation.subjects)
     _print_estimate(evaluation.trial, len(subjects), names, console)
     scores: list[Score] = []
-    with Ticker(console, sum(_steps(subject, probes) for subject in subjects)) as ticker:
+    with Ticker(console, len(subjects) * len(probes)) as ticker:
         for subject in subjects:
             found = [score for score in known if score.features == subject.name and score.probe in names]
-            if found:
-                ticker.end(_steps(subject, probes))
-            else:
-                found = _measured(
-                    subject, [probe for probe in probes if probe.needs in subject.inputs], console, ticker
-                )
-                found = [_of_sample(score, evaluation.sample) for score in found]
+            if not found:
+                able = [probe for probe in probes if probe.needs in subject.inputs]
+                measured = _scores(subject, able, kept, console, ticker)
+                found = [_of_sample(score, evaluation.sample) for score in measured]
+            ticker.end(len(probes))
             scores += [score._replace(free=score.free or subject.free) for score in found]
     once = {score[:2]: score for score in scores}  # the majority class comes with every subject
     return Results(compared(list(once.values())))
@@ -156,30 +170,39 @@ def _print_estimate(trial: Trial | None, rows: int, probes: Sequence[str], conso
         return
     seconds = trial.seconds() * rows
     if seconds > PATIENCE:
-        text = (
-            f"about {seconds:,.0f} s to embed {trial.examples:,} {trial.unit} x {rows} rows, then {', '.join(probes)}"
-        )
-        console.print(f"         {text}", highlight=False)
+        work = f"{trial.examples:,} {trial.unit} x {rows} rows"
+        console.print(f"         about {seconds:,.0f} s to embed {work}, then {', '.join(probes)}", highlight=False)
 
 
-def _steps(subject: Subject, probes: Sequence[Probe]) -> int:
-    """The number of inputs that are made for a subject, and of probes that read them."""
-    asked = [probe.needs for probe in probes if probe.needs in subject.inputs]
-    return len(asked) + len(set(asked))
+def _scores(
+    subject: Subject, probes: Sequence[Probe], kept: KeptScores | None, console: Console, ticker: Ticker
+) -> list[Score]:
+    """The scores of one subject: those that are kept, and those that are measured now."""
+    if kept is None or subject.key is None:
+        return [score for found in _measured(subject, probes, console, ticker).values() for score in found]
+    found = kept.find(subject.key, probes)
+    if found:
+        console.print(f"         {subject.name}: kept from an earlier evaluation: {', '.join(found)}", highlight=False)
+    measured = _measured(subject, [probe for probe in probes if probe.name not in found], console, ticker)
+    try:
+        for probe in probes:
+            if probe.name in measured:
+                kept.keep(subject.key, probe, measured[probe.name])
+    except OSError as error:
+        console.print(f"         {subject.name}: not kept for later evaluations: {error}", highlight=False)
+    return [score for probe in probes for score in (found | measured)[probe.name]]
 
 
-def _measured(subject: Subject, probes: Sequence[Probe], console: Console, ticker: Ticker) -> list[Score]:
-    """The scores of one subject; an input is made once for all the probes that need it."""
+def _measured(subject: Subject, probes: Sequence[Probe], console: Console, ticker: Ticker) -> dict[str, list[Score]]:
+    """The scores of one subject by probe; an input is made once for all the probes that need it."""
     if probes:
         console.print(f"         {subject.name}", highlight=False)
     inputs: dict[type, object] = {}
-    scores: list[Score] = []
+    scores: dict[str, list[Score]] = {}
     for probe in probes:
         if probe.needs not in inputs:
             ticker.begin(f"{subject.name}: inputs of {probe.name}")
             inputs[probe.needs] = subject.inputs[probe.needs]()
-            ticker.end()
         ticker.begin(f"{subject.name}: {probe.name}")
-        scores += probe.measure(inputs[probe.needs])
-        ticker.end()
+        scores[probe.name] = probe.measure(inputs[probe.needs])
     return scores

@@ -22,6 +22,7 @@ _HELD_OUT_TEXT = {  # key of a figure, name of its column, unit
     "perplexity": ("perplexity", ""),
     "accuracy": ("token accuracy", "%"),
 }
+PRETRAINED = "pretrained encoder"
 UNTRAINED, UNTRAINED_SET = "untrained encoder", "untrained encoder, statistics set"
 """The rows of the encoder before its first step; the second has normalisation statistics of the train images."""
 HELD_OUT_TEXT = tuple(name for name, _ in _HELD_OUT_TEXT.values())
@@ -63,6 +64,7 @@ class Score(NamedTuple):
         ahead: the paired difference to the best free row, where both know which test examples are right.
         right: one byte for each of M test examples, 1 where it is right and 0 where it is not; not written to
             ``evaluations.jsonl``.
+        step: the optimizer steps that the run had taken, where that is known.
     """
 
     features: str
@@ -77,6 +79,7 @@ class Score(NamedTuple):
     free: bool = False
     ahead: Ahead | None = None
     right: bytes | None = None
+    step: int | None = None
 
     @property
     def accuracy(self) -> float:
@@ -85,7 +88,7 @@ class Score(NamedTuple):
 
     def line(self) -> dict[str, object]:
         """The score as the object of one line of ``evaluations.jsonl``."""
-        names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread", "free")
+        names = ("features", "probe", "value", "unit", "interval", "protocol", "data", "test", "spread", "free", "step")
         ahead = None if self.ahead is None else self.ahead._asdict()
         return {name: getattr(self, name) for name in names} | {"ahead": ahead}
 
@@ -108,8 +111,9 @@ def scores_in(line: Mapping[str, Any]) -> list[Score]:
     interval = (ends[0], ends[1]) if isinstance(ends, list) and [*map(is_number, ends)] == [True, True] else None
     data, test = (None if line.get(key) is None else str(line[key]) for key in ("data", "test"))
     spread = spread if is_number(spread) else None
-    free, ahead = line.get("free") is True, _ahead_in(line.get("ahead"))
-    return [Score(features, probe, value, protocol, spread, unit, interval, data, test, free, ahead)]
+    free, ahead, step = line.get("free") is True, _ahead_in(line.get("ahead")), line.get("step")
+    step = step if isinstance(step, int) else None
+    return [Score(features, probe, value, protocol, spread, unit, interval, data, test, free, ahead, step=step)]
 
 
 def _ahead_in(content: object) -> Ahead | None:
@@ -136,7 +140,7 @@ def held_out_scores(figures: Mapping[str, Any]) -> list[Score]:
     own = f"{protocol}; {tokens:,} tokens, {size:,} bytes"
     return [
         Score(
-            "pretrained encoder",
+            PRETRAINED,
             name,
             figures[key],
             protocol if key == "bits_per_byte" else own,
@@ -168,7 +172,11 @@ def wilson(percent: float, n: int) -> tuple[float, float]:
 
 
 class Results:
-    """Scores in the order they were given; prints as a plain text table.
+    """Scores in the order they were given; prints as a plain text table, and last the verdict if there is one.
+
+    Args:
+        scores: the scores.
+        verdict: what they mean for the user, in one or two sentences.
 
     >>> print(Results([Score("raw pixels", "knn", 36.3, "k-NN k=20"), Score("pretrained", "knn", 53.7, "k-NN k=20")]))
     features      k-NN
@@ -178,8 +186,8 @@ class Results:
     k-NN k=20
     """
 
-    def __init__(self, scores: Iterable[Score]) -> None:
-        self.scores = tuple(scores)
+    def __init__(self, scores: Iterable[Score], verdict: str | None = None) -> None:
+        self.scores, self.verdict = tuple(scores), verdict
 
     def __iter__(self) -> Iterator[Score]:
         return iter(self.scores)
@@ -188,10 +196,10 @@ class Results:
         return len(self.scores)
 
     def __str__(self) -> str:
-        """Features down, probes across, in as many blocks as a page needs, then a legend and each protocol once."""
+        """Features down, probes across, in as many blocks as fit a page; below: legend, protocols, and the verdict."""
         first, *columns = (list(column) for column in zip(*self.table(), strict=True))
-        below = [*self.legend(), *self.protocols()]
-        return "\n".join([line for block in _blocks(first, columns) for line in [*block, ""]] + below)
+        lines = [line for block in _blocks(first, columns) for line in [*block, ""]]
+        return "\n".join([*lines, *self.legend(), *self.protocols()] + (["", self.verdict] if self.verdict else []))
 
     def table(self) -> list[list[str]]:
         """Features down, probes across, as text; the first row and the first column are headings."""
@@ -226,9 +234,9 @@ class Results:
         """
         return {score[:2]: score.value for score in self.scores}[features, probe]
 
-    def on(self, data: str, test: str | None) -> "Results":
-        """The same scores, with the names of the data on which they were measured."""
-        return Results(score._replace(data=data, test=test) for score in self.scores)
+    def on(self, data: str, test: str | None, *, step: int | None = None) -> "Results":
+        """The same scores, with the names of the data on which they were measured, and the steps of the run."""
+        return Results((score._replace(data=data, test=test, step=step) for score in self.scores), self.verdict)
 
     def to_dict(self) -> dict[str, list[object]]:
         """The scores as columns for ``pandas.DataFrame``.

@@ -51,7 +51,9 @@ def measure(pairs: Similarities) -> list[Score]:
     return [Score(pairs.name, "sts", 100 * correlation, protocol, unit="", interval=interval)]
 
 
-def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) -> Similarities:
+def of_embeddings(
+    name: str, first: Tensor, second: Tensor, scores: np.ndarray, *, how: str = ENCODER_COSINE
+) -> Similarities:
     """The cosines of embedded pairs.
 
     Args:
@@ -59,6 +61,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         first: (N, D), the first part of every pair.
         second: (N, D), the second part.
         scores: (N,), the human scores.
+        how: a description of the cosines, for the protocol.
 
     Raises:
         DataError: not one embedding each for every pair.
@@ -70,7 +73,7 @@ def of_embeddings(name: str, first: Tensor, second: Tensor, scores: np.ndarray) 
         )
     # in float64, for rounding would shuffle the ranks of embeddings that all lie close together
     one, other = (F.normalize(part.detach().cpu().double(), dim=1) for part in (first, second))
-    return Similarities(name, (one * other).sum(dim=1).numpy(), scores)
+    return Similarities(name, (one * other).sum(dim=1).numpy(), scores, how)
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:

@@ -8,6 +8,7 @@ import csv
 import io
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,13 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from selfstudy.errors import UsageError
-from selfstudy.probes.results import UNTRAINED, UNTRAINED_SET, Score, aligned, is_number, shown, title
+from selfstudy.probes.results import PRETRAINED, UNTRAINED, UNTRAINED_SET, Score, aligned, is_number, shown, title
 from selfstudy.report.figures import Panel, draw
 from selfstudy.report.page import curve_of, health_panels, template
 from selfstudy.report.record import Line, RunRecord
 
 _SEED, _MISSING = "train.seed", "-"
-_PRETRAINED = "pretrained encoder"
+_AHEAD = "ahead of the best free row"
 
 
 class Number(NamedTuple):
@@ -39,6 +40,10 @@ class Number(NamedTuple):
         test: the name of the test data if they were given separately; else empty.
         protocol: the rules of the measurement, such as its settings and the number of samples.
         unit: the unit of mean, deviation and gain.
+        ahead: the paired difference to the best free row, as the mean over runs; NaN if unknown.
+        low: the lower end of its 95 % interval over draws of the test examples; NaN for several runs.
+        high: the upper end of that interval; NaN for several runs.
+        free_row: the name of the best free row, or of several if the runs differ in it; empty if unknown.
     """
 
     column: str
@@ -52,6 +57,10 @@ class Number(NamedTuple):
     test: str
     protocol: str
     unit: str
+    ahead: float
+    low: float
+    high: float
+    free_row: str
 
     @property
     def place(self) -> tuple[str, str, str, str]:
@@ -104,6 +113,7 @@ class Comparison:
     def sections(self) -> list[tuple[str, list[list[str]]]]:
         """The headings with their rows; a row is a name, then a cell for each column."""
         found = [
+            ("verdict", _verdicts(self.columns)),
             ("settings that differ", _differences(self.columns, self._ignored)),
             ("training", _training(self.columns)),
         ]
@@ -111,7 +121,13 @@ class Comparison:
         return [(name, rows) for name, rows in found if rows]
 
     def notes(self) -> list[str]:
-        """The numbered protocols, then the runs of columns that hold several."""
+        """The sentences about the runs, the numbered protocols, then the runs of columns that hold several."""
+        sentences = [
+            f"{name}: {run.verdicts[-1].verdict.short}"
+            for column in self.columns
+            for name, run in _named(column)
+            if run.verdicts
+        ]
         protocols = [
             f"[{number}] {protocol}{_of(data, test)}"
             for number, (_, data, test, protocol) in enumerate(self._protocols(), 1)
@@ -121,7 +137,7 @@ class Comparison:
             for column in self.columns
             if len(column.runs) > 1
         ]
-        return ["\n".join(lines) for lines in (protocols, members) if lines]
+        return ["\n".join(lines) for lines in (sentences, protocols, members) if lines]
 
     def to_csv(self) -> str:
         """The numbers as CSV with a header, one number a line."""
@@ -146,11 +162,12 @@ class Comparison:
         return list(dict.fromkeys(one.place for one in self.numbers))
 
     def _rows(self, place: tuple[str, str, str, str]) -> list[list[str]]:
-        """The rows of numbers that may be compared."""
-        found = [one for one in self.numbers if one.place == place]
-        cells = {(one.features, one.column): _cell(one) for one in found}
-        names = dict.fromkeys(one.features for one in found)
-        return [[name, *(cells.get((name, column.name), "-") for column in self.columns)] for name in names]
+        """The rows of numbers that may be compared, and last the differences to the best free row."""
+        found, seeds = [one for one in self.numbers if one.place == place], {c.name: len(c.runs) for c in self.columns}
+        cells = {(one.features, one.column): _cell(one, seeds[one.column]) for one in found}
+        leads = {(_AHEAD, one.column): _lead(one) for one in found if one.free_row}
+        names = dict.fromkeys([*(one.features for one in found), *(name for name, _ in leads)])
+        return [[name, *((cells | leads).get((name, column.name), "-") for column in self.columns)] for name in names]
 
 
 def _columns(records: Sequence[RunRecord], ignored: Collection[str]) -> list[Column]:
@@ -175,6 +192,23 @@ def _name(group: list[RunRecord], *, short: bool) -> str:
     """The name of a column: the first run's folder, and the number of runs if there are several."""
     first: Path = group[0].path
     return (first.name if short else str(first)) + (f" x{len(group)}" if len(group) > 1 else "")
+
+
+def _verdicts(columns: list[Column]) -> list[list[str]]:
+    """A row for each pair of data sets with a verdict: its kind, or how many runs have which."""
+    rows: dict[str, list[str]] = {}
+    for number, column in enumerate(columns):
+        for place in dict.fromkeys(f"{one.data}{_of('', one.test)}" for run in column.runs for one in run.verdicts):
+            kinds = Counter(
+                one.verdict.kind
+                for run in column.runs
+                for one in run.verdicts
+                if f"{one.data}{_of('', one.test)}" == place
+            )
+            several = len(column.runs) > 1
+            words = [f"{kind} ({count} of {len(column.runs)})" if several else kind for kind, count in kinds.items()]
+            rows.setdefault(place, [_MISSING] * len(columns))[number] = ", ".join(words)
+    return [[place, *cells] for place, cells in rows.items()]
 
 
 def _differences(columns: list[Column], ignored: Collection[str]) -> list[list[str]]:
@@ -246,7 +280,7 @@ def _numbers(column: Column) -> list[Number]:
         scores = {_key(score): score for score in run.evaluations}
         for key, score in scores.items():
             untrained = [one for name in (UNTRAINED_SET, UNTRAINED) if (one := scores.get((name, *key[1:])))]
-            known = untrained and score.features == _PRETRAINED
+            known = untrained and score.features == PRETRAINED
             measured.setdefault(key, []).append((score, score.value - untrained[0].value if known else math.nan))
     return [_number(column.name, key, pairs) for key, pairs in measured.items()]
 
@@ -263,13 +297,25 @@ def _number(column: str, key: tuple[str, ...], pairs: list[tuple[Score, float]])
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
     gain = statistics.fmean(gain for _, gain in pairs)
     mean = statistics.fmean(values)
-    return Number(column, features, probe, mean, deviation, len(values), gain, data, test, protocol, unit)
+    found = [score.ahead for score, _ in pairs if score.ahead is not None]
+    ahead = statistics.fmean(one.value for one in found) if found else math.nan
+    low, high = (found[0].low, found[0].high) if len(values) == len(found) == 1 else (math.nan, math.nan)
+    rows = ", ".join(dict.fromkeys(one.row.partition(" (")[0].partition(",")[0] for one in found))
+    about = (data, test, protocol, unit, ahead, low, high, rows)
+    return Number(column, features, probe, mean, deviation, len(values), gain, *about)
 
 
-def _cell(number: Number) -> str:
-    """The number with its unit, its deviation, and its gain over the untrained encoder."""
+def _cell(number: Number, seeds: int) -> str:
+    """The number with its unit, deviation and gain over the untrained encoder; it says if some seeds do not have it."""
     text = shown(number.mean, number.unit, number.deviation if number.runs > 1 else None)
-    return text if math.isnan(number.gain) else f"{text} ({number.gain:+.1f})"
+    gain = "" if math.isnan(number.gain) else f" ({number.gain:+.1f})"
+    return f"{text}{gain}" + ("" if number.runs == seeds else f" [{number.runs} of {seeds} seeds]")
+
+
+def _lead(number: Number) -> str:
+    """The difference to the best free row, with half its interval if there is one."""
+    half = "" if math.isnan(number.low) else f" ± {(number.high - number.low) / 2:.1f}"
+    return f"{number.ahead:+.1f}{half} ({number.free_row})"
 
 
 def _of(data: str, test: str) -> str:

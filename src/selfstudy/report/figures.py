@@ -30,11 +30,19 @@ _STYLE = {
 
 
 class Curve(NamedTuple):
-    """Finite values over steps."""
+    """Finite values over steps, or over another quantity that the title of the panel names.
+
+    Attributes:
+        name: the name of the curve.
+        steps: the positions of the values.
+        values: the values.
+        ends: the lower and the upper end of the interval of each value, drawn as a band; empty without intervals.
+    """
 
     name: str
     steps: Sequence[float]
     values: Sequence[float]
+    ends: Sequence[tuple[float, float]] = ()
 
 
 class Panel(NamedTuple):
@@ -76,7 +84,10 @@ def _fill(place: Axes, panel: Panel) -> None:
         steps, values = thinned(curve)
         single = "." if len(steps) == 1 else None
         name = curve.name if len(steps) else None  # a run without this value still uses up its colour
-        place.plot(steps, values, linewidth=1.2, label=name, marker=single)
+        (line,) = place.plot(steps, values, linewidth=1.2, label=name, marker=single)
+        if curve.ends:
+            low, high = np.array(curve.ends).T
+            place.fill_between(curve.steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for value, name in panel.marks:
         place.axhline(value, color="#999999", linewidth=0.9, linestyle="--")
         place.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8)

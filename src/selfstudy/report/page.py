@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number
+from selfstudy.probes.results import HELD_OUT_TEXT, Results, Score, is_number, title
 from selfstudy.report.figures import Curve, Panel, draw
 from selfstudy.report.record import Line, RunRecord
 
@@ -27,6 +27,18 @@ _CAPTIONS = {"views": "an image, followed by its views as the method saw them"}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
 
 
+class Cell(NamedTuple):
+    """One cell of a table of scores.
+
+    Attributes:
+        text: the score, or a heading.
+        best: True for the best score of a column among the rows that are free.
+    """
+
+    text: str
+    best: bool = False
+
+
 class Table(NamedTuple):
     """Scores on one pair of data sets.
 
@@ -34,13 +46,15 @@ class Table(NamedTuple):
         data: the name of the data that the probes learnt from; None if it was not recorded.
         test: the name of the test data; None if they were not given separately.
         rows: rows of cells; the first is the heading.
-        protocols: the protocols of all scores, each once.
+        free: True if a row is marked as the best of those that are free.
+        notes: the meaning of the numbers after ±, and the protocols of all scores, each once.
     """
 
     data: str | None
     test: str | None
-    rows: list[list[str]]
-    protocols: list[str]
+    rows: list[list[Cell]]
+    free: bool
+    notes: list[str]
 
 
 def render_run(record: RunRecord) -> str:
@@ -48,8 +62,10 @@ def render_run(record: RunRecord) -> str:
     return template("run.html").render(
         run=record,
         about=_about(record),
+        verdicts=record.verdicts[::-1],
         health=record.health[-1] if record.health else None,
-        scores=score_tables(record.evaluations),
+        scores=score_tables(record.evaluations, step=record.last.get("step")),
+        read=Markup(draw(reading_panels(record))),
         labels_asked=any(score.probe not in HELD_OUT_TEXT for score in record.evaluations),
         training=Markup(draw(training_panels(record))),  # matplotlib has escaped every name in it
         watched=Markup(draw(health_panels({"": record}))),
@@ -79,18 +95,61 @@ def _about(record: RunRecord) -> list[str]:
     return words
 
 
-def score_tables(scores: Sequence[Score]) -> list[Table]:
-    """The tables of scores, one for each pair of data sets, or several if a score was measured in several ways."""
+def score_tables(scores: Sequence[Score], *, step: int | None = None) -> list[Table]:
+    """The tables of scores, one for each pair of data sets, or several if a score was measured in several ways.
+
+    Args:
+        scores: the scores of a run.
+        step: the steps that the run has taken by now; a score of an earlier step says so.
+    """
     tables: list[tuple[tuple[str | None, str | None], dict[tuple[str, str], Score]]] = []
-    for score in scores:
+    for score in (_dated(score, step) for score in scores):
         data, place = (score.data, score.test), (score.features, score.probe)
         cells = next((cells for of, cells in tables if of == data and place not in cells), None)
         if cells is None:
             cells = {}
             tables.append((data, cells))
         cells[place] = score
-    found = [(*data, Results(cells.values())) for data, cells in tables]
-    return [Table(data, test, results.table(), results.protocols()) for data, test, results in found]
+    return [_table(*data, Results(cells.values())) for data, cells in tables]
+
+
+def _dated(score: Score, step: int | None) -> Score:
+    """The score; one of the trained encoder at an earlier step has that step in the name of its row."""
+    if score.free or score.step in (None, step):
+        return score
+    return score._replace(features=f"{score.features} of step {score.step:,}")
+
+
+def _table(data: str | None, test: str | None, results: Results) -> Table:
+    """The table of results, with the best free row of each column."""
+    free = [score for score in results if score.free]
+    best = {probe: max(one.value for one in free if one.probe == probe) for probe in {score.probe for score in free}}
+    marked = {score[:2] for score in free if score.value == best[score.probe]}
+    probes = list(dict.fromkeys(score.probe for score in results))
+    heading, *rows = results.table()
+    cells = [
+        [Cell(name), *(Cell(text, (name, probe) in marked) for text, probe in zip(texts, probes, strict=True))]
+        for name, *texts in rows
+    ]
+    return Table(
+        data, test, [[Cell(text) for text in heading], *cells], bool(free), results.legend() + results.protocols()
+    )
+
+
+def reading_panels(record: RunRecord) -> list[Panel]:
+    """A panel for each probe that was read during training, over minutes, with the best free row as a line."""
+    lines = [line for line in record.readings if is_number(line.get("value"))]
+    panels = []
+    for probe in dict.fromkeys(str(line.get("probe")) for line in lines):
+        own = [line for line in lines if line.get("probe") == probe and is_number(line.get("seconds"))]
+        known = all(is_number(line.get("low")) and is_number(line.get("high")) for line in own)
+        ends = [(line["low"], line["high"]) for line in own] if known else []
+        curve = Curve("", [line["seconds"] / 60 for line in own], [line["value"] for line in own], ends)
+        marks = [
+            (line["value"], str(line.get("row"))) for line in lines if line.get("probe") == probe and line.get("free")
+        ]
+        panels.append(Panel(f"{title(probe)}, %, by minutes of training", [curve], marks))
+    return panels
 
 
 def training_panels(record: RunRecord) -> list[Panel]:

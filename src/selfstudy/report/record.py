@@ -1,6 +1,5 @@
 """The contents of a run folder. The run may still be training, so files may be missing."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ from selfstudy import config as cfg
 from selfstudy.disk.reading import read_json
 from selfstudy.errors import FileRefusedError, first_line
 from selfstudy.probes.results import Score, is_number, scores_in
+from selfstudy.probes.verdict import Verdict
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.reasons import read_reasons
 
@@ -39,6 +39,22 @@ class Inputs(NamedTuple):
     sizes: tuple[tuple[int, int], tuple[int, int]] | None
 
 
+class Judged(NamedTuple):
+    """A verdict with the data and the steps of the run that it was given on.
+
+    Attributes:
+        verdict: the verdict.
+        data: the name of the data that the probes learnt from.
+        test: the name of the test data; empty if they were not given separately.
+        step: the optimizer steps that the run had taken; None if they were not recorded.
+    """
+
+    verdict: Verdict
+    data: str
+    test: str
+    step: int | None
+
+
 class RunRecord(NamedTuple):
     """One run folder.
 
@@ -49,7 +65,9 @@ class RunRecord(NamedTuple):
         environment: the content of ``environment.json``; empty without the file.
         metrics: the lines of ``metrics.jsonl``.
         health: the lines of ``health.jsonl``.
+        readings: the lines of ``readings.jsonl``.
         evaluations: the lines of ``evaluations.jsonl``; of several that measured the same, only the newest.
+        verdicts: the newest verdict on each pair of data sets, the newest last.
         encoder: the content of ``encoder/config.json``; empty before an encoder is saved.
         inputs: the summary of the scan; None for runs on text.
         pictures: the PNG files that the run or its inspection drew.
@@ -61,7 +79,9 @@ class RunRecord(NamedTuple):
     environment: Line
     metrics: list[Line]
     health: list[Line]
+    readings: list[Line]
     evaluations: list[Score]
+    verdicts: list[Judged]
     encoder: Line
     inputs: Inputs | None
     pictures: list[Path]
@@ -87,15 +107,18 @@ def read_run(folder: RunFolder) -> RunRecord:
     Raises:
         FileRefusedError: a file cannot be read.
     """
+    evaluations = folder.lines(folder.evaluations)
     pictures = [folder.views, *sorted(folder.pictures.glob("*.png"))]
     return RunRecord(
         path=folder.path,
         settings=cfg.flatten(cfg.read_yaml(folder.config)),
         reasons=read_reasons(folder),
         environment=_object(folder.environment),
-        metrics=_lines(folder.metrics),
-        health=_lines(folder.health),
-        evaluations=_newest(score for line in _lines(folder.evaluations) for score in scores_in(line)),
+        metrics=folder.lines(folder.metrics),
+        health=folder.lines(folder.health),
+        readings=folder.lines(folder.readings),
+        evaluations=_newest(score for line in evaluations for score in scores_in(line)),
+        verdicts=_verdicts(evaluations),
         encoder=_object(folder.encoder / "config.json"),
         inputs=_inputs(folder.inputs),
         pictures=[picture for picture in pictures if picture.is_file()],
@@ -107,24 +130,23 @@ def _object(file: Path) -> Line:
     return read_json(file, _MAX_JSON_BYTES) if file.is_file() else {}
 
 
-def _lines(file: Path) -> list[Line]:
-    """The JSON objects in the lines of a file, without a line that a kill has cut off."""
-    found: list[Line] = []
-    if not file.is_file():
-        return found
-    with file.open(encoding="utf-8", errors="replace") as handle:
-        for text in handle:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            found += [line] if isinstance(line, dict) else []
-    return found
-
-
 def _newest(scores: Iterable[Score]) -> list[Score]:
     """The newest of all scores that measure the same thing in the same way."""
     return list({(one.features, one.probe, one.data, one.test, one.protocol): one for one in scores}.values())
+
+
+def _verdicts(lines: Iterable[Line]) -> list[Judged]:
+    """The newest verdict on each pair of data sets, the newest last."""
+    found: dict[tuple[object, object], Judged] = {}
+    for line in lines:
+        if isinstance(line.get("sentence"), str):
+            data, test, step = line.get("data"), line.get("test"), line.get("step")
+            found.pop((data, test), None)
+            verdict = Verdict(line.get("verdict", ""), line["sentence"])
+            found[data, test] = Judged(
+                verdict, str(data or ""), str(test or ""), step if isinstance(step, int) else None
+            )
+    return list(found.values())
 
 
 def _inputs(file: Path) -> Inputs | None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from selfstudy.disk.atomic import replace_file
 from selfstudy.errors import EnvironmentFault, RunFolderError, UsageError
@@ -83,6 +84,20 @@ class RunFolder:
         """Add JSON lines to one of the folder's files."""
         with file.open("a", encoding="utf-8") as handle:
             handle.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def lines(self, file: Path) -> list[dict[str, Any]]:
+        """The JSON objects in one of the folder's files, if it exists, without a line that a kill has cut off."""
+        found: list[dict[str, Any]] = []
+        if not file.is_file():
+            return found
+        with file.open(encoding="utf-8", errors="replace") as handle:
+            for text in handle:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    continue
+                found += [line] if isinstance(line, dict) else []
+        return found
 
     def replace(self, file: Path, text: str) -> None:
         """Replace one of the folder's files; after a kill it has its old content or the new one."""

@@ -16,6 +16,7 @@ from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.resolved import Resolved
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
+from selfstudy.train.readings import EvalSet
 
 
 class Work(Protocol):
@@ -33,6 +34,14 @@ class Work(Protocol):
         With several processes, only the first one calls this method, and all of them train with its result.
         """
         ...
+
+    def planned_seconds(self) -> float | None:
+        """The seconds of a step by the plan that :meth:`resolve` made; None if it made none, as by default."""
+        return None
+
+    def resolve_again(self, step_seconds: float) -> Resolved[Any] | None:
+        """The configuration for steps that take this long on the plan's settings; None if they stay the best."""
+        return None
 
     def unit(self, resolved: Resolved[Any]) -> Unit:
         """The unit in which speed is counted, such as images."""
@@ -54,6 +63,24 @@ class Work(Protocol):
     def write_beginning(self, folder: RunFolder, resolved: Resolved[Any]) -> None:
         """Write the files of the run folder that describe the data; by default, there are none."""
         return None
+
+    def eval_set(self, labelled: object, method: Method, resolved: Resolved[Any]) -> EvalSet:
+        """Labelled examples for k-NN readings during training, none of which an evaluation on the same data tests on.
+
+        By default, there are none.
+
+        Args:
+            labelled: labelled data, as for an evaluation.
+            method: the method, whose encoder is not changed.
+            resolved: the decided settings.
+
+        Raises:
+            UsageError: runs of this modality have no readings; or the data does not exist.
+            DataError: the data has no labels, or too few.
+        """
+        raise UsageError(
+            f"runs on {resolved.config.data.modality} cannot be read with labels while they train; leave eval out"
+        )
 
     def batches(self, resolved: Resolved[Any], shard: Shard) -> tuple[Batches, Render]:
         """The micro-batches of this process, and the function that turns one into the inputs of the method."""

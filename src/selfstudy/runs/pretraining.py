@@ -3,8 +3,9 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,33 @@ from timm.layers import convert_sync_batchnorm
 from selfstudy import config as cfg
 from selfstudy.data.batches import Shard
 from selfstudy.disk.lock import run_lock
-from selfstudy.disk.reading import read_json
 from selfstudy.encoders.base import layer_rates
-from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, TrainingError, UsageError, first_line
-from selfstudy.machine.allocator import give_back_freed_memory, keep_freed_memory, return_large_blocks
+from selfstudy.errors import DataError, EnvironmentFault, TrainingError, first_line
+from selfstudy.machine.allocator import freed_memory_returned
 from selfstudy.machine.devices import best_device
 from selfstudy.machine.processors import limit_threads
 from selfstudy.methods.base import Method
 from selfstudy.methods.solved import SolvedMethod
-from selfstudy.ops.duration import Duration
 from selfstudy.optim.clip import CLIPS
 from selfstudy.optim.groups import arranged
 from selfstudy.optim.optimizer import build_optimizer
 from selfstudy.optim.pace import Pace
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.modality import Work
+from selfstudy.runs.plan_check import PlanChanged, PlanCheck
 from selfstudy.runs.records import print_plan, write_beginning, write_changes
 from selfstudy.runs.resolved import Resolved
-from selfstudy.runs.settings import without_effect
+from selfstudy.runs.resuming import checkpoint_to_resume, require_same_run
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
 from selfstudy.train.clock import Clock
 from selfstudy.train.compiling import compiled_encoders
 from selfstudy.train.health import HealthMonitor, References
 from selfstudy.train.loop import Outcome, Plan, Trainer
 from selfstudy.train.monitor import MetricsLog, Monitor, ProgressBar
+from selfstudy.train.readings import EvalSet, Readings
 from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
-_MAX_ENVIRONMENT_BYTES = 1_000_000
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
 
@@ -53,7 +53,8 @@ def derive(open_work: OpenWork, *, console: Console) -> str:
     work = open_work(console)
     resolved = work.resolve()
     work.build_method(resolved, fetch=False)  # the method may refuse its encoder, and the encoder its images
-    return cfg.to_yaml(resolved.config, resolved.reasons)
+    notes = "".join(f"# {note}\n" for note in resolved.notes)
+    return notes + cfg.to_yaml(resolved.config, resolved.reasons)
 
 
 def pretrain(
@@ -65,6 +66,7 @@ def pretrain(
     overwrite: bool,
     console: Console,
     began: float | None = None,
+    labelled: object = None,
 ) -> Outcome:
     """Train in a run folder, from the start or from its last checkpoint.
 
@@ -79,6 +81,7 @@ def pretrain(
         overwrite: True to move a run in the folder aside first.
         console: the console that shows progress.
         began: the ``time.monotonic()`` at which a budget in minutes began; now if left out.
+        labelled: labelled data for k-NN readings during training, whose time is not part of the budget; or None.
 
     Raises:
         SelfstudyError: the subclass names the kind of error, and the message says what to do.
@@ -94,13 +97,54 @@ def pretrain(
             _take(folder, stack, overwrite=overwrite, console=console)
         fabric.barrier()
         store = CheckpointStore(folder.checkpoints, keep=config.train.keep)
-        checkpoint = _checkpoint_to_resume(folder, store, console) if resume else None
+        checkpoint = checkpoint_to_resume(folder, store, console) if resume else None
         resolved = fabric.broadcast(work.resolve() if fabric.is_global_zero else None)
         if resume:
-            _require_same_run(folder, resolved, work)
+            require_same_run(folder, resolved, work)
+        session = _Session(fabric, work, folder, store, checkpoint, labelled, console, began)
+        try:
+            outcome, health = session.train(resolved, checked=True)
+        except PlanChanged as change:
+            outcome, health = session.train(change.resolved, checked=False)
+    if checkpoint is not None and outcome.steps == checkpoint.step:
+        console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
+    else:
+        console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health}", highlight=False)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Session:
+    """The parts of a run that stay when its plan changes."""
+
+    fabric: Fabric
+    work: Work
+    folder: RunFolder
+    store: CheckpointStore
+    checkpoint: Checkpoint | None
+    labelled: object
+    console: Console
+    began: float
+
+    def train(self, resolved: Resolved[Any], *, checked: bool) -> tuple[Outcome, str]:
+        """Train with these settings and write ``encoder/``; return the outcome and the last word about health.
+
+        Raises:
+            PlanChanged: the plan was wrong, and ``checked`` is set; nothing but logs and settings was written.
+        """
+        fabric, work, folder, checkpoint = self.fabric, self.work, self.folder, self.checkpoint
         method = work.build_method(resolved, fetch=checkpoint is None)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # torch synchronises BatchNorm on GPUs only
             method = convert_sync_batchnorm(method)
+        readings, began = None, self.began
+        if self.labelled is not None and fabric.is_global_zero and not isinstance(method, SolvedMethod):
+            opening = time.monotonic()
+            examples = work.eval_set(self.labelled, method.to(fabric.device), resolved)
+            readings = _readings(examples, method, folder, clock=lambda: trainer.clock, console=self.console)
+            resumed = checkpoint is not None
+            readings.begin(resumed=resumed, known=resumed and folder.readings.is_file())
+            readings.seconds = time.monotonic() - opening
+            began += readings.seconds
         # before anything is written, because it may raise
         if isinstance(method, SolvedMethod):
             trainer: Trainer | Solver = make_solver(fabric, method, resolved, work, folder, began=began)
@@ -108,44 +152,36 @@ def pretrain(
             trainer = make_trainer(fabric, method, resolved, work, folder, began=began)
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        if resolved.train.compile:
-            stack.enter_context(compiled_encoders(method, fabric.device))
-        if fabric.is_global_zero:
-            store.clean()
-            store.require_space(method.state_dict())
-            folder.truncate_logs(checkpoint.step if checkpoint else 0)
-            if checkpoint is None:
-                write_beginning(folder, resolved, work)
-            else:
-                write_changes(folder, resolved)  # else a later --resume would end where the old run ended
-        print_plan(resolved, console)
-        health = make_health(folder, method, resolved, work)
-        unit = work.unit(resolved)
-        log = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit)
-        try:
+        with compiled_encoders(method, fabric.device) if resolved.train.compile else nullcontext():
+            if fabric.is_global_zero:
+                self.store.require_space(method.state_dict())
+                _prepare(folder, self.store, checkpoint, resolved, work)
+            print_plan(resolved, self.console)
+            health = make_health(folder, method, resolved, work)
+            unit = work.unit(resolved)
+            log = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit)
             monitors: list[Monitor] = [log, health] if fabric.is_global_zero else []
-            outcome = _trained(trainer, store, monitors, ProgressBar(console, unit))
-        finally:
-            work.note_unreadable(folder, trainer.unreadable, console)
-        if fabric.is_global_zero:
-            work.finish(folder, method, resolved, console)
-            _whiten(work, folder, resolved, outcome, console)
-    if checkpoint is not None and outcome.steps == checkpoint.step:
-        console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
-    else:
-        console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health.last}", highlight=False)
-    return outcome
+            if checked and checkpoint is None and (planned := work.planned_seconds()) is not None:
+                monitors.append(PlanCheck(planned, work.resolve_again, folder.checkpoints))
+            monitors += [] if readings is None else [readings]
+            try:
+                outcome = _trained(trainer, self.store, monitors, ProgressBar(self.console, unit))
+            finally:
+                work.note_unreadable(folder, trainer.unreadable, self.console)
+            if fabric.is_global_zero:
+                work.finish(folder, method, resolved, self.console)
+                _whiten(work, folder, resolved, outcome, self.console)
+        if readings is not None:
+            self.console.print(f"readings {readings.count} in {readings.seconds:.0f} s more", highlight=False)
+        return outcome, health.last
 
 
 def _opened(open_work: OpenWork, fabric: Fabric, console: Console) -> Work:
     """The opened data. On processors, memory that only opening needed is returned to the system."""
     if fabric.device.type != "cpu":
         return open_work(console)
-    return_large_blocks()
-    work = open_work(console)
-    give_back_freed_memory()  # opening a large corpus needs more memory than training
-    keep_freed_memory()
-    return work
+    with freed_memory_returned():
+        return open_work(console)
 
 
 def _trained(
@@ -218,6 +254,37 @@ def _take(folder: RunFolder, stack: ExitStack, *, overwrite: bool, console: Cons
             console.print(f"moved    the old run to {folder.move_aside()}", highlight=False)
     folder.create()
     stack.enter_context(run_lock(folder.path))
+
+
+def _prepare(
+    folder: RunFolder,
+    store: CheckpointStore,
+    checkpoint: Checkpoint | None,
+    resolved: Resolved[object],
+    work: Work,
+) -> None:
+    """Remove what an earlier process left behind after the checkpoint, and write the files of the beginning."""
+    store.clean()
+    if checkpoint is None:
+        folder.truncate_logs(0)
+        folder.readings.unlink(missing_ok=True)  # what comes before the first step is measured again
+        write_beginning(folder, resolved, work)
+    else:
+        folder.truncate_logs(checkpoint.step)
+        write_changes(folder, resolved)  # else a later --resume would end where the old run ended
+
+
+def _readings(
+    examples: EvalSet, method: Method, folder: RunFolder, *, clock: Callable[[], Clock], console: Console
+) -> Readings:
+    """The monitor that writes ``readings.jsonl``; it reads the encoder that the run keeps at its end."""
+    return Readings(
+        examples,
+        lambda: method.representation()[1],
+        lambda lines: folder.append(folder.readings, lines),
+        clock=clock,
+        console=console,
+    )
 
 
 def make_trainer(
@@ -302,71 +369,13 @@ def make_health(folder: RunFolder, method: Method, resolved: Resolved[object], w
     )
 
 
-def _checkpoint_to_resume(folder: RunFolder, store: CheckpointStore, console: Console) -> Checkpoint | None:
-    """The newest whole checkpoint of the run in the folder, if there is one."""
-    if not folder.config.is_file():
-        console.print(f"resume   {folder.path} holds no run yet; starting one", highlight=False)
-        return None
-    checkpoint = store.latest()
-    for rejected in store.rejected:
-        console.print(f"resume   {rejected}", highlight=False)
-    text = f"from step {checkpoint.step:,}" if checkpoint else "no checkpoint yet: from the beginning"
-    console.print(f"resume   {text}", highlight=False)
-    return checkpoint
+def default_out(data: object, method: str, *, resume: bool = False) -> Path:
+    """The default run folder: ``runs/``, the name of the data, and the method.
 
-
-def _require_same_run(folder: RunFolder, resolved: Resolved[object], work: Work) -> None:
-    """Raise if the run in the folder began with other settings or data.
-
-    Raises:
-        UsageError: a setting that changes results has another value.
-        DataError: the data have another fingerprint.
-        FileRefusedError: ``environment.json`` of the run is missing or damaged.
+    To resume a run whose method is left open, a folder of an earlier version counts, which trained the default method.
     """
-    if not folder.config.is_file():
-        return
-    changes = _changes(cfg.read_yaml(folder.config), resolved.config, resolved.reasons)
-    if changes:
-        raise UsageError(
-            "--resume cannot change these settings:\n"
-            + "\n".join(f"  {key}: {old} -> {new}" for key, (old, new) in changes.items())
-            + "\nleave them out, or start a new run with --out"
-        )
-    environment = read_json(folder.environment, _MAX_ENVIRONMENT_BYTES)
-    if "data_fingerprint" not in environment:
-        raise FileRefusedError(f"{folder.environment}: 'data_fingerprint' is missing\nstart a new run with --out")
-    inputs, fingerprint = work.fingerprint()
-    if environment["data_fingerprint"] != fingerprint:
-        raise DataError(
-            f"the data is not what this run began with: {environment.get('inputs')} inputs then, {inputs} now\n"
-            "bring the files back, or start a new run with --out"
-        )
-
-
-def _changes(
-    written: Mapping[str, Any], asked: cfg.RunConfig, derived: Collection[str] = ()
-) -> dict[str, tuple[Any, Any]]:
-    """The settings that must not differ and do, as (old, new); a longer duration in the same unit is allowed.
-
-    A setting that was not ``written`` did not exist when the run began, and may have any value. A setting that was
-    written as ``auto`` and is ``derived`` now has the same value as then.
-    """
-    saved = cfg.validate(type(asked), written)
-    old, new = (cfg.flatten(config.model_dump(mode="json")) for config in (saved, asked))
-    unknown_then = old.keys() - cfg.flatten(written).keys()
-    different = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
-    before, after = (Duration.parse(config.train.duration) for config in (saved, asked))
-    if before.unit == after.unit and after.amount >= before.amount:
-        different.pop("train.duration", None)
-    return {
-        key: pair
-        for key, pair in different.items()
-        if key not in unknown_then | without_effect({"this run": type(asked)})
-        and not (pair[0] == "auto" and key in {*derived, "data.modality"})
-    }
-
-
-def default_out(data: object, method: str) -> Path:
-    """The default run folder: ``runs/``, the name of the data, and the method."""
     name = Path(str(data)).name if isinstance(data, str | Path) else "data"
-    return Path("runs") / f"{name.replace(':', '-') or 'data'}-{method}"
+    stem = name.replace(":", "-") or "data"
+    folder, earlier = (Path("runs") / f"{stem}-{one}" for one in (method, cfg.DEFAULT_METHOD))
+    is_earlier = resume and method == cfg.AUTO_METHOD and not folder.is_dir() and earlier.is_dir()
+    return earlier if is_earlier else folder

@@ -62,6 +62,8 @@ def print_plan(resolved: Resolved[object], console: Console) -> None:
     console.print(f"method   {flat['method.name']} · encoder {flat['encoder.name']}", highlight=False)
     for key, reason in resolved.reasons.items():
         console.print(f"  {key} = {flat.get(key)}  ({reason})", highlight=False, soft_wrap=True)
+    for note in resolved.notes:
+        console.print(f"plan     {note}", highlight=False, soft_wrap=True)
 
 
 def trained_in_half(folder: RunFolder, device: torch.device) -> bool:

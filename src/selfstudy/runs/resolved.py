@@ -42,6 +42,7 @@ class Resolved(Generic[I]):
         inputs: the decisions of the modality: the shape of an input, the views, the encoder.
         optimizer: the settings of the optimizer; a solved method uses none of them.
         train: the settings of training, such as duration, batch size and device.
+        notes: lines for the user: what was measured to decide, and the price of the decision.
     """
 
     config: RunConfig
@@ -51,6 +52,7 @@ class Resolved(Generic[I]):
     inputs: I
     optimizer: OptimizerSettings
     train: TrainSettings
+    notes: tuple[str, ...] = ()
 
 
 def resolved(

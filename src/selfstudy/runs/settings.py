@@ -52,7 +52,7 @@ def rows_of(model: type[RunConfig]) -> list[Row]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             rows += [_row(f"{group}.{name}", one) for name, one in field.annotation.model_fields.items()]
         else:
-            rows.append(_row(f"{group}.name", field)._replace(values=("str",), default=cfg.DEFAULT_METHOD))
+            rows.append(_row(f"{group}.name", field)._replace(values=("str",), default=model.default_method))
     return rows
 
 
@@ -201,7 +201,7 @@ def _apply(nested: dict[str, Any], given: Mapping[str, Any], known: Mapping[str,
 
 
 def method_of(settings: Mapping[str, Any]) -> "type[Method]":
-    """The method that nested settings name, or the default one. The names of its settings are checked.
+    """The method that nested settings name; without a name, or for ``auto``, ``simclr``. Its settings are checked.
 
     Raises:
         UsageError: a group is not a mapping, or the method or one of its settings is unknown.
@@ -209,6 +209,7 @@ def method_of(settings: Mapping[str, Any]) -> "type[Method]":
     cfg.flatten(settings)  # refuse a group that is not a mapping
     own = dict(settings.get("method", {}))
     name = own.pop("name", cfg.DEFAULT_METHOD)
+    name = cfg.DEFAULT_METHOD if name == cfg.AUTO_METHOD else name
     if not isinstance(name, str):
         raise UsageError(f"setting 'method.name': got {name!r}, a name is needed\n'selfstudy methods' lists all")
     method = method_class(name)

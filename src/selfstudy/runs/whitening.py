@@ -23,7 +23,7 @@ _STREAM = 0x776874
 
 
 class Allowance(NamedTuple):
-    """What statistics may cost.
+    """The largest cost of statistics.
 
     Attributes:
         inputs: the largest number of inputs.
@@ -35,7 +35,7 @@ class Allowance(NamedTuple):
 
 
 def allowance(duration: Duration, seen: int) -> Allowance:
-    """What statistics may cost at the end of a run: a share of the budget, or of the number of inputs it saw.
+    """The largest cost of statistics at the end of a run: a share of the budget, or of the number of inputs it saw.
 
     Args:
         duration: the length of training. A budget in minutes bounds the time. Any other bounds the number of inputs,

@@ -135,8 +135,8 @@ class BagsOfWords(Features):
         return torch.from_numpy(fitted.predict(self.test))
 
 
-def paired_cosines(first_texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
-    """Cosine of the bags of words of every pair of sentences, (N,) float64 in [0, 1]: the baseline for pairs.
+def paired_bags(first_texts: Sequence[str], second_texts: Sequence[str]) -> tuple[Any, Any]:
+    """The bags of words of every pair of sentences, two (N, V) scipy CSR matrices, float64, with rows of length 1.
 
     Single words only, for two sentences seldom share a pair of words. How rare a word is, is counted in these sentences
     themselves, without scores.
@@ -153,7 +153,16 @@ def paired_cosines(first_texts: Sequence[str], second_texts: Sequence[str]) -> n
         vectorizer.fit([*first_texts, *second_texts])
     except ValueError:  # scikit-learn's "empty vocabulary"
         raise DataError(f"{len(first_texts):,} pairs of sentences hold no word\ncheck the columns") from None
-    first, second = (vectorizer.transform(texts) for texts in (first_texts, second_texts))
+    return vectorizer.transform(first_texts), vectorizer.transform(second_texts)
+
+
+def paired_cosines(first_texts: Sequence[str], second_texts: Sequence[str]) -> np.ndarray:
+    """Cosine of both bags of every pair of sentences, (N,) float64 in [0, 1]: the baseline for pairs.
+
+    Raises:
+        DataError: see :func:`paired_bags`.
+    """
+    first, second = paired_bags(first_texts, second_texts)
     return np.asarray(first.multiply(second).sum(axis=1)).reshape(-1)
 
 

@@ -36,7 +36,7 @@ class TextDataConfig(DataConfig):
     ] = "auto"
     cache: Annotated[
         str,
-        Field(description="Folder of tokenised text; auto is selfstudy/tokens in XDG_CACHE_HOME or ~/.cache."),
+        Field(description="Folder of tokenised text; auto is tokens in SELFSTUDY_CACHE, else in ~/.cache/selfstudy."),
         SameResult(),
     ] = "auto"
 

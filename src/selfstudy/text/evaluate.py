@@ -1,7 +1,10 @@
-"""Opens labelled texts for an evaluation: TF-IDF, the untrained encoder and the pretrained one."""
+"""Opens labelled texts for an evaluation: TF-IDF, LSA, the untrained encoder and the pretrained one."""
 
-from collections.abc import Iterator
-from functools import partial
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,6 +16,7 @@ from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
+from selfstudy.probes.results import PRETRAINED, UNTRAINED
 from selfstudy.probes.split import (
     MOST_TEST,
     MOST_TRAIN,
@@ -22,11 +26,15 @@ from selfstudy.probes.split import (
     split_test_fifth,
 )
 from selfstudy.probes.sts import Similarities, of_embeddings
+from selfstudy.probes.verdict import Split
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
 from selfstudy.text.bag_of_words import NAME, PAIRED, BagsOfWords, paired_cosines
 from selfstudy.text.embedder import TextEmbedder, encode_rows
 from selfstudy.text.labelled import LabelledTexts, Pairs, read_labelled_texts, read_pairs
+from selfstudy.text.lsa import NAME as LSA
+from selfstudy.text.lsa import PAIRED as LSA_PAIRED
+from selfstudy.text.lsa import reduced, reduced_pairs
 
 _BATCH = 64
 
@@ -56,27 +64,45 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     used = len(train.texts), len(test.texts)
     about = f"{used[0]:,} train, {used[1]:,} test texts; {split}"
     half = trained_in_half(folder, embedder.device)
-    subjects = _subjects(embedder, train, test, half=half, console=console)
+    subjects, facts = _subjects(embedder, train, test, half=half, console=console), _facts(train, test)
     trial = Trial(lambda count: embedder.of_texts(train.texts[:count]), sum(used), "texts")
-    return Evaluation(about, subjects, sample_protocol(*zip(used, whole, strict=True)), trial)
+    return Evaluation(about, subjects, facts, sample_protocol(*zip(used, whole, strict=True)), trial)
+
+
+def _facts(train: LabelledTexts, test: LabelledTexts) -> Split:
+    """The facts about labelled texts on which a verdict rests."""
+    of_train, of_test = (tuple(Counter(part.labels.tolist()).values()) for part in (train, test))
+    known = set(train.texts)
+    return Split(of_train, of_test, sum(text in known for text in test.texts))
 
 
 def _subjects(
     embedder: TextEmbedder, train: LabelledTexts, test: LabelledTexts, *, half: bool, console: Console
 ) -> Iterator[Subject]:
-    """The subjects: bags of words, the encoder before its first step, and the trained encoder."""
+    """The subjects: bags of words, their SVD, the encoder before its first step, and the trained encoder."""
     labels, test_labels = _labels(train), _labels(test)
+    data = _digest([*train.texts, *test.texts], labels.tolist(), test_labels.tolist())
 
-    def subject(name: str, one: TextEmbedder) -> Subject:
+    @cache
+    def bags() -> BagsOfWords:
+        return BagsOfWords(train.texts, labels, test.texts, test_labels)
+
+    def lsa() -> Features:
+        train_rows, test_rows = reduced(bags().train, bags().test)
+        return DenseFeatures(LSA, train_rows, labels, test_rows, test_labels)
+
+    def inputs(name: str, encoder: Callable[[], TextEmbedder]) -> dict[type, Callable[[], object]]:
         def features() -> Features:
-            return DenseFeatures(name, one.of_texts(train.texts), labels, one.of_texts(test.texts), test_labels)
+            rows, test_rows = (encoder().of_texts(part.texts) for part in (train, test))
+            return DenseFeatures(name, rows, labels, test_rows, test_labels)
 
-        task = partial(_task, name, one, train, test, half=half, console=console)
-        return Subject(name, {Features: features, Task: task})
+        return {Features: features, Task: lambda: _task(name, encoder(), train, test, half=half, console=console)}
 
-    yield Subject(NAME, {Features: lambda: BagsOfWords(train.texts, labels, test.texts, test_labels)})
-    yield subject("untrained encoder", untrained(embedder))
-    yield subject("pretrained encoder", embedder)
+    yield Subject(NAME, {Features: bags}, free=True, key=repr((NAME, data)))
+    yield Subject(LSA, {Features: lsa}, free=True, key=repr((LSA, data)))
+    first = cache(partial(untrained, embedder))
+    yield Subject(UNTRAINED, inputs(UNTRAINED, first), free=True, key=repr((_first_key(embedder), half, data)))
+    yield Subject(PRETRAINED, inputs(PRETRAINED, lambda: embedder))
 
 
 def _task(
@@ -127,26 +153,46 @@ def _of_pairs(embedder: TextEmbedder, question: Question) -> Evaluation:
 
 
 def _subjects_of_pairs(embedder: TextEmbedder, pairs: Pairs) -> Iterator[Subject]:
-    """The subjects: bags of words, the encoder before its first step, and the trained encoder."""
-
-    def subject(name: str, one: TextEmbedder) -> Subject:
-        def similarities() -> Similarities:
-            return of_embeddings(name, one.of_texts(pairs.first), one.of_texts(pairs.second), pairs.scores)
-
-        return Subject(name, {Similarities: similarities})
+    """The same subjects as for labelled texts."""
+    data = _digest([*pairs.first, *pairs.second], pairs.scores.tolist())
 
     def of_words() -> Similarities:
         return Similarities(NAME, paired_cosines(pairs.first, pairs.second), pairs.scores, PAIRED)
 
-    yield Subject(NAME, {Similarities: of_words})
-    yield subject("untrained encoder", untrained(embedder))
-    yield subject("pretrained encoder", embedder)
+    def lsa() -> Similarities:
+        return of_embeddings(LSA, *reduced_pairs(pairs.first, pairs.second), pairs.scores, how=LSA_PAIRED)
+
+    def of_encoder(name: str, encoder: Callable[[], TextEmbedder]) -> dict[type, Callable[[], object]]:
+        def similarities() -> Similarities:
+            first, second = (encoder().of_texts(texts) for texts in (pairs.first, pairs.second))
+            return of_embeddings(name, first, second, pairs.scores)
+
+        return {Similarities: similarities}
+
+    yield Subject(NAME, {Similarities: of_words}, free=True, key=repr((NAME, data)))
+    yield Subject(LSA, {Similarities: lsa}, free=True, key=repr((LSA, data)))
+    first = cache(partial(untrained, embedder))
+    yield Subject(UNTRAINED, of_encoder(UNTRAINED, first), free=True, key=repr((_first_key(embedder), data)))
+    yield Subject(PRETRAINED, of_encoder(PRETRAINED, lambda: embedder))
 
 
 def untrained(embedder: TextEmbedder) -> TextEmbedder:
     """The same encoder with random weights: those before the first step, if the run began with random ones."""
     torch.manual_seed(initial_seed(embedder.description["seed"]))
     return TextEmbedder(embedder.encoder.untrained(), embedder.tokenizer, embedder.description, device=embedder.device)
+
+
+def _first_key(embedder: TextEmbedder) -> str:
+    """A text that differs for two encoders before their first step."""
+    about = embedder.description
+    names = ("name", "head", "pool", "context", "vocabulary", "tokenizer_sha256", "seed")
+    network: Any = embedder.encoder.network
+    return repr(([about[name] for name in names], network.config.to_json_string(), embedder.device.type))
+
+
+def _digest(texts: Sequence[str], *numbers: object) -> str:
+    """A digest of texts, their order, and the labels or scores that belong to them."""
+    return hashlib.blake2b(repr((texts, numbers)).encode()).hexdigest()
 
 
 def _open(question: Question) -> tuple[LabelledTexts, LabelledTexts, str]:

@@ -27,7 +27,7 @@ def whiten_by_tokens(embedder: TextEmbedder, stream: Stream, *, end: int, allowe
         embedder: the encoder, loaded from its folder.
         stream: the tokens of the documents.
         end: the id after each document.
-        allowed: what the statistics may cost.
+        allowed: the largest cost of the statistics.
         console: the console that shows the number of texts and the time.
     """
     pieces = Pieces(stream, embedder.room, end)

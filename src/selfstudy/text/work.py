@@ -1,7 +1,6 @@
 """Pretraining on text: the corpus, the encoder and the rows for :mod:`selfstudy.runs.pretraining`."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +8,11 @@ import torch
 from rich.console import Console
 
 from selfstudy.data.batches import Shard
+from selfstudy.disk.user_cache import user_cache
 from selfstudy.encoders.base import Vocabulary
 from selfstudy.encoders.text import TextEncoder, build_text_encoder
 from selfstudy.encoders.text_store import save_text_encoder
-from selfstudy.errors import EnvironmentFault, UsageError
+from selfstudy.errors import UsageError
 from selfstudy.machine.compiler import compiler_problem
 from selfstudy.machine.precision import faster_precision
 from selfstudy.methods import method_class
@@ -28,11 +28,13 @@ from selfstudy.text.config import TextDataConfig, TextRunConfig
 from selfstudy.text.corpus import Corpus, open_corpus
 from selfstudy.text.embedder import TextEmbedder
 from selfstudy.text.held_out import measure_held_out
+from selfstudy.text.readings import open_eval_set
 from selfstudy.text.resolve import Measurements, TextFacts, TextInputs, resolve
 from selfstudy.text.tokenizer import load_tokenizer, require, starts_word
 from selfstudy.text.whitening import whiten_by_tokens
 from selfstudy.train.loop import Render
 from selfstudy.train.monitor import Unit
+from selfstudy.train.readings import EvalSet
 from selfstudy.views.spec import Spec
 
 _TRIAL_TOKENS = 1024
@@ -93,6 +95,13 @@ class TextWork(Work):
         store = self.corpus.store
         of_both = hashlib.sha256(f"{store.fingerprint}\n{store.tokenizer_sha256}".encode())
         return self.corpus.census.documents, of_both.hexdigest()
+
+    def eval_set(self, labelled: object, method: Method, resolved: Resolved[TextInputs]) -> EvalSet:
+        """A part of the train texts of labelled data."""
+        encoder, about = method.encoder, {"context": resolved.inputs.context}
+        assert isinstance(encoder, TextEncoder)  # build_method made it
+        device = next(encoder.parameters()).device
+        return open_eval_set(labelled, TextEmbedder(encoder, self.corpus.tokenizer, about, device=device))
 
     def batches(self, resolved: Resolved[TextInputs], shard: Shard) -> tuple[TokenRows, Render]:
         """Rows of tokens, and the function that renders them for the method."""
@@ -180,17 +189,12 @@ def open_text(data: object, config: TextDataConfig, console: Console, *, pieces:
 
 
 def cache_folder(config: TextDataConfig) -> Path:
-    """The folder of tokenised corpora: the one in the configuration, or the user's cache.
+    """The folder of tokenised corpora: the one in the configuration, or one in the user's cache.
 
     Raises:
         EnvironmentFault: the user has no home folder.
     """
-    if config.cache != "auto":
-        return Path(config.cache)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfstudy" / "tokens"
-    except RuntimeError:
-        raise EnvironmentFault("no home folder to keep tokens in\nname a folder: --set data.cache=FOLDER") from None
+    return user_cache() / "tokens" if config.cache == "auto" else Path(config.cache)
 
 
 def wrap_of(corpus: Corpus) -> Wrap:

@@ -13,6 +13,7 @@ from selfstudy.methods.solved import SolvedMethod
 from selfstudy.nn.modes import evaluation_mode
 from selfstudy.ops.schedules import Progress
 from selfstudy.train.checkpoint import Checkpoint, CheckpointStore
+from selfstudy.train.clock import Clock
 from selfstudy.train.loop import Outcome
 from selfstudy.train.monitor import Monitor, Observation, ProgressBar
 from selfstudy.train.signals import StopFlag, exit_code, stop_flag
@@ -36,18 +37,19 @@ class Solver:
     ) -> None:
         self.method, self.passes, self.seed, self._hint = method, passes, seed, resume_hint
         self.unreadable: dict[int, str] = {}
-        self.steps_done, self._before = 0, 0.0
+        self.steps_done = 0
         self._began = time.monotonic() if began is None else began
+        self.clock = self._clock(0.0)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue after the last finished stage of a checkpoint."""
         checkpoint.load_into(self.method)
-        self.steps_done, self._before = checkpoint.step, float(checkpoint.state["elapsed_seconds"])
+        self.steps_done = checkpoint.step
+        self.clock = self._clock(float(checkpoint.state["elapsed_seconds"]))
 
-    @property
-    def elapsed_seconds(self) -> float:
-        """The seconds used, with those of earlier processes."""
-        return self._before + time.monotonic() - self._began
+    def _clock(self, before: float) -> Clock:
+        """The clock of all stages, after some seconds of earlier processes."""
+        return Clock(len(self.method.stages), None, elapsed_seconds=before + time.monotonic() - self._began)
 
     def run(self, store: CheckpointStore, *, monitors: Sequence[Monitor], bar: ProgressBar) -> Outcome:
         """Do all stages that are left, with a checkpoint after each.
@@ -70,9 +72,9 @@ class Solver:
                 observation = self._observation(metrics, counted, time.monotonic() - began)
                 for monitor in monitors:
                     monitor(observation)
-                state = {"elapsed_seconds": self.elapsed_seconds, "images_seen": inputs}
+                state = {"elapsed_seconds": self.clock.elapsed_seconds, "images_seen": inputs}
                 store.save(self.steps_done, self.method.state_dict(), {"state": {}, "param_groups": []}, state)
-        return Outcome(self.steps_done, self.elapsed_seconds, inputs, math.nan)
+        return Outcome(self.steps_done, self.clock.elapsed_seconds, inputs, math.nan)
 
     def _watch(self, stage: str, flag: StopFlag, bar: ProgressBar) -> Callable[[int, int, float], None]:
         """A function that shows the progress of a pass, and raises if a signal has come."""
