@@ -23,7 +23,10 @@ _TITLES = {
     "uniformity": "uniformity (0 collapsed, -4 even)",
     "teacher_entropy": "entropy of the teacher, nats",
 }
-_CAPTIONS = {"views": "an image, followed by its views as the method saw them"}
+_CAPTIONS = {
+    "views": "an image, followed by its views as the method saw them",
+    "filters": "the filters that look at pixels, from low to high frequencies",
+}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
 
 
