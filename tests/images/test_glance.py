@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from selfstudy.errors import DataError
-from selfstudy.images.glance import glance, side_for
+from selfstudy.images.glance import glance, header_sizes, side_for
 from selfstudy.images.opening import open_source
 from selfstudy.views.spec import Draws, View
 
@@ -50,3 +50,11 @@ def test_damaged_images_are_left_out(tmp_path):
 def test_images_are_read_so_large_that_the_smallest_crop_fills_its_view():
     assert side_for([View((64, 96), scale=(0.25, 1)), Draws(3)]) == 128
     assert side_for([View((64, 64), scale=(0.25, 1)), View((32, 32), scale=(0.01, 0.5))]) == 320
+
+
+def test_sizes_are_read_from_headers_and_damaged_files_have_none(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "0.png")
+    (tmp_path / "1.png").write_bytes(b"no image")
+    assert header_sizes(open_source(tmp_path)).tolist() == [[20, 30]]
+    (tmp_path / "0.png").write_bytes(b"no image")
+    assert header_sizes(open_source(tmp_path)).tolist() == [[1, 1]]

@@ -2,13 +2,15 @@
 
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from selfstudy.images.cache import DecodedImages
 from selfstudy.images.decode import shrunk
-from selfstudy.images.scan import Scan, scan
+from selfstudy.images.scan import Scan, look_at, scan
 from selfstudy.images.sources import Some, Source
 from selfstudy.views.spec import Spec, View, one_each
 
@@ -49,12 +51,18 @@ def glance(source: Source, *, channels: int | None, side: int | None) -> Glance:
     Raises:
         DataError: none of them can be used.
     """
-    headers = scan(_spread(source, 16), channels=channels, max_bad=1.0, memory_bytes=0, side=8)
-    pixels = float(headers.sizes.prod(axis=1).mean())
+    pixels = float(header_sizes(source, 16).prod(axis=1).mean())
     part = _spread(source, max(_FEWEST, min(_LOOKED_AT, int(_PIXELS / pixels))))
     began = time.perf_counter()
     found = scan(part, channels=channels, max_bad=1.0, memory_bytes=2**62, side=side)
     return Glance(part, found, (time.perf_counter() - began) / len(part))
+
+
+def header_sizes(source: Source, count: int = _LOOKED_AT) -> np.ndarray:
+    """The heights and widths (n, 2) int64 of up to ``count`` images, by their headers; (1, 1) if none can be read."""
+    part = _spread(source, count)
+    sizes = [(seen.height, seen.width) for seen in map(partial(look_at, part, keep=False), range(len(part)))]
+    return np.array([size for size in sizes if min(size)] or [(1, 1)], dtype=np.int64)
 
 
 def _spread(source: Source, count: int) -> Some:

@@ -9,7 +9,7 @@ import numpy as np
 from selfstudy.config import AUTO_METHOD, set_key, validate
 from selfstudy.errors import EnvironmentFault
 from selfstudy.images.config import ImageRunConfig
-from selfstudy.images.glance import Glance, glance, side_for
+from selfstudy.images.glance import Glance, glance, header_sizes, side_for
 from selfstudy.images.plan import Candidate, Plan, Room, as_pair, candidates, make_plan, method_for
 from selfstudy.images.resolve import ImageInputs, measured_precision, natural_size, resolve
 from selfstudy.images.scan import Data
@@ -85,11 +85,11 @@ def with_side(config: ImageRunConfig, source: Source, largest: int) -> tuple[Ima
     """
     if not config.train.duration.endswith("minutes") or config.data.shrink_to != "auto":
         return config, {}
-    given, channels = config.data.image_size, None if config.data.channels == "auto" else config.data.channels
-    seen = glance(source, channels=channels, side=8)
-    size = natural_size(seen.scan, largest)[0] if given == "auto" else as_pair(given)
+    given = config.data.image_size
+    sizes = header_sizes(source)
+    size = natural_size(sizes, largest)[0] if given == "auto" else as_pair(given)
     side = 2 * min(size)
-    if 2 * side > float(np.median(seen.scan.sizes.min(axis=1))):
+    if 2 * side > float(np.median(sizes.min(axis=1))):
         return fixed(config, {"data.shrink_to": None}), {"data.shrink_to": _WHOLE}
     return fixed(config, {"data.shrink_to": side}), {"data.shrink_to": "twice the size that the method looks at"}
 
@@ -172,11 +172,10 @@ class Prospect:
         """
         data = config.data
         channels = None if data.channels == "auto" else data.channels
-        whole = glance(source, channels=channels, side=8)
-        size, _ = natural_size(whole.scan)
+        size, _ = natural_size(header_sizes(source))
         given = data.image_size
         largest = size if given == "auto" else as_pair(given)
-        side = side_for(list(method.default_views(largest, whole.scan.channels)))
+        side = side_for(list(method.default_views(largest)))
         seen = glance(source, channels=channels, side=side)
         return cls(config, method, len(source), size, seen)
 

@@ -163,7 +163,7 @@ def decide_images(draft: Draft, scan: Scan, *, largest: int | None = None) -> No
         scan: the scan of the images.
         largest: the longest side in pixels that the method looks at; None for any.
     """
-    size = draft.decide("data.image_size", *natural_size(scan, largest))
+    size = draft.decide("data.image_size", *natural_size(scan.sizes, largest))
     if isinstance(size, int):
         draft.settings["data"]["image_size"] = (size, size)
     draft.decide("data.channels", scan.channels, "what the images have")
@@ -176,18 +176,18 @@ def decide_images(draft: Draft, scan: Scan, *, largest: int | None = None) -> No
     _require_one_per_channel(draft.settings["data"])
 
 
-def natural_size(scan: Scan, largest: int | None = None) -> tuple[tuple[int, int], str]:
+def natural_size(sizes: np.ndarray, largest: int | None = None) -> tuple[tuple[int, int], str]:
     """The images' own size if it is small and the same for all; else the largest usual size below the median image."""
-    (height, width), why = _own_size(scan)
+    (height, width), why = _own_size(sizes)
     if largest is None or max(height, width) <= largest:
         return (height, width), why
     scale = largest / max(height, width)
     return (round(scale * height), round(scale * width)), f"the method looks at {largest} px at most; {why}"
 
 
-def _own_size(scan: Scan) -> tuple[tuple[int, int], str]:
+def _own_size(sizes: np.ndarray) -> tuple[tuple[int, int], str]:
     """The size without a limit, and the reason for it."""
-    heights, widths = scan.sizes[:, 0], scan.sizes[:, 1]
+    heights, widths = sizes[:, 0], sizes[:, 1]
     height, width = int(_median(heights)), int(_median(widths))
     same = bool((heights == height).all() and (widths == width).all())
     if same and max(height, width) <= 96:

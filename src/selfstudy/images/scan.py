@@ -170,7 +170,7 @@ def _fits(source: Source, memory_bytes: int, side: int | None) -> bool:
         return False
     sizes = []
     for index in range(min(len(source), 100)):
-        verdict = _verdict(source, index, keep=False)
+        verdict = look_at(source, index, keep=False)
         short = max(1, min(verdict.height, verdict.width))
         share = 1.0 if side is None else min(1.0, side / short) ** 2
         sizes.append(share * verdict.height * verdict.width * max(verdict.channels, 3))
@@ -214,12 +214,19 @@ class _Looks(Dataset[Verdict]):
         return len(self.source)
 
     def __getitem__(self, index: int) -> Verdict:
-        verdict = _verdict(self.source, index, keep=self.keep, side=self.side)
+        verdict = look_at(self.source, index, keep=self.keep, side=self.side)
         return verdict if verdict.image is None else verdict._replace(image=verdict.image.numpy())
 
 
-def _verdict(source: Source, index: int, *, keep: bool, side: int | None = None) -> Verdict:
-    """The verdict on one input: it is decoded if the image is kept or has no file, else judged by the header."""
+def look_at(source: Source, index: int, *, keep: bool, side: int | None = None) -> Verdict:
+    """The verdict on one input: it is decoded if the image is kept or has no file, else judged by the header.
+
+    Args:
+        source: the inputs.
+        index: the number of the input.
+        keep: True to keep the decoded image.
+        side: the shorter side in pixels that a larger image is shrunk to; None keeps its size.
+    """
     encoded, size = None, 0
     try:
         encoded = source.encoded(index)
