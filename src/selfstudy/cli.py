@@ -274,7 +274,12 @@ def encoders() -> None:
     from selfstudy.encoders.packages import from_packages
     from selfstudy.encoders.text_catalogue import TEXT_CATALOGUE
 
-    others = {name: f"for images, from {entry.origin}" for name, entry in from_packages().items()}
+    others = {
+        name: "whitened patches of the images: what --method patches solves"
+        if entry.origin == OWN
+        else f"for images, from {entry.origin}"
+        for name, entry in from_packages().items()
+    }
     _table(CATALOGUE | TEXT_CATALOGUE | others)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import selfstudy
 from selfstudy.encoders.store import CONFIG, ImageEncoderDescription, load_encoder
 from selfstudy.encoders.whitening import save_whitening
 from selfstudy.errors import EnvironmentFault, FileRefusedError, UsageError
@@ -33,6 +34,26 @@ def test_the_printed_lines_open_the_file_in_onnx_runtime(tmp_path, spec):
     assert names["vectors"].shape == (1, encoder.embed_dim)
     about = json.loads(names["session"].get_modelmeta().custom_metadata_map["selfstudy"])
     assert (about["name"], about["method"]) == (spec.name, "moco")
+
+
+@pytest.mark.slow
+def test_a_solved_encoder_is_exported_for_any_number_of_images(tmp_path):
+    pytest.importorskip("onnxscript")
+    images = np.random.default_rng(0).integers(0, 256, (100, 20, 24, 3), dtype=np.uint8)
+    run = selfstudy.pretrain(images, method="patches", out=tmp_path / "run", set={"method.filters": [8, 8]})
+    selfstudy.export(run.folder, "onnx", tmp_path / "out")
+    session = onnxruntime_session(tmp_path / "out" / "model.onnx")
+    for count in (1, 3, 70):
+        some = images[:count].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        found = session.run(["embedding"], {"images": some})[0]
+        np.testing.assert_allclose(found, run.encoder.embed(images[:count]), atol=1e-3)
+    for library in ("timm", "torchvision", "transformers"):
+        with pytest.raises(UsageError, match=f"encoder 'patches' is solved, and {library} has none\\nuse --to onnx"):
+            selfstudy.export(run.folder, library, tmp_path / library)
+
+
+def onnxruntime_session(file):
+    return pytest.importorskip("onnxruntime").InferenceSession(file, providers=["CPUExecutionProvider"])
 
 
 @pytest.mark.slow

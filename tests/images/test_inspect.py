@@ -13,6 +13,7 @@ from PIL import Image
 import selfstudy
 from selfstudy.cli import main
 from selfstudy.errors import DataError, EnvironmentFault, FileRefusedError, UsageError
+from selfstudy.images.inspect import _frequencies
 from selfstudy.methods.base import Method, MethodConfig, Recipe, StepOutput
 from selfstudy.methods.reads import Images
 from selfstudy.views.spec import Draws, Labels, View
@@ -184,3 +185,14 @@ def test_the_command_lists_the_files_it_wrote(run, folder, tmp_path, monkeypatch
     lines = capsys.readouterr().out.splitlines()
     assert left.value.code == 0 and Path(lines[-1]) == tmp_path / "neighbours.png" and Path(lines[-1]).is_file()
     assert lines[0] == "inspect  student of step 2 on 24 of 25 images"
+
+
+def test_a_solved_method_shows_its_filters_from_low_to_high_frequencies(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("selfstudy.methods.patches._PATCHES", 2_000)
+    settings = {"method.filters": [40, 8], "data.image_size": 16}
+    run = selfstudy.pretrain(folder, method="patches", out=tmp_path / "run", set=settings)
+    files = run.inspect(folder)
+    assert [file.name for file in files] == ["neighbours.png", "filters.png"]
+    assert _pixels(files[1]).shape == (4 + 2 * (36 + 14 + 4), 4 + 20 * 40, 3)  # 20 and 4 of them are stored
+    waves = torch.stack([torch.cos(2 * torch.pi * f * torch.arange(6) / 6).expand(1, 6, 6) for f in (3, 1, 2)])
+    assert torch.allclose(_frequencies(waves), torch.tensor([3, 1, 2]) / 6, atol=1e-5)

@@ -178,3 +178,12 @@ def test_readings_are_drawn_over_minutes_with_the_best_free_row_as_a_line(make_r
     assert panel.curves == [Curve("", [0.0, 2.0], [20.0, 40.0], ends)] and panel.marks == [(70.0, "patches")]
     assert panel.title == "k-NN, %, by minutes of training" and "held out of the labelled train part" in page(folder)
     assert "held out of the labelled train part" not in page(make_run("b"))
+
+
+def test_a_solved_run_has_stages_and_no_empty_curve_of_a_loss(make_run):
+    folder = make_run("solved")
+    lines = [{"step": step, "total": 2, "loss": None, "images": 40.0 * step} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = read_run(RunFolder(folder))
+    assert [panel.title for panel in training_panels(record)] == ["images"]
+    assert "2 of 2 stages" in words(render_run(record))

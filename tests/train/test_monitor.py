@@ -93,3 +93,15 @@ def test_a_bar_that_was_never_shown_can_be_closed(closed):
     bar = ProgressBar(Console(file=io.StringIO()))
     for _ in range(closed):
         bar.close()
+
+
+def test_a_pass_of_every_stage_is_printed_in_quarters(capsys):
+    bar = ProgressBar(Console(width=100), Unit())
+    for stage in ("first", "second"):
+        for done in range(1, 9):
+            bar.show_pass(stage, done, 8, 2.0 * done)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" · ")[0] for line in lines if line.startswith("second")] == [
+        f"second: {done}/8 images" for done in (1, 2, 4, 6, 8)
+    ]
+    assert "first: 2/8 images · 0/s · 0:12 left" in lines

@@ -47,13 +47,14 @@ def require_savable(entry: Entry) -> None:
 
 
 def refuse_export(name: str, to: str) -> None:
-    """Raise if the encoder comes from another package, because other libraries have no such network.
+    """Raise if the encoder is not timm's, because other libraries have no such network.
 
     Raises:
-        UsageError: the encoder comes from another package.
+        UsageError: the encoder is solved, or comes from another package.
     """
     if entry := from_packages().get(name):
-        raise UsageError(f"encoder {entry.name!r} comes from {entry.origin}, and {to} has none\nuse --to onnx")
+        what = "is solved" if entry.origin == OWN else f"comes from {entry.origin}"
+        raise UsageError(f"encoder {entry.name!r} {what}, and {to} has none\nuse --to onnx")
 
 
 def network_of(entry: Entry, spec: object) -> "nn.Module":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from selfstudy.encoders.timm import EncoderSpec
 
 
+_MOST_FEATURES = 65_536  # their covariance has 17 GB
 AT_ONCE = 64
 """Images whose responses are in memory at the same time."""
 
@@ -49,13 +50,21 @@ class PatchSettings(BaseModel):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "PatchSettings":
-        if len(self.sizes) != len(self.filters):
-            raise ValueError(f"filters={list(self.filters)}; give one number for each of sizes={list(self.sizes)}")
-        if min(self.sizes) < self.patch + self.grid - 1:
-            least = self.patch + self.grid - 1
-            raise ValueError(f"sizes={list(self.sizes)}; patches of {self.patch} px need at least {least} px a side")
-        if self.mirror and any(count % 2 for count in self.filters) or min(self.filters) < 1:
-            raise ValueError(f"filters={list(self.filters)}; each number must be positive, and even if method.mirror")
+        sizes, filters, least = list(self.sizes), list(self.filters), self.patch + self.grid - 1
+        if len(sizes) != len(filters):
+            raise UsageError(f"method.filters={filters}, method.sizes={sizes}\ngive as many filters as sizes")
+        if min(sizes) < least:
+            raise UsageError(
+                f"method.sizes={sizes}: patches of {self.patch} px need at least {least} px a side\n"
+                "use larger images, or lower method.patch and method.grid"
+            )
+        if self.mirror and any(count % 2 for count in filters) or min(filters) < 1:
+            raise UsageError(f"method.filters={filters}\ngive positive numbers, even ones with method.mirror")
+        if not self.dimensions <= self.features <= _MOST_FEATURES:
+            raise UsageError(
+                f"method.filters={filters} give {self.features:,} features, method.dimensions={self.dimensions:,}\n"
+                f"use at most {_MOST_FEATURES:,} features, and no more dimensions than features"
+            )
         return self
 
     @property
@@ -158,6 +167,7 @@ class PatchNetwork(nn.Module):
     def __init__(self, spec: "EncoderSpec") -> None:
         super().__init__()
         settings = _settings(spec)
+        _require_whole_patches(spec, settings)
         self.scales = nn.ModuleList(
             PatchScale(spec.image_size, spec.channels, longer=size, filters=filters, settings=settings)
             for size, filters in zip(settings.sizes, settings.filters, strict=True)
@@ -181,12 +191,34 @@ class PatchNetwork(nn.Module):
 
 
 def _settings(spec: "EncoderSpec") -> PatchSettings:
+    if spec.settings is None:
+        raise UsageError(
+            f"encoder {spec.name!r} is solved, so its shape comes from its method\n"
+            "use --method patches, or another encoder"
+        )
     try:
-        return PatchSettings.model_validate(dict(spec.settings or {}))
+        return PatchSettings.model_validate(dict(spec.settings))
     except ValidationError as error:
         raise UsageError(
             f"encoder {spec.name!r} is made by --method patches, which decides its shape: {first_line(error)}"
         ) from None
+
+
+def _require_whole_patches(spec: "EncoderSpec", settings: PatchSettings) -> None:
+    """Refuse images whose shorter side holds too few patches.
+
+    Raises:
+        UsageError: naming the size.
+    """
+    least = settings.patch + settings.grid - 1
+    for longer in settings.sizes:
+        height, width = working_size(spec.image_size, longer)
+        if min(height, width) < least:
+            raise UsageError(
+                f"images of {spec.image_size[0]}x{spec.image_size[1]} px become {height}x{width}, "
+                f"patches of {settings.patch} px need at least {least} a side\n"
+                "set data.image_size to a square, such as 32, or lower method.patch and method.grid"
+            )
 
 
 def working_size(image_size: Sequence[int], longer: int) -> tuple[int, int]:

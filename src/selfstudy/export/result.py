@@ -50,6 +50,16 @@ def largest_difference(
         return float(torch.stack([(ours(images) - theirs(images)).abs().max() for images in batches]).max())
 
 
+def largest_number(network: Callable[[Tensor], Tensor], *, shape: tuple[int, ...]) -> float:
+    """The largest absolute number in the outputs of a network on the images of :func:`largest_difference`.
+
+    Args:
+        network: a function of images (B, C, H, W) float32 in [0, 1].
+        shape: the shape (C, H, W) of an image.
+    """
+    return largest_difference(network, lambda images: torch.zeros(()), shape=shape)
+
+
 def require_agreement(difference: float, *, at_most: float = TOLERANCE) -> None:
     """Raise unless the reloaded network computes the same as ours.
 

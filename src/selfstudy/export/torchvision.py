@@ -6,6 +6,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from selfstudy.encoders.packages import refuse_export
 from selfstudy.encoders.store import load_encoder
 from selfstudy.errors import UsageError
 from selfstudy.export.result import ExportResult, write_and_compare
@@ -25,6 +26,7 @@ def export_torchvision(encoder_folder: Path, out: Path) -> ExportResult:
     """
     encoder, config = load_encoder(encoder_folder)
     name, channels = config["name"], config["channels"]
+    refuse_export(name, "torchvision")
     if name not in _SAME_NETWORK:
         raise UsageError(f"torchvision has no {name}\nallowed: {', '.join(_SAME_NETWORK)}; use --to timm")
     lines = [f"model = torchvision.models.{name}()", "model.fc = torch.nn.Identity()"]

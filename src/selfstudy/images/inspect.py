@@ -39,6 +39,7 @@ from selfstudy.views.spec import Spec
 _IMAGES = 5000  # the largest number of images that are embedded
 _ROWS, _COLUMNS, _PROTOTYPES = 8, 8, 12
 _SMALL_CELL, _LARGE_CELL = 96, 160  # pixels of an image on a sheet
+_FILTER_CELL, _FILTER_COLUMNS = 36, 32
 _STREAM = 0x706963  # keeps the choice of images apart from other uses of random numbers
 
 
@@ -98,7 +99,10 @@ def inspect_run(folder: RunFolder, data: object, *, out: Path, console: Console)
             ),
         }
     side = _SMALL_CELL if max(inputs.size) <= _SMALL_CELL else _LARGE_CELL
-    return _write(out, {name: sheet(rows, side=side) for name, rows in found.items() if rows})
+    sheets = {name: sheet(rows, side=side) for name, rows in found.items() if rows}
+    if filters := _filters(method):
+        sheets["filters"] = sheet(filters, side=_FILTER_CELL)
+    return _write(out, sheets)
 
 
 class LoadedMethod(NamedTuple):
@@ -231,6 +235,25 @@ def _reconstructions(
         return []
     pictures = {name: denormalised(batch, mean, std).cpu() for name, batch in {"view": views[0], **found}.items()}
     return [[Cell(batch[number], name) for name, batch in pictures.items()] for number in range(count)]
+
+
+def _filters(method: Method) -> list[list[Cell]]:
+    """Rows of the filters of each name, from low to high frequencies; no rows for methods without filters."""
+    rows = []
+    for name, kernels in method.filters().items():
+        scaled = 0.5 + kernels / (2 * kernels.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12))
+        tiles = [Cell(tile) for tile in scaled[_frequencies(kernels).argsort()].cpu()]
+        tiles[0] = Cell(tiles[0].image, name)
+        rows += [tiles[start : start + _FILTER_COLUMNS] for start in range(0, len(tiles), _FILTER_COLUMNS)]
+    return rows
+
+
+def _frequencies(kernels: Tensor) -> Tensor:
+    """The mean frequency (K,) of filters (K, C, h, w), in cycles per pixel, weighted by power."""
+    power = torch.fft.fft2(kernels).abs().square().sum(dim=1)  # (K, h, w)
+    down, across = (torch.fft.fftfreq(length, device=kernels.device) for length in kernels.shape[2:])
+    total: Tensor = (power * torch.hypot(down[:, None], across)).sum(dim=(1, 2))
+    return total / power.sum(dim=(1, 2)).clamp_min(1e-12)
 
 
 def _write(out: Path, sheets: dict[str, Image.Image]) -> list[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from selfstudy.config import validate
+from selfstudy.config import OptimizerConfig, validate
 from selfstudy.data.batches import Passes
 from selfstudy.errors import UsageError
 from selfstudy.images.config import ImageRunConfig
@@ -23,6 +23,11 @@ from selfstudy.views.preprocess import Preprocessing
 
 _BATCH = 64  # images prepared at once; larger ones are no faster and need more memory
 _ORDER_STREAM = 0x70617373
+# Settings of steps and of views, with the only values that a solved method has.
+_WITHOUT_STEPS: dict[str, dict[str, object]] = {
+    "train": {"accumulate": 1, "workers": 0, "compile": False, "precision": "fp32"},
+    "data": {"views": "own"},
+}
 
 
 def resolve_solved(
@@ -51,8 +56,8 @@ def resolve_solved(
     draft.decide("train.accumulate", 1, "nothing is accumulated")
     draft.decide("train.workers", 0, "the passes read in this process")
     draft.decide("train.compile", False, "nothing is compiled")
-    draft.decide_machine()
     draft.decide("train.precision", "fp32", "sums over all images need it")
+    draft.decide_machine()
     draft.decide("train.duration", "1 epochs", "every image is read once for the map")
     size, channels = tuple(draft.get("data.image_size")), draft.get("data.channels")
     duration = Duration.parse(draft.get("train.duration"))
@@ -77,7 +82,15 @@ def _require_no_steps(draft: Draft, method: type[SolvedMethod]) -> None:
     Raises:
         UsageError: naming the setting.
     """
-    name = method.__name__
+    name, given = method.__name__, draft.settings
+    if draft.get("encoder.name") not in ("auto", method.encoder_name):
+        raise UsageError(f"{name} solves an encoder of its own, not {draft.get('encoder.name')}\nleave the encoder out")
+    for group, usual in {"optimizer": OptimizerConfig().model_dump(), **_WITHOUT_STEPS}.items():
+        for key, value in usual.items():
+            if given[group][key] not in (value, "auto"):
+                raise UsageError(
+                    f"{name} takes no steps, so {group}.{key}={given[group][key]} would change nothing\nleave it out"
+                )
     if not draft.is_open("train.duration"):
         duration = Duration.parse(draft.get("train.duration"))
         if duration.unit != "minutes" and str(duration) != "1 epochs":
@@ -88,7 +101,9 @@ def _require_no_steps(draft: Draft, method: type[SolvedMethod]) -> None:
         raise UsageError(f"{name} is solved by one process\nleave train.devices out")
 
 
-def passes_of(source: Source, found: Scan, preprocessing: Preprocessing, side: int | None, *, seed: int) -> Passes:
+def passes_of(
+    source: Source, found: Scan, preprocessing: Preprocessing, side: int | None, *, seed: int, batch: int = _BATCH
+) -> Passes:
     """The images in whole passes, prepared as for embedding, in an order that depends on the seed.
 
     Args:
@@ -97,6 +112,7 @@ def passes_of(source: Source, found: Scan, preprocessing: Preprocessing, side: i
         preprocessing: the size and the normalisation of the encoder's inputs.
         side: the shorter side in pixels that images are shrunk to when they are read; None for whole images.
         seed: the seed of the run.
+        batch: the number of images prepared at once.
     """
     order = permutation(len(found.good), seed, _ORDER_STREAM).tolist()
 
@@ -106,9 +122,9 @@ def passes_of(source: Source, found: Scan, preprocessing: Preprocessing, side: i
         return with_channels(read_shrunk(source, int(found.good[position]), side), found.channels)
 
     def batches(at_most: int, failed: dict[int, str]) -> Iterator[Tensor]:
-        for start in range(0, min(at_most, len(order)), _BATCH):
+        for start in range(0, min(at_most, len(order)), batch):
             prepared = []
-            for position in order[start : min(start + _BATCH, at_most)]:
+            for position in order[start : min(start + batch, at_most)]:
                 try:
                     prepared.append(preprocessing.prepare(read(position)))
                 except BadInput as error:

@@ -247,9 +247,10 @@ class ImageWork(Work):
 
     def passes(self, resolved: Resolved[ImageInputs]) -> Passes:
         """See :func:`selfstudy.images.solve.passes_of`."""
-        inputs = resolved.inputs
+        inputs, train = resolved.inputs, resolved.train
         preprocessing = Preprocessing(inputs.size, inputs.channels, inputs.mean, inputs.std)
-        return passes_of(*self.opened, preprocessing, self.opened.scan.side, seed=resolved.train.seed)
+        side = self.opened.scan.side
+        return passes_of(*self.opened, preprocessing, side, seed=train.seed, batch=train.batch_size)
 
     def note_unreadable(self, folder: RunFolder, unreadable: Mapping[int, str], console: Console) -> None:
         """Write a list of the inputs that the scan accepted and training could not read, with the reasons."""

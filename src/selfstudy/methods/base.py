@@ -306,6 +306,10 @@ class Method(nn.Module):
         """
         return None
 
+    def filters(self) -> dict[str, Tensor]:
+        """The filters (K, C, h, w) that look at pixels, by name, for a picture of them; none by default."""
+        return {}
+
     def pictures(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Pictures of the task by name, such as ``masked`` and ``reconstruction``; none by default.
 

@@ -107,6 +107,11 @@ class Patches(SolvedMethod):
         with torch.no_grad():
             return self._find_filters(read, seed) if stage == 0 else self._find_map(read, seed)
 
+    def filters(self) -> dict[str, Tensor]:
+        """The filters of every working size, by the longer side of the image there."""
+        scales = enumerate(self._network.working_sizes(), 1)
+        return {f"{number}: images of {max(scale.size)} px": scale.kernels for number, scale in scales}
+
     @property
     def _network(self) -> PatchNetwork:
         network = getattr(self.encoder, "network", self.encoder)

@@ -23,7 +23,10 @@ _TITLES = {
     "uniformity": "uniformity (0 collapsed, -4 even)",
     "teacher_entropy": "entropy of the teacher, nats",
 }
-_CAPTIONS = {"views": "an image, followed by its views as the method saw them"}
+_CAPTIONS = {
+    "views": "an image, followed by its views as the method saw them",
+    "filters": "the filters that look at pixels, from low to high frequencies",
+}
 _HEALTH = ("effective_rank", "dimension_std", "uniformity", "alignment", "teacher_entropy")
 
 
@@ -89,7 +92,8 @@ def _about(record: RunRecord) -> list[str]:
     words = [str(settings.get(f"{group}.name")) for group in ("method", "encoder")]
     words += [f"on {settings.get('data.path')}", str(settings.get("train.duration"))]
     if last:
-        words.append(f"{last.get('step', 0):,} of {last.get('total', 0):,} steps")
+        what = "stages" if last.get("loss", 0) is None else "steps"  # only stages of solved methods have no loss
+        words.append(f"{last.get('step', 0):,} of {last.get('total', 0):,} {what}")
     if record.speed:
         words.append(f"{record.speed[1]:,.0f} {record.speed[0]} per second")
     return words
@@ -154,10 +158,12 @@ def reading_panels(record: RunRecord) -> list[Panel]:
 
 def training_panels(record: RunRecord) -> list[Panel]:
     """A panel for each value that was logged in training."""
-    names = list(dict.fromkeys(name for line in record.metrics for name in line if name not in _PLACE))
+    names = dict.fromkeys(name for line in record.metrics for name in line if name not in _PLACE)
+    curves = {name: curve_of("", record.metrics, name) for name in names}
     return [
-        Panel(_title(name), [curve_of("", record.metrics, name)], _marks(record) if name == "loss" else ())
-        for name in names
+        Panel(_title(name), [curve], _marks(record) if name == "loss" else ())
+        for name, curve in curves.items()
+        if curve.values  # a solved method has no loss
     ]
 
 

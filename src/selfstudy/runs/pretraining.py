@@ -109,7 +109,9 @@ def pretrain(
     if checkpoint is not None and outcome.steps == checkpoint.step:
         console.print(f"done     nothing was left to do after step {checkpoint.step:,}", highlight=False)
     else:
-        console.print(f"done     {outcome.steps:,} steps in {outcome.seconds:.0f} s; {health}", highlight=False)
+        console.print(
+            f"done     {outcome.steps:,} {outcome.what} in {outcome.seconds:.0f} s; {health}", highlight=False
+        )
     return outcome
 
 
@@ -159,7 +161,8 @@ class _Session:
             print_plan(resolved, self.console)
             health = make_health(folder, method, resolved, work)
             unit = work.unit(resolved)
-            log = MetricsLog(folder.metrics, every=resolved.train.log_every, unit=unit)
+            every = 1 if isinstance(method, SolvedMethod) else resolved.train.log_every
+            log = MetricsLog(folder.metrics, every=every, unit=unit)
             monitors: list[Monitor] = [log, health] if fabric.is_global_zero else []
             if checked and checkpoint is None and (planned := work.planned_seconds()) is not None:
                 monitors.append(PlanCheck(planned, work.resolve_again, folder.checkpoints))

@@ -68,12 +68,14 @@ class Outcome(NamedTuple):
         seconds: the duration of the whole run.
         inputs: the number of inputs, such as images or rows of text, since this process began.
         loss: the last loss; NaN if nothing was left to do.
+        what: the name of what ``steps`` counts.
     """
 
     steps: int
     seconds: float
     inputs: int
     loss: float
+    what: str = "steps"
 
 
 class Views(NamedTuple):

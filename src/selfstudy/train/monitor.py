@@ -132,6 +132,7 @@ class ProgressBar:
         )
         self._task: TaskID | None = None
         self._printed = -1
+        self._shown = ("", 0)  # the last stage and quarter of a pass that was printed
 
     def show(self, observation: Observation, notes: list[str]) -> None:
         """Draw the state after a step, with the notes of other monitors."""
@@ -167,8 +168,8 @@ class ProgressBar:
         text = f"{stage}: {done:,}/{total:,} {self._unit.name} · {speed:,.0f}/s · {left // 60}:{left % 60:02d} left"
         if self._console.is_terminal:
             self._draw(text, done, total)
-        elif (part := 4 * done // max(total, 1)) != self._printed:
-            self._printed = part
+        elif (quarter := (stage, 4 * done // max(total, 1))) != self._shown:
+            self._shown = quarter
             self._console.print(text, highlight=False, soft_wrap=True)
 
     def _draw(self, text: str, step: int, total: int) -> None:

@@ -74,7 +74,7 @@ class Solver:
                     monitor(observation)
                 state = {"elapsed_seconds": self.clock.elapsed_seconds, "images_seen": inputs}
                 store.save(self.steps_done, self.method.state_dict(), {"state": {}, "param_groups": []}, state)
-        return Outcome(self.steps_done, self.clock.elapsed_seconds, inputs, math.nan)
+        return Outcome(self.steps_done, self.clock.elapsed_seconds, inputs, math.nan, "stages")
 
     def _watch(self, stage: str, flag: StopFlag, bar: ProgressBar) -> Callable[[int, int, float], None]:
         """A function that shows the progress of a pass, and raises if a signal has come."""
