@@ -28,7 +28,7 @@ class Job(NamedTuple):
         inputs: the number of images.
         size: their (height, width) in pixels.
         channels: the number of their channels.
-        seconds: the time that there is; None for no limit.
+        seconds: the budget; None for no limit.
     """
 
     inputs: int

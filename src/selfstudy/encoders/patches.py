@@ -8,7 +8,7 @@ arXiv:2101.07528 (the patches themselves as filters). Two differences: the sums 
 added, so that an image and its mirror image have the same features, and the map is ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,12 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 
 from selfstudy.errors import UsageError, first_line
+from selfstudy.ops.random import fold
+from selfstudy.views.augment import crop
+from selfstudy.views.spec import View
 
 if TYPE_CHECKING:
     from selfstudy.encoders.timm import EncoderSpec
 
 
 _MOST_FEATURES = 65_536  # their covariance has 17 GB
+_CROP_STREAM = 0x63726F70
 AT_ONCE = 64
 """Images whose responses are in memory at the same time."""
 
@@ -184,6 +188,21 @@ class PatchNetwork(nn.Module):
         """All features (B, F) float32 of normalised images (B, C, H, W)."""
         parts = [images] if torch.compiler.is_exporting() else torch.split(images, AT_ONCE)
         return torch.cat([torch.cat([scale(part).float() for scale in self.working_sizes()], dim=1) for part in parts])
+
+    def pairs(self, batches: Iterable[Tensor], *, seed: int) -> tuple[Tensor, Tensor]:
+        """The features (n, F), minus :attr:`mean`, of two random crops of every image.
+
+        Args:
+            batches: normalised images (B, C, H, W).
+            seed: decides the crops, which keep 60 to 100 % of the area.
+        """
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for number, images in enumerate(batches):
+            view = View((images.shape[2], images.shape[3]), scale=(0.6, 1.0), flip=0.0)
+            for which, features in enumerate(found):
+                keys = fold(seed, _CROP_STREAM, number, which, torch.arange(len(images)))
+                features.append(self.features(crop(images, view, keys)) - self.mean)
+        return torch.cat(found[0]), torch.cat(found[1])
 
     def forward(self, images: Tensor) -> Tensor:
         """The embeddings (B, D) of normalised images (B, C, H, W)."""

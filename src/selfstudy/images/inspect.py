@@ -253,7 +253,8 @@ def _frequencies(kernels: Tensor) -> Tensor:
     power = torch.fft.fft2(kernels).abs().square().sum(dim=1)  # (K, h, w)
     down, across = (torch.fft.fftfreq(length, device=kernels.device) for length in kernels.shape[2:])
     total: Tensor = (power * torch.hypot(down[:, None], across)).sum(dim=(1, 2))
-    return total / power.sum(dim=(1, 2)).clamp_min(1e-12)
+    mean: Tensor = total / power.sum(dim=(1, 2)).clamp_min(1e-12)
+    return mean
 
 
 def _write(out: Path, sheets: dict[str, Image.Image]) -> list[Path]:

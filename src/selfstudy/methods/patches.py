@@ -29,14 +29,12 @@ from selfstudy.methods.solved import Read, SolvedMethod
 from selfstudy.ops.layout import best_share, whitening_map
 from selfstudy.ops.moments import Moments
 from selfstudy.ops.patch_filters import cut_patches, whitened_filters
-from selfstudy.ops.random import fold, generator
-from selfstudy.views.augment import crop
+from selfstudy.ops.random import generator
 from selfstudy.views.spec import Spec, View
 
 _SAMPLE = 4_000  # images that patches are cut from
 _PATCHES = 200_000
-_CROPPED, _CROP = 1_500, (0.6, 1.0)  # images whose crops are compared, and the share of the area that a crop keeps
-_CROP_STREAM = 0x63726F70
+_CROPPED = 1_500  # images whose crops are compared
 
 
 class Patches(SolvedMethod):
@@ -54,12 +52,8 @@ class Patches(SolvedMethod):
     class Config(MethodConfig):
         """The shape of the encoder, and the constants of its filters."""
 
-        sizes: tuple[int, ...] = Field(
-            (32, 20), description="Longer side of the image at each working size, in pixels."
-        )
-        filters: tuple[int, ...] = Field(
-            (USUAL_FILTERS, 2 * USUAL_FILTERS), description="Filters at each working size."
-        )
+        sizes: tuple[int, ...] = Field((32, 20), description="Longer side of the image at each working size.")
+        filters: tuple[int, ...] = Field((USUAL_FILTERS, 2 * USUAL_FILTERS), description="Filters at each size.")
         patch: int = Field(6, ge=2, le=64, description="Side of a patch in pixels.")
         grid: int = Field(2, ge=1, le=16, description="Cells per side over which responses are averaged.")
         dimensions: int = Field(2048, ge=1, le=65_536, description="Length of the embedding.")
@@ -88,19 +82,14 @@ class Patches(SolvedMethod):
 
     @staticmethod
     def recipe(facts: DataFacts) -> Recipe:
-        """As many filters as the time of a budget in minutes allows, measured on this machine; else a fixed number."""
+        """The most filters that a budget in minutes has time for, measured on this machine; else a fixed number."""
         job = Job(facts.inputs, facts.size, facts.channels, facts.seconds)
         sizes, filters, why = affordable_shape(job)
         features = PatchSettings(sizes=sizes, filters=filters, patch=6, grid=2, dimensions=1, mirror=True).features
         dimensions = min(2048, features, max(32, facts.inputs // 4), max(1, facts.inputs - 1))
         limits = f"at most 2,048, {features:,} features, a quarter of {facts.inputs:,} images"
-        return Recipe.solved(
-            {
-                "sizes": Setting(sizes, "fields of view of several widths"),
-                "filters": Setting(filters, why),
-                "dimensions": Setting(dimensions, limits),
-            }
-        )
+        shape = {"sizes": Setting(sizes, "several fields of view"), "filters": Setting(filters, why)}
+        return Recipe.solved(shape | {"dimensions": Setting(dimensions, limits)})
 
     def solve(self, stage: int, read: Read, *, seed: int) -> dict[str, float]:
         """Fill in the filters of every working size, or the map from features to the embedding."""
@@ -130,12 +119,9 @@ class Patches(SolvedMethod):
             for scale, draws, patches in zip(scales, random, cut, strict=True):
                 patches.append(cut_patches(scale.resized(batch), config.patch, per_image, draws))
         for scale, draws, patches in zip(scales, random, cut, strict=True):
-            found = torch.cat(patches)
-            if config.mirror:
-                found = torch.cat([found, found.flip(3)])
-            made = whitened_filters(
-                found, len(scale.kernels), smoothing=config.smoothing, threshold=config.threshold, random=draws
-            )
+            found = torch.cat([torch.cat(patches)] + [patch.flip(3) for patch in patches] * config.mirror)
+            constants = {"smoothing": config.smoothing, "threshold": config.threshold}
+            made = whitened_filters(found, len(scale.kernels), random=draws, **constants)
             for name, value in made._asdict().items():
                 getattr(scale, name).copy_(value)
         return {"images": float(images), "patches": float(images * per_image)}
@@ -152,20 +138,10 @@ class Patches(SolvedMethod):
             )
         network.mean.copy_(moments.mean)
         covariance = moments.covariance
-        share = best_share(covariance, cells, self._pairs(read, seed))
+        share = best_share(covariance, cells, network.pairs(read(_CROPPED), seed=seed))
         found, kept = whitening_map(covariance, cells, share, self.config.dimensions)
         network.projection.copy_(found)
         return {"images": float(moments.count), "layout": share, "variance_kept": kept}
-
-    def _pairs(self, read: Read, seed: int) -> tuple[Tensor, Tensor]:
-        """The centred features (n, F) of two crops of each of some images."""
-        pairs: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for number, images in enumerate(read(_CROPPED)):
-            view = View((images.shape[2], images.shape[3]), scale=_CROP, flip=0.0)
-            for which, found in enumerate(pairs):
-                keys = fold(seed, _CROP_STREAM, number, which, torch.arange(len(images)))
-                found.append(self._network.features(crop(images, view, keys)) - self._network.mean)
-        return torch.cat(pairs[0]), torch.cat(pairs[1])
 
 
 def _encoder_settings(config: Patches.Config) -> dict[str, Any]:

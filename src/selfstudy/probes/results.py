@@ -176,7 +176,7 @@ class Results:
 
     Args:
         scores: the scores.
-        verdict: what they mean for the user, in one or two sentences.
+        verdict: the meaning of the scores for the user, in one or two sentences.
 
     >>> print(Results([Score("raw pixels", "knn", 36.3, "k-NN k=20"), Score("pretrained", "knn", 53.7, "k-NN k=20")]))
     features      k-NN

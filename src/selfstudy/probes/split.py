@@ -41,7 +41,7 @@ def sample(labels: Tensor, most: int) -> Tensor:
         most: the largest number of examples, at least that of the classes.
 
     Returns:
-        Rising positions, int64: all of them if N is at most ``most``.
+        Rising positions (n,) int64: all of them if N is at most ``most``.
     """
     if len(labels) <= most:
         return torch.arange(len(labels))
