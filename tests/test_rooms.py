@@ -204,6 +204,7 @@ def test_files_and_functions_keep_to_the_house_sizes():
 MANY_PARAMETERS = {
     "api.pretrain": "public: options of a run, each with its default, and its settings",
     "api.evaluate": "public: options of an evaluation, each with its default",
+    "cli.evaluate": "public: options of an evaluation, each with its default",
     "cli.pretrain": "one parameter for each option of the command",
     "cli.complete": "one parameter for each option of the command",
     "methods.base.Recipe.of": "public: the settings of an optimizer, each with its default",

@@ -151,6 +151,7 @@ def evaluate(
     probe: Sequence[str] = DEFAULT,
     label_column: str | None = None,
     text_column: str | None = None,
+    full: bool = False,
     console: Console | None = None,
 ) -> Results:
     """The scores of an encoder under simple probes, and those of its baselines.
@@ -160,7 +161,8 @@ def evaluate(
     began with timm's weights is compared with these. For text they are TF-IDF, its truncated SVD (LSA) and the encoder
     before its first step. Their scores are kept in the user's cache, or in ``SELFSTUDY_CACHE``, so that a second
     evaluation on the same data need not measure them. One or two sentences say what the scores mean: ``.verdict`` of
-    the result. All scores and the verdict are added to ``evaluations.jsonl``.
+    the result. All scores and the verdict are added to ``evaluations.jsonl``. Of more than 60,000 train or 10,000 test
+    examples a stratified sample is used, and every protocol says so.
 
     Args:
         run: the run folder.
@@ -171,6 +173,7 @@ def evaluate(
             ``"sts"``, for pairs of sentences, stands alone.
         label_column: a column of a table; if left out ``label``, and for text other usual names.
         text_column: a column of a table of texts; found if left out.
+        full: True to use all examples, however many they are.
         console: the console that shows progress; none if left out.
 
     Raises:
@@ -182,7 +185,7 @@ def evaluate(
     chosen, out = named(probe), console or _QUIET
     asked = {"label_column": label_column, "text_column": text_column}
     columns = {role: column for role, column in asked.items() if column is not None}
-    opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns), out)
+    opened = modalities.of_run(folder.path).evaluation(folder, Question(chosen, data, test, columns, full), out)
     names = " ".join([name_of(data), *columns.values()]), None if test is None else name_of(test)
     results = run_evaluation(opened, chosen, console=out, kept=in_user_cache(out)).on(*names, step=steps_of(folder))
     return judged(folder, results, opened.split)

@@ -152,12 +152,15 @@ def evaluate(
     text_column: Annotated[
         str | None, typer.Option(help="Column of a table with the texts; if left out, a column of a usual name.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Use all examples; otherwise at most 60,000 to train and 10,000 to test.")
+    ] = False,
 ) -> None:
     """Measure an encoder with simple probes, next to features that need no training, such as raw pixels or TF-IDF."""
     from selfstudy import api
 
     names, columns = [p.strip() for p in probe.split(",")], {"label_column": label_column, "text_column": text_column}
-    print(api.evaluate(run, data, test=test, probe=names, console=_console(), **columns))
+    print(api.evaluate(run, data, test=test, probe=names, full=full, console=_console(), **columns))
 
 
 @app.command()

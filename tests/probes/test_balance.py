@@ -12,9 +12,9 @@ from selfstudy.probes.evaluation import Evaluation, Subject, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 
 
-def test_classes_are_uneven_if_the_largest_has_more_than_one_and_a_half_times_the_smallest():
-    assert not uneven(torch.tensor([0] * 15 + [1] * 10))
-    assert uneven(torch.tensor([0] * 16 + [1] * 10))
+def test_classes_are_uneven_if_the_largest_has_more_than_three_times_the_smallest():
+    assert not uneven(torch.tensor([0] * 30 + [1] * 10))
+    assert uneven(torch.tensor([0] * 31 + [1] * 10))
 
 
 def answers(m=500, classes=4):

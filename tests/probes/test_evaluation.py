@@ -8,7 +8,7 @@ from torch import nn
 
 from selfstudy.errors import UsageError
 from selfstudy.probes import Probe, named
-from selfstudy.probes.evaluation import Evaluation, LeftOutError, Question, Subject, evaluate
+from selfstudy.probes.evaluation import Evaluation, LeftOutError, Question, Subject, Trial, evaluate
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.kept import KeptScores
@@ -51,6 +51,30 @@ def test_scores_of_free_subjects_say_so_and_the_others_are_compared_with_them():
     found = list(evaluate(Evaluation("", subjects), [Probe("one", answers, tuple)], console=QUIET))
     assert [score.free for score in found] == [True, True, False]
     assert found[0].ahead is None and found[2].ahead[0] == 25.0 and found[2].ahead.row == "b"
+
+
+def test_a_sample_is_named_in_every_protocol_and_on_the_console():
+    console = Console(record=True, file=io.StringIO(), width=200)
+    evaluation = Evaluation("6 things", [Subject("a", {int: lambda: 1})], sample="stratified sample of 6 of 9 things")
+    (score,) = evaluate(evaluation, [ONE], console=console)
+    assert score.protocol == "p; stratified sample of 6 of 9 things"
+    assert "stratified sample of 6 of 9 things; --full takes all" in console.export_text()
+
+
+@pytest.mark.parametrize(("each", "line"), [(0.01, "about 20 s to embed 1,000 images x 2 rows, then one"), (1e-4, "")])
+def test_the_time_is_estimated_from_a_few_examples_before_it_starts(monkeypatch, each, line):
+    now, embedded = [0.0], []
+
+    def embed(count):
+        now[0] += count * each if embedded else 100.0  # the first call is slower
+        embedded.append(count)
+
+    monkeypatch.setattr("selfstudy.probes.evaluation.time.perf_counter", lambda: now[0])
+    console = Console(record=True, file=io.StringIO(), width=200)
+    subjects = [Subject(name, {int: lambda: 1}) for name in "ab"]
+    evaluate(Evaluation("", subjects, trial=Trial(embed, 1000, "images")), [ONE], console=console)
+    assert embedded == [32, 32]
+    assert [found.strip() for found in console.export_text().splitlines()[1:-2]] == ([line] if line else [])
 
 
 def test_known_scores_of_a_subject_are_taken_over():

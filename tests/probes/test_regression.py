@@ -3,7 +3,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from selfstudy.probes import regression
-from selfstudy.probes.regression import logistic_regression
+from selfstudy.probes.regression import few_examples_regression, logistic_regression
 from tests.probes.test_linear import problem
 
 
@@ -33,6 +33,16 @@ def test_the_solution_does_not_depend_on_the_preconditioner_or_the_start():
     x = standardised(features)
     plain = logistic_regression(x, labels, 10.0, start=torch.randn(21, 4), covariance=torch.eye(21))
     torch.testing.assert_close(plain[:-1], fit(x, labels, 10.0, 4)[:-1], atol=3e-3, rtol=0)
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_few_examples_have_the_same_solution_in_fewer_dimensions(l2):
+    features, labels = problem(15)
+    x = torch.cat([standardised(features)[:, :-1], torch.ones(15, 1)], dim=1)
+    x[3] = x[4]  # fewer directions than rows
+    weights = few_examples_regression(x, labels, l2, 4)
+    assert weights.shape == (21, 4)
+    torch.testing.assert_close(weights, fit(x, labels, l2, 4), atol=3e-3, rtol=0)
 
 
 def test_the_gradient_is_that_of_autograd():

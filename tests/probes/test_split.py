@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from selfstudy.errors import DataError
-from selfstudy.probes.split import require_same_classes, small_bank
+from selfstudy.probes.split import MOST_TEST, MOST_TRAIN, require_same_classes, sample, sample_protocol, small_bank
 from selfstudy.probes.split import split_test_fifth as fifth
 
 
@@ -54,3 +54,19 @@ def test_classes_that_only_one_split_has_are_named():
     require_same_classes(["a", "b"], ["b", "a"])
     with pytest.raises(DataError, match="the same classes\nonly in train: a, c\nonly in test: none"):
         require_same_classes(["a", "b", "c"], ["b"])
+
+
+def test_a_sample_holds_the_same_share_of_every_class_and_at_least_one():
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 99 + [3])
+    chosen = sample(labels, 100)
+    assert labels[chosen].bincount().tolist() == [60, 30, 9, 1] and torch.equal(chosen, chosen.unique())
+    assert torch.equal(chosen, sample(labels, 100)) and not torch.equal(chosen[:60], torch.arange(60))
+
+
+def test_data_below_the_bound_are_taken_whole():
+    assert sample(torch.tensor([1, 0, 1]), 3).tolist() == [0, 1, 2]
+    assert sample_protocol((3, 3), (2, 2)) == ""
+
+
+def test_the_bounds_leave_the_usual_splits_whole():
+    assert (MOST_TRAIN, MOST_TEST) == (60_000, 10_000)

@@ -9,13 +9,14 @@ from selfstudy.errors import UsageError
 from selfstudy.images.batches import TrainingData, render
 from selfstudy.images.embedder import Embedder
 from selfstudy.images.free import FirstEncoder, FreePatches, RawPixels
-from selfstudy.images.labelled import Extract, Labelled, batches_of, digest, features_of, open_labelled
+from selfstudy.images.labelled import Extract, Labelled, batches_of, digest, features_of, open_labelled, sampled
 from selfstudy.images.repeats import count_repeated
-from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.results import PRETRAINED
+from selfstudy.probes.split import MOST_TEST, MOST_TRAIN, sample_protocol
 from selfstudy.probes.verdict import Split, shift_between
 from selfstudy.runs.folder import RunFolder
 from selfstudy.runs.records import trained_in_half
@@ -43,10 +44,15 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
     embedder = Embedder.load(folder.encoder)
     column = question.columns.get("label_column")
     train, test, split = open_labelled(question.data, question.test, embedder.preprocessing.channels, column)
-    about = f"{len(train.labels):,} train, {len(test.labels):,} test images; {split}"
+    whole = len(train.labels), len(test.labels)
+    if not question.full:
+        train, test = sampled(train, MOST_TRAIN), sampled(test, MOST_TEST)
+    used = len(train.labels), len(test.labels)
+    about = f"{used[0]:,} train, {used[1]:,} test images; {split}"
     half = trained_in_half(folder, embedder.device)
-    subjects = _subjects(embedder, train, test, half=half, console=console)
-    return Evaluation(about, subjects, _facts(embedder, train, test))
+    subjects, facts = _subjects(embedder, train, test, half=half, console=console), _facts(embedder, train, test)
+    trial = Trial(lambda count: embedder.of_images(next(batches_of(train))[1][:count]), sum(used), "images")
+    return Evaluation(about, subjects, facts, sample_protocol(*zip(used, whole, strict=True)), trial)
 
 
 def _facts(embedder: Embedder, train: Labelled, test: Labelled) -> Split:

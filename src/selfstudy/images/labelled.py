@@ -14,7 +14,7 @@ from selfstudy.images.embedder import read_batches
 from selfstudy.images.opening import open_source
 from selfstudy.images.scan import Scan, scan
 from selfstudy.images.sources import Source
-from selfstudy.probes.split import require_same_classes, split_test_fifth
+from selfstudy.probes.split import require_same_classes, sample, split_test_fifth
 
 _BATCH = 256
 Extract = Callable[[Sequence[Tensor]], Tensor]
@@ -108,6 +108,11 @@ def _split(whole: Labelled) -> tuple[Labelled, Labelled, str]:
     """Train and test images, where the test part is a fifth of each class."""
     train, test = (_subset(whole, positions.numpy()) for positions in split_test_fifth(whole.labels))
     return train, test, "a fifth of each class is for the test"
+
+
+def sampled(whole: Labelled, most: int) -> Labelled:
+    """At most ``most`` of the images."""
+    return whole if len(whole.labels) <= most else _subset(whole, sample(whole.labels, most).numpy())
 
 
 def _subset(whole: Labelled, positions: np.ndarray) -> Labelled:

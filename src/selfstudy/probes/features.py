@@ -19,7 +19,14 @@ from selfstudy.ops.random import permutation
 from selfstudy.ops.whitening import EXAMPLES_EACH, FLOOR, MOST_DIRECTIONS, MOST_ROWS, fit_whitening
 from selfstudy.probes.balance import MAJORITY, balanced, uneven
 from selfstudy.probes.labels import check_labels
-from selfstudy.probes.regression import covariance_of, design, logistic_regression, predict, standardisation
+from selfstudy.probes.regression import (
+    covariance_of,
+    design,
+    few_examples_regression,
+    logistic_regression,
+    predict,
+    standardisation,
+)
 from selfstudy.probes.results import Score, wilson
 
 _BLOCK = 16 * 2**20  # cosines held at once: 64 MiB of float32
@@ -293,8 +300,11 @@ class DenseFeatures(Features):
         """
         with self._exact():
             x = self._design(rows)
-            begin = x.new_zeros(x.shape[1], self.classes) if start is None else start
-            weights = logistic_regression(x, self.targets[rows], l2, start=begin, covariance=covariance_of(x))
+            if start is None and len(x) < x.shape[1]:
+                weights = few_examples_regression(x, self.targets[rows], l2, self.classes)
+            else:
+                begin = x.new_zeros(x.shape[1], self.classes) if start is None else start
+                weights = logistic_regression(x, self.targets[rows], l2, start=begin, covariance=covariance_of(x))
             return predict(self.test, *self._scaling, weights)
 
     def _design(self, rows: Rows) -> Tensor:

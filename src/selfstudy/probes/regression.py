@@ -50,6 +50,28 @@ def logistic_regression(x: Tensor, targets: Tensor, l2: float, *, start: Tensor,
     return weights
 
 
+def few_examples_regression(x: Tensor, targets: Tensor, l2: float, classes: int) -> Tensor:
+    """The weights of :func:`logistic_regression` for fewer examples than features, solved in N dimensions.
+
+    Weights outside the span of the examples change no probability of theirs and cost a penalty, so the best ones lie
+    within it.
+
+    Args:
+        x: (N, D + 1) float32, features and a last column of ones.
+        targets: (N,) int64 in [0, classes).
+        l2: positive.
+        classes: the number of classes, K.
+
+    Returns:
+        (D + 1, K) float32; the last row is the bias.
+    """
+    basis = torch.linalg.qr(x[:, :-1].T).Q  # (D, N)
+    turned = torch.cat([x[:, :-1] @ basis, x[:, -1:]], dim=1)  # (N, N + 1)
+    start = turned.new_zeros(turned.shape[1], classes)
+    weights = logistic_regression(turned, targets, l2, start=start, covariance=covariance_of(turned))
+    return torch.cat([basis @ weights[:-1], weights[-1:]])
+
+
 def _mean_cross_entropy(x: Tensor, targets: Tensor, weights: Tensor) -> tuple[float, Tensor]:
     """The mean cross entropy and its gradient (D + 1, K), written out, so that no graph over all rows is kept."""
     loss, gradient = 0.0, weights.new_zeros(weights.shape[1], weights.shape[0])

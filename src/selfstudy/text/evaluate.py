@@ -12,12 +12,19 @@ from torch import Tensor
 
 from selfstudy.errors import UsageError
 from selfstudy.ops.random import initial_seed
-from selfstudy.probes.evaluation import Evaluation, Question, Subject
+from selfstudy.probes.evaluation import Evaluation, Question, Subject, Trial
 from selfstudy.probes.features import DenseFeatures, Features
 from selfstudy.probes.finetune import RECIPE, Batch, Task, order_of
 from selfstudy.probes.labels import check_labels
 from selfstudy.probes.results import PRETRAINED, UNTRAINED
-from selfstudy.probes.split import require_same_classes, split_test_fifth
+from selfstudy.probes.split import (
+    MOST_TEST,
+    MOST_TRAIN,
+    require_same_classes,
+    sample,
+    sample_protocol,
+    split_test_fifth,
+)
 from selfstudy.probes.sts import Similarities, of_embeddings
 from selfstudy.probes.verdict import Split
 from selfstudy.runs.folder import RunFolder
@@ -49,9 +56,17 @@ def open_evaluation(folder: RunFolder, question: Question, console: Console) -> 
         return _of_pairs(embedder, question)
     question.require_inputs((Features, Task), "labelled texts")
     train, test, split = _open(question)
-    about = f"{len(train.texts):,} train, {len(test.texts):,} test texts; {split}"
+    whole = len(train.texts), len(test.texts)
+    if not question.full:
+        train, test = (
+            _part(part, sample(_labels(part), most)) for part, most in ((train, MOST_TRAIN), (test, MOST_TEST))
+        )
+    used = len(train.texts), len(test.texts)
+    about = f"{used[0]:,} train, {used[1]:,} test texts; {split}"
     half = trained_in_half(folder, embedder.device)
-    return Evaluation(about, _subjects(embedder, train, test, half=half, console=console), _facts(train, test))
+    subjects, facts = _subjects(embedder, train, test, half=half, console=console), _facts(train, test)
+    trial = Trial(lambda count: embedder.of_texts(train.texts[:count]), sum(used), "texts")
+    return Evaluation(about, subjects, facts, sample_protocol(*zip(used, whole, strict=True)), trial)
 
 
 def _facts(train: LabelledTexts, test: LabelledTexts) -> Split:
