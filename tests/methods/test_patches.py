@@ -1,12 +1,10 @@
-"""Patches: filters and map against plain formulas, and the number of filters that a budget has time for."""
+"""Patches: what its filters see, and what its map keeps."""
 
-import numpy as np
 import pytest
 import torch
 
 from selfstudy.errors import UsageError
 from selfstudy.methods import patches
-from selfstudy.methods.base import DataFacts
 from selfstudy.methods.patches import Patches
 from tests.methods.solved_contract import Images, encoder_of
 
@@ -24,16 +22,6 @@ def _solved(read, **changes):
     for stage in range(len(method.stages)):
         method.solve(stage, read, seed=0)
     return method.encoder.network
-
-
-def test_the_map_gives_the_leading_whitened_components_of_standardised_features():
-    read = Images(count=60)
-    network = _solved(read)
-    features = network.features(read.images).double()
-    standard = ((features - features.mean(dim=0)) / features.std(dim=0, correction=0)).numpy()
-    _, lengths, directions = np.linalg.svd(standard, full_matrices=False)
-    wanted = np.abs(standard @ directions[:6].T / lengths[:6] * 60**0.5)
-    np.testing.assert_allclose(network(read.images).abs().numpy(), wanted, atol=2e-3)
 
 
 def test_the_first_numbers_are_the_embedding_with_fewer_dimensions():
@@ -67,18 +55,3 @@ def test_an_encoder_that_is_not_solved_is_refused():
     network.embed_dim = 3
     with pytest.raises(UsageError, match="patches solves its own encoder, not Flatten\nleave the encoder out"):
         Patches(network).solve(0, Images(), seed=0)
-
-
-def test_a_longer_budget_has_time_for_more_filters_and_too_short_a_one_is_refused(monkeypatch):
-    monkeypatch.setattr(patches, "_seconds_per_filter", lambda facts, sizes: 1e-5)
-    monkeypatch.setattr(patches, "_seconds_of_algebra", lambda: (1e-11, 1e-10))
-
-    def most(seconds):
-        return Patches.recipe(DataFacts(1000, (32, 32), 3, 64, 2, seconds=seconds)).method["filters"][0]
-
-    found = [most(seconds) for seconds in (2.0, 5.0, 1e9)]
-    assert found == sorted(set(found)) and all(count % 2 == 0 for count in found)
-    with pytest.raises(
-        UsageError, match="1,000 images need about 0 s with the fewest filters, 0 s are left\nuse --min"
-    ):
-        most(0.1)

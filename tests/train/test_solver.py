@@ -48,11 +48,12 @@ def test_every_stage_has_a_line_in_the_log_and_a_checkpoint(tmp_path):
     assert whole["encoder.network.projection"].abs().sum() > 0
 
 
-def test_embeddings_of_the_training_images_are_whitened(tmp_path):
+def test_embeddings_of_the_training_images_are_centred_and_not_correlated(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
     found = _solve(tmp_path / "run", images).encoder.embed(images)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-4)
-    np.testing.assert_allclose(np.cov(found.T, bias=True), np.eye(6), atol=1e-3)
+    covariance = np.cov(found.T, bias=True)
+    np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-3)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
