@@ -18,7 +18,7 @@ def _network(size=(16, 16), channels=3, **changes):
     torch.manual_seed(0)
     network = PatchNetwork(EncoderSpec("patches", size, channels, settings=SETTINGS | changes))
     for buffer in (*network.buffers(), *(one.kernels for one in network.working_sizes())):
-        if buffer.ndim != 2:  # not the resampling
+        if buffer.ndim != 2:  # no matrix
             buffer.copy_(torch.randn_like(buffer).abs() / 2 if buffer.ndim == 0 else torch.randn_like(buffer))
     network.projection.copy_(torch.randn_like(network.projection))
     return network.eval()
@@ -102,7 +102,7 @@ def test_every_row_of_the_resampling_is_a_mean():
 def test_many_images_are_taken_in_parts_with_the_same_features(monkeypatch):
     network, images = _network(), _images(7, (16, 16), 3)
     whole = network.features(images)
-    monkeypatch.setattr("selfstudy.encoders.patches.AT_ONCE", 3)
+    monkeypatch.setattr("selfstudy.encoders.patches._IN_CACHE", 3)
     torch.testing.assert_close(network.features(images), whole, atol=1e-6, rtol=1e-5)
 
 

@@ -56,16 +56,16 @@ def test_settings_that_cannot_work_or_would_change_nothing_are_refused(settings,
         _work(_images(), **settings).resolve()
 
 
-def test_images_that_hold_too_few_patches_are_refused():
+def test_images_that_hold_too_few_patches_are_refused(tmp_path):
     images = _images(size=(96, 8))
     with pytest.raises(UsageError, match="patches of 6 px need at least 7 a side\nset data.image_size to a square"):
-        selfstudy.pretrain(images, method="patches", out="unused")
+        selfstudy.pretrain(images, method="patches", out=tmp_path / "run")
 
 
-def test_other_methods_refuse_the_encoder():
+def test_other_methods_refuse_the_encoder(tmp_path):
     text = "encoder 'patches' is solved, so its shape comes from its method\nuse --method patches, or another encoder"
     with pytest.raises(UsageError, match=text):
-        selfstudy.pretrain(_images(), method="simclr", encoder="patches", steps=1, batch_size=8, out="unused")
+        selfstudy.pretrain(_images(), method="simclr", encoder="patches", steps=1, batch_size=8, out=tmp_path / "run")
 
 
 def test_a_single_image_is_refused():

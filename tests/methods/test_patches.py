@@ -1,4 +1,4 @@
-"""Patches: filters and map against plain formulas, on a few images."""
+"""Patches: what its filters see, and what its map keeps."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ added, so that an image and its mirror image have the same features, and the map
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 _MOST_FEATURES = 65_536  # their covariance has 17 GB
 _CROP_STREAM = 0x63726F70
+_IN_CACHE = 4  # images for each thread of a processor whose responses stay in its cache: 3 to 4 times faster than 64
 AT_ONCE = 64
-"""Images whose responses are in memory at the same time."""
+"""Images whose responses are in memory at the same time on a GPU."""
 
 
 class PatchSettings(BaseModel):
@@ -78,17 +79,6 @@ class PatchSettings(BaseModel):
         return 2 * kinds * self.grid**2
 
 
-class Cells(NamedTuple):
-    """The first and last rows or columns of the cells of a grid; neighbours share one where they do not divide."""
-
-    bounds: list[tuple[int, int]]
-
-    @classmethod
-    def of(cls, length: int, grid: int) -> "Cells":
-        """The cells of ``length`` rows, as :func:`torch.nn.functional.adaptive_avg_pool2d` cuts them."""
-        return cls([(i * length // grid, -((-(i + 1) * length) // grid)) for i in range(grid)])
-
-
 class PatchScale(nn.Module):
     """The filters of one working size.
 
@@ -105,6 +95,7 @@ class PatchScale(nn.Module):
     contrast: Tensor
     rows: Tensor
     columns: Tensor
+    pooling: Tensor
 
     def __init__(
         self, image_size: tuple[int, int], channels: int, *, longer: int, filters: int, settings: PatchSettings
@@ -119,7 +110,8 @@ class PatchScale(nn.Module):
         self.register_buffer("contrast", torch.ones(()))  # added to the variance of a patch
         self.register_buffer("rows", resampling(image_size[0], self.size[0]), persistent=False)
         self.register_buffer("columns", resampling(image_size[1], self.size[1]), persistent=False)
-        self.cells = [Cells.of(side - patch + 1, self.grid).bounds for side in self.size]
+        cells = [averaging(side - patch + 1, self.grid) for side in self.size]
+        self.register_buffer("pooling", torch.kron(*cells).T.contiguous(), persistent=False)  # (h * w, g * g)
 
     def resized(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) at the working size, (B, C, h, w)."""
@@ -136,19 +128,13 @@ class PatchScale(nn.Module):
         mean = F.conv2d(images, box)
         variance = (F.conv2d(images.square(), box) - mean.square()).clamp(min=0)
         answers = F.conv2d(images.contiguous(memory_format=torch.channels_last), kernels)
-        return answers * (variance + self.contrast).rsqrt() - means[:, None, None]
+        return answers.mul_((variance + self.contrast).rsqrt()).sub_(means[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
         """The features (B, F) of images (B, C, H, W) of any size that the scale was made for."""
-        beyond = F.softshrink(self.responses(self.resized(images)), 1.0)  # (B, K, h, w)
-        rows, columns = self.cells
-        sums = [
-            torch.stack([cell.mean(dim=(2, 3)), cell.abs().mean(dim=(2, 3))], dim=1)  # (B, 2, K)
-            for top, bottom in rows
-            for left, right in columns
-            for cell in [beyond[:, :, top:bottom, left:right]]
-        ]
-        grid = torch.stack(sums, dim=3).reshape(len(images), 2, -1, self.grid, self.grid)  # (B, 2, K, g, g)
+        beyond = F.softshrink(self.responses(self.resized(images)), 1.0).flatten(2)  # (B, K, h * w)
+        sums = torch.stack([beyond @ self.pooling, beyond.abs() @ self.pooling], dim=1)  # (B, 2, K, g * g)
+        grid = sums.reshape(*sums.shape[:3], self.grid, self.grid)
         if self.mirror:
             kernels, mirrored = grid.chunk(2, dim=2)
             grid = (kernels + mirrored.flip(4)) / 2
@@ -186,7 +172,8 @@ class PatchNetwork(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """All features (B, F) float32 of normalised images (B, C, H, W)."""
-        parts = [images] if torch.compiler.is_exporting() else torch.split(images, AT_ONCE)
+        at_once = _IN_CACHE * torch.get_num_threads() if images.device.type == "cpu" else AT_ONCE
+        parts = [images] if torch.compiler.is_exporting() else torch.split(images, at_once)
         return torch.cat([torch.cat([scale(part).float() for scale in self.working_sizes()], dim=1) for part in parts])
 
     def pairs(self, batches: Iterable[Tensor], *, seed: int) -> tuple[Tensor, Tensor]:
@@ -255,3 +242,13 @@ def resampling(length: int, short: int) -> Tensor:
     """The matrix (short, length) that resamples a row of pixels linearly, smoothed first where it becomes shorter."""
     identity = torch.eye(length)[None, None]
     return F.interpolate(identity, (short, length), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
+
+def averaging(length: int, cells: int) -> Tensor:
+    """The matrix (cells, length) of means over cells, cut as :func:`torch.nn.functional.adaptive_avg_pool1d` does.
+
+    >>> averaging(3, 2)
+    tensor([[0.5000, 0.5000, 0.0000],
+            [0.0000, 0.5000, 0.5000]])
+    """
+    return F.adaptive_avg_pool1d(torch.eye(length)[None], cells)[0].T

@@ -252,9 +252,9 @@ def _frequencies(kernels: Tensor) -> Tensor:
     """The mean frequency (K,) of filters (K, C, h, w), in cycles per pixel, weighted by power."""
     power = torch.fft.fft2(kernels).abs().square().sum(dim=1)  # (K, h, w)
     down, across = (torch.fft.fftfreq(length, device=kernels.device) for length in kernels.shape[2:])
-    total: Tensor = (power * torch.hypot(down[:, None], across)).sum(dim=(1, 2))
-    mean: Tensor = total / power.sum(dim=(1, 2)).clamp_min(1e-12)
-    return mean
+    shares = power / power.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    found: Tensor = (shares * torch.hypot(down[:, None], across)).sum(dim=(1, 2))
+    return found
 
 
 def _write(out: Path, sheets: dict[str, Image.Image]) -> list[Path]:
