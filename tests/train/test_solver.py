@@ -10,9 +10,11 @@ import torch
 from rich.console import Console
 
 import selfstudy
+from selfstudy.data.batches import Passes
 from selfstudy.disk.tensor_file import read_tensors
 from selfstudy.errors import DataError, Interrupted
 from selfstudy.methods.patches import Patches
+from selfstudy.train.solver import _Counted
 
 FEW = {"method.filters": [8, 8], "method.dimensions": 6}
 
@@ -105,3 +107,12 @@ def test_the_closing_line_counts_stages(tmp_path, capsys):
     _solve(tmp_path / "run", console=Console())
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].startswith("done     2 stages in") and any(line.startswith("map: 40/40 images") for line in lines)
+
+
+def test_a_pass_ends_when_the_budget_is_used_up_but_not_before_a_tenth_of_the_inputs():
+    batches = lambda at_most, failed: (torch.zeros(5, 1) for _ in range(at_most // 5))  # noqa: E731
+    late = _Counted(Passes(100, batches), lambda *_: None, until=0.0)
+    assert sum(map(len, late())) == late.cut == 10
+    assert sum(map(len, late(20))) == 20  # a pass over some inputs is whole
+    early = _Counted(Passes(100, batches), lambda *_: None, until=None)
+    assert sum(map(len, early())) == 100 and not early.cut

@@ -44,6 +44,9 @@ from selfstudy.train.readings import EvalSet, Readings
 from selfstudy.train.solver import Solver
 
 OpenWork = Callable[[Console], Work]  # opens the data, and prints what was found
+_SOLVING = (
+    0.85  # of a budget in minutes, after which a solved method reads no more inputs; the rest is for the solution
+)
 _HUNG_UP = re.compile("(closed|reset) by peer|Broken pipe")  # gloo raises a bare RuntimeError
 
 
@@ -351,8 +354,12 @@ def make_solver(
     began: float | None = None,
 ) -> Solver:
     """The run of a solved method on the device of ``fabric``."""
-    passes, hint = work.passes(resolved), _hint(resolved, folder)
-    return Solver(method.to(fabric.device), passes, seed=resolved.train.seed, resume_hint=hint, began=began)
+    passes, hint, duration, until = work.passes(resolved), _hint(resolved, folder), resolved.train.duration, None
+    if began is not None and duration.unit == "minutes":
+        until = began + 60 * _SOLVING * duration.amount - work.seconds_to_finish(method, resolved)
+    return Solver(
+        method.to(fabric.device), passes, seed=resolved.train.seed, resume_hint=hint, began=began, until=until
+    )
 
 
 def _hint(resolved: Resolved[object], folder: RunFolder) -> str:

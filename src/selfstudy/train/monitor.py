@@ -172,6 +172,10 @@ class ProgressBar:
             self._shown = quarter
             self._console.print(text, highlight=False, soft_wrap=True)
 
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     def _draw(self, text: str, step: int, total: int) -> None:
         if self._task is None:
             self._bar.start()

@@ -29,12 +29,22 @@ class Solver:
         passes: the inputs.
         seed: the seed of the run.
         resume_hint: the end of an error message, with the command that continues the run.
-        began: the ``time.monotonic()`` at which the run began.
+        began: the ``time.monotonic()`` at which the run began; now if left out.
+        until: the ``time.monotonic()`` at which a pass over all inputs ends early, because the budget is used up; None
+            without a budget in minutes. The inputs come in random order, so those that were read are a sample.
     """
 
     def __init__(
-        self, method: SolvedMethod, passes: Passes, *, seed: int, resume_hint: str, began: float | None = None
+        self,
+        method: SolvedMethod,
+        passes: Passes,
+        *,
+        seed: int,
+        resume_hint: str,
+        began: float | None = None,
+        until: float | None = None,
     ) -> None:
+        self._until = until
         self.method, self.passes, self.seed, self._hint = method, passes, seed, resume_hint
         self.unreadable: dict[int, str] = {}
         self.steps_done = 0
@@ -62,12 +72,12 @@ class Solver:
         self.method.eval()
         with stop_flag() as flag:
             while self.steps_done < len(stages):
-                began, counted = (
-                    time.monotonic(),
-                    _Counted(self.passes, self._watch(stages[self.steps_done], flag, bar)),
-                )
+                began, watch = time.monotonic(), self._watch(stages[self.steps_done], flag, bar)
+                counted = _Counted(self.passes, watch, self._until)
                 metrics = self.method.solve(self.steps_done, counted, seed=self.seed)
                 self.unreadable |= counted.failed
+                if counted.cut:
+                    bar.say(f"{stages[self.steps_done]}: the time was up after {counted.cut:,} of {counted.inputs:,}")
                 self.steps_done, inputs = self.steps_done + 1, inputs + counted.seen
                 observation = self._observation(metrics, counted, time.monotonic() - began)
                 for monitor in monitors:
@@ -111,11 +121,14 @@ class Solver:
 
 
 class _Counted:
-    """The passes of one stage, counted: how many inputs were read, the last ones, and those that cannot be read."""
+    """The passes of one stage, counted: how many inputs were read, the last ones, and those that cannot be read.
 
-    def __init__(self, passes: Passes, watch: Callable[[int, int, float], None]) -> None:
-        self._passes, self._watch = passes, watch
-        self.inputs, self.seen, self.waited = passes.inputs, 0, 0.0
+    A pass over all inputs ends early at ``until``, after a tenth of them; ``cut`` is then the number that was read.
+    """
+
+    def __init__(self, passes: Passes, watch: Callable[[int, int, float], None], until: float | None) -> None:
+        self._passes, self._watch, self._until = passes, watch, math.inf if until is None else until
+        self.inputs, self.seen, self.waited, self.cut = passes.inputs, 0, 0.0, 0
         self.last: list[Tensor] = []
         self.failed: dict[int, str] = {}
 
@@ -132,3 +145,6 @@ class _Counted:
             done, self.seen = done + len(batch), self.seen + len(batch)
             self.last = [*self.last, batch][-max(1, _SHOWN // len(batch)) :]
             self._watch(done, total, time.monotonic() - began)
+            if at_most is None and self.inputs / 10 <= done < total and time.monotonic() > self._until:
+                self.cut = done
+                return
