@@ -54,7 +54,7 @@ def test_the_commands_work_one_after_the_other(workplace):
         quick = command.replace("--minutes 30", QUICK)
         result = CliRunner().invoke(app, shlex.split(quick)[1:], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-    assert (workplace / "embeddings.parquet").is_file() and (workplace / "exported" / "model.safetensors").is_file()
+    assert (workplace / "embeddings.parquet").is_file() and (workplace / "exported" / "model.onnx").is_file()
 
 
 def test_the_commands_for_text_work_one_after_the_other(workplace):

@@ -13,11 +13,11 @@ from selfstudy.errors import UsageError
 
 USUAL_FILTERS = 256
 """Filters at the largest working size of small images, where there is no budget in minutes."""
-_MOST_FEATURES = 5_120  # their covariance takes 100 MB
+_MOST_FEATURES = 6_144  # their covariance takes 150 MB
 _SMALL_SIDE = 40  # pixels; larger images are looked at in three sizes, others in two
 _FEWEST, _STEP = 16, 16  # filters at the largest working size
 _TRIAL_FILTERS, _TRIAL_FEATURES = 32, 1024
-_PRODUCTS_OF_COMPONENTS = 40  # products of F x F matrices that take as long as the choice of the layout and the map
+_PRODUCTS_OF_COMPONENTS = 20  # products of F x F matrices that take as long as the choice of the layout and the map
 _SHARE = 0.8  # of the budget that measurements on noise may fill
 
 
