@@ -1,6 +1,7 @@
 """The demonstrations on small data: everything that they promise is there, and what they print can be used."""
 
 import io
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -35,12 +36,16 @@ def test_the_demonstration_on_images_leaves_embeddings_and_an_export(tmp_path, m
     np.savez(tmp_path / "small.npz", **arrays, **labels)
     monkeypatch.setattr(demo, "_DATA", str(tmp_path / "small.npz"))
     monkeypatch.setattr(demo, "_SETTINGS", demo._SETTINGS | {"batch_size": 8})
+    monkeypatch.setattr(demo, "_TRAINING", 0.002)
     monkeypatch.setattr("selfstudy.images.plan.FEWEST_STEPS", 0)  # else a budget this short is refused
     console = _console()
-    demo.run_demo(tmp_path / "out", minutes=0.002, console=console)
+    demo.run_demo(tmp_path / "out", minutes=0.5, console=console)
     printed = console.file.getvalue()
-    assert printed.startswith(f"SimCLR on {tmp_path / 'small.npz'}, resnet10t, 0.002 minutes\n\n")
+    title = f"patches, then SimCLR with resnet10t, on {tmp_path / 'small.npz'}: 0.5 minutes in all\n\n"
+    assert printed.startswith(title)
     assert f"embeddings   {tmp_path / 'out' / 'embeddings.parquet'}  (24 rows)\n" in printed
-    assert f'encoder = selfstudy.load("{tmp_path / "out" / "run"}")' in printed
+    better = re.search("the better encoder is that of (patches|simclr)", printed)[1]
+    assert f'encoder = selfstudy.load("{tmp_path / "out" / better}")' in printed
+    assert all(f"\n{name}:\nfeatures" in printed for name in ("patches", "simclr"))
     assert pq.read_metadata(tmp_path / "out" / "embeddings.parquet").num_rows == 24
-    assert list((tmp_path / "out" / "timm").iterdir())
+    assert list((tmp_path / "out" / {"patches": "onnx", "simclr": "timm"}[better]).iterdir())

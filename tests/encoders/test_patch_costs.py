@@ -28,7 +28,7 @@ def test_a_longer_budget_has_more_filters_up_to_a_limit():
     found = [affordable_shape(_job(seconds)).filters[0] for seconds in (0.5, 2.0, 1e9)]
     assert found == sorted(set(found)) and all(count % 2 == 0 for count in found)
     shape = affordable_shape(_job(2.0))
-    assert 1000 * 1e-5 * shape.filters[0] < 0.8 * 2.0 and shape.reason == "1,000 images take about 1 s, measured here"
+    assert 1000 * 1e-5 * shape.filters[0] < 0.8 * 2.0 and "1,000 images take about 2 s" in shape.reason
 
 
 @pytest.mark.usefixtures("known_costs")
