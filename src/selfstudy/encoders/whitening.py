@@ -36,17 +36,19 @@ def save_whitening(whitening: Whitening, file: Path, model: type[Description]) -
     write_description(file, description.model_copy(update={"whitening_sha256": digest}))
 
 
-def load_whitening(folder: Path, description: Mapping[str, Any]) -> Whitening:
+def load_whitening(folder: Path | None, description: Mapping[str, Any]) -> Whitening:
     """The statistics in an ``encoder/`` folder.
 
     Args:
-        folder: the ``encoder/`` folder of a run.
+        folder: the ``encoder/`` folder of a run; None for an encoder that was not loaded from one.
         description: the description of its encoder.
 
     Raises:
-        UsageError: the run has none, because it is older than they are; the message names the command that adds them.
+        UsageError: there is no run, or it is older than such statistics; the message names the command that adds them.
         FileRefusedError: the file is missing, damaged, or does not fit the encoder.
     """
+    if folder is None:
+        raise UsageError("an encoder that was not loaded from a run has no whitening statistics")
     if description["whitening_sha256"] is None:
         run = folder.parent if folder.name == "encoder" else folder
         raise UsageError(f"{run} has no whitening statistics; add them: selfstudy whiten {run} DATA")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from selfstudy.data.embeddings import Rows, list_left_out, write_embeddings
 from selfstudy.encoders.store import load_encoder
 from selfstudy.encoders.whitening import load_whitening
-from selfstudy.errors import DataError, UsageError
+from selfstudy.errors import DataError
 from selfstudy.images.arrays import to_image
 from selfstudy.images.decode import BadInput, decode_file, with_channels
 from selfstudy.images.sources import Source
@@ -86,8 +86,6 @@ class Embedder:
             UsageError: the encoder has no statistics, or was not loaded from a folder.
             FileRefusedError: the statistics are damaged.
         """
-        if self.folder is None:
-            raise UsageError("an encoder that was not loaded from a run has no whitening statistics")
         whitening = load_whitening(self.folder, self.description)
         about = self.description | {"embed_dim": whitening.projection.shape[1]}
         arguments = self.encoder, self.preprocessing, about

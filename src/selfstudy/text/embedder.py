@@ -96,8 +96,6 @@ class TextEmbedder:
             UsageError: the encoder has no statistics, or was not loaded from a folder.
             FileRefusedError: the statistics are damaged.
         """
-        if self.folder is None:
-            raise UsageError("an encoder that was not loaded from a run has no whitening statistics")
         whitening = load_whitening(self.folder, self.description)
         about = self.description | {"embed_dim": whitening.projection.shape[1]}
         arguments = self.encoder, self.tokenizer, about
